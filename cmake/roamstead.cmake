@@ -1,0 +1,71 @@
+# Helpers that keep the module CMakeLists to one line per fact.
+
+# Warnings every target of ours is compiled with.
+add_library(roamstead_warnings INTERFACE)
+target_compile_options(roamstead_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-align -Wunused
+  -Wimplicit-fallthrough $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-cond;-Wlogical-op>)
+option(ROAMSTEAD_WERROR "Treat warnings as errors" OFF)
+if(ROAMSTEAD_WERROR)
+  target_compile_options(roamstead_warnings INTERFACE -Werror)
+endif()
+
+# Header-only packages are linked one by one into a folder of our own, so that the cross build never sees the
+# host's /usr/include.
+set(ROAMSTEAD_HEADERS ${CMAKE_BINARY_DIR}/header-only)
+file(MAKE_DIRECTORY ${ROAMSTEAD_HEADERS})
+foreach(name tl cereal doctest fmt nlohmann asio asio.hpp CLI)
+  if(EXISTS /usr/include/${name} AND NOT EXISTS ${ROAMSTEAD_HEADERS}/${name})
+    file(CREATE_LINK /usr/include/${name} ${ROAMSTEAD_HEADERS}/${name} SYMBOLIC)
+  endif()
+endforeach()
+add_library(roamstead_headers INTERFACE)
+target_include_directories(roamstead_headers SYSTEM INTERFACE ${ROAMSTEAD_HEADERS})
+target_compile_definitions(roamstead_headers INTERFACE FMT_HEADER_ONLY ASIO_STANDALONE
+  $<$<PLATFORM_ID:Windows>:_WIN32_WINNT=0x0A00>)
+
+# roamstead_library(base SOURCES a.cpp ... DEPENDS roamstead::x ...): library roamstead_base, alias roamstead::base.
+function(roamstead_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;PRIVATE_DEPENDS" ${ARGN})
+  add_library(roamstead_${name} STATIC ${ARG_SOURCES})
+  add_library(roamstead::${name} ALIAS roamstead_${name})
+  target_include_directories(roamstead_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(roamstead_${name} PUBLIC roamstead_headers ${ARG_DEPENDS} PRIVATE roamstead_warnings ${ARG_PRIVATE_DEPENDS})
+endfunction()
+
+# roamstead_test(base_test SOURCES ... DEPENDS ... [LABELS unit] [TIMEOUT s]): one doctest program, one ctest entry.
+function(roamstead_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPENDS;LABELS" ${ARGN})
+  if(ROAMSTEAD_FUZZ)
+    return()
+  endif()
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS unit)
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${ARG_SOURCES} $<TARGET_OBJECTS:roamstead_doctest_main>)
+  target_link_libraries(${name} PRIVATE roamstead_warnings ${ARG_DEPENDS} roamstead_headers)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  if(WIN32)
+    return()  # compiled here, run where Windows or Wine is
+  endif()
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
+    ENVIRONMENT "ROAMSTEAD_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
+endfunction()
+
+# roamstead_fuzzer(vdisk_fuzz SOURCES ... DEPENDS ...): with the fuzz preset a libFuzzer program and a smoke test.
+function(roamstead_fuzzer name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  if(NOT ROAMSTEAD_FUZZ)
+    return()
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPENDS})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer,address,undefined)
+  add_test(NAME ${name}_smoke COMMAND ${name} -max_total_time=10 -timeout=5 -rss_limit_mb=1024 -print_final_stats=0 -verbosity=0)
+  set_tests_properties(${name}_smoke PROPERTIES LABELS fuzz TIMEOUT 60)
+endfunction()
