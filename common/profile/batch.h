@@ -108,6 +108,7 @@ struct Batch {
   bool quiesced = true;       // false: cut from a snapshot nobody prepared (dead guest); becomes a fork
   bool final = false;         // taken at log-out; nothing follows
   std::uint64_t taken_100ns = 0;
+  Guid snapshot;              // id of the frozen layer the batch was cut from: where the next delta begins
   std::vector<ChangeRecord> records;
   std::vector<HeldBack> held_back;
 
@@ -117,7 +118,7 @@ struct Batch {
   bool operator==(const Batch&) const = default;
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(incarnation, ordinal, quiesced, final, taken_100ns, records, held_back);
+    archive(incarnation, ordinal, quiesced, final, taken_100ns, snapshot, records, held_back);
   }
 };
 

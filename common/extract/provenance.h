@@ -1,0 +1,110 @@
+// Provenance: what each item of a profile on a desktop's volume came from. An append-only journal that lies on that
+// volume (outside the profile), so that every snapshot holds volume and provenance of the same instant.
+//
+// Laws:
+//  1. An item is recorded, and the record flushed, before the item gets its name in the profile.
+//  2. A block's tag is recorded only after its bytes are flushed. So a block without a tag that is all zero has not been
+//     loaded (base), one without a tag that is not zero is content, one with a tag is base exactly when its bytes have
+//     that tag. Whoever writes to a block that is not loaded loads it first.
+//  3. A shrunk stream is shrunk (and flushed) first, then its new base limit recorded and flushed, then may grow again.
+//  4. Records are never removed during a session; a directory's children are all published before `populated`.
+// Losing the unflushed end of the journal therefore costs at most bytes sent in vain, never content.
+//
+// Format: docs/format-provenance.md.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "common/base/byte_range.h"
+#include "common/base/bytes.h"
+#include "common/base/guid.h"
+#include "common/profile/entry.h"
+#include "common/profile/path.h"
+
+namespace roamstead::extract {
+
+inline constexpr std::uint32_t kTagBlockBytes = 4096;
+using BlockTag = std::uint64_t;  // first 8 bytes of SHA-256 of the block's bytes (shorter at a stream's end), little-endian, never 0
+BlockTag block_tag(ByteView block);
+
+// The file on the volume that an item is: MFT record number, and sequence number where the agent can know it (0 where
+// not: ntfs-3g does not show it; then the creation time tells a reuse of the record apart).
+struct ItemIdentity {
+  std::uint64_t record = 0;
+  std::uint16_t sequence = 0;
+  std::uint64_t created_100ns = 0;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(record, sequence, created_100ns);
+  }
+};
+
+using ItemId = std::uint64_t;  // unique within a journal, from 1
+
+// Which session the items belong to; the first record of a journal.
+struct JournalHeader {
+  Guid session;                     // public id of the session (not its secret)
+  std::string profile;              // SID
+  std::uint64_t version = 0;        // pinned
+  std::string profile_root;         // path of the profile on the volume, "Users/alice"
+  std::string staging_root;         // items here are not published yet
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(session, profile, version, profile_root, staging_root);
+  }
+};
+
+struct ItemState {
+  ItemId id = 0;
+  ItemIdentity identity;
+  profile::ProfilePath base_path;   // in the pinned version
+  profile::Entry entry;             // as published
+  bool populated = false;           // directories
+  bool withdrawn = false;           // never got its name after all
+  struct StreamState {
+    std::uint64_t base_limit = 0;   // bytes from here on are not the base's
+    std::unordered_map<std::uint64_t, BlockTag> tags;  // block index -> tag of the loaded bytes
+  };
+  std::map<std::string, StreamState> streams;  // "" is the unnamed one
+};
+
+// The journal replayed. Lookup by identity and by base path.
+class Provenance {
+ public:
+  // Replays records until the end or the first torn one (which ends the journal: it was never acknowledged).
+  // Bounded against hostile input; ErrorCode::corrupt when not even the header is there.
+  static Result<Provenance> parse(ByteView journal);
+
+  const JournalHeader& header() const { return header_; }
+  const ItemState* find(ItemId id) const;
+  const ItemState* find_by_record(std::uint64_t record) const;  // the latest item with this MFT record
+  const ItemState* find_by_base(const profile::ProfilePath& path) const;
+  const std::map<ItemId, ItemState>& items() const { return items_; }
+  std::size_t valid_bytes() const { return valid_bytes_; }  // of the journal; append there
+
+ private:
+  friend class ProvenanceWriter;
+  JournalHeader header_;
+  std::map<ItemId, ItemState> items_;
+  std::unordered_map<std::uint64_t, ItemId> by_record_;
+  std::unordered_map<std::string, ItemId> by_base_;
+  std::size_t valid_bytes_ = 0;
+};
+
+// Encodings of single journal records, for the agent to append. Each is self-contained and checksummed.
+Bytes encode_header(const JournalHeader& header);
+Bytes encode_published(ItemId id, const ItemIdentity& identity, const profile::ProfilePath& base_path, const profile::Entry& entry);
+Bytes encode_populated(ItemId id);
+Bytes encode_withdrawn(ItemId id);
+Bytes encode_loaded(ItemId id, const std::string& stream, std::uint64_t first_block, const std::vector<BlockTag>& tags);
+Bytes encode_base_limit(ItemId id, const std::string& stream, std::uint64_t limit_bytes);
+
+}  // namespace roamstead::extract

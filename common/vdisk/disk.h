@@ -1,0 +1,69 @@
+// A virtual disk: a chain of layers (raw or VHDX files) read as one flat device, the top one writable.
+//
+// A layer is identified by its path and, for VHDX, by its DataWriteGuid, which a child's parent locator must name.
+// Lock: the top layer of a disk open for writing is locked exclusively, everything else shared, for as long as the
+// Disk lives. Thread-safe: reads run concurrently; writes, freeze and merge take their turn.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/byte_range.h"
+#include "common/base/guid.h"
+#include "common/os/file.h"
+#include "common/vdisk/block_device.h"
+
+namespace roamstead::vdisk {
+
+enum class Access { read, write };
+enum class Format { raw, vhdx };
+enum class LayerKind { fixed, dynamic, differencing };
+
+struct LayerInfo {
+  std::string path;
+  Format format = Format::raw;
+  LayerKind kind = LayerKind::fixed;
+  std::uint64_t virtual_bytes = 0;
+  std::uint32_t block_bytes = 0;    // 0 for raw
+  Guid id;                          // VHDX DataWriteGuid; zero for raw
+  Guid parent_id;                   // what the locator names; zero without a parent
+  std::string parent_path;          // as resolved
+};
+
+class Disk : public BlockDevice {
+ public:
+  // Opens the whole chain. A missing or changed parent is an error that names child and parent.
+  static Result<std::unique_ptr<Disk>> open(os::FileSystem& files, const std::string& path, Access access);
+
+  // Layers from the top (0) down.
+  virtual std::vector<LayerInfo> layers() const = 0;
+  // The bytes that layer `index` itself holds (sector-exact), whether or not they differ from what is below.
+  virtual Result<RangeSet> extents(std::size_t index) const = 0;
+
+  // Puts a new, empty child on top of the chain in use and goes on writing there. The path that the disk was opened by
+  // stays the path of the top; what was the top gets the name in `frozen_path`. Everything written before is flushed.
+  struct Frozen {
+    std::string frozen_path;  // what was the top, now never written again
+    Guid frozen_id;
+    std::string active_path;  // the new top
+  };
+  virtual Result<Frozen> freeze() = 0;
+
+  // Merges frozen layer `index` (not the top) with the frozen layer beneath it, whichever way is cheaper; the chain then
+  // has one layer less, and what remains carries the id and the path of layer `index`. Crash-safe at every step. Refuses
+  // when either has other children, or the layer below is not a differencing one (a golden image is never written).
+  virtual Result<void> merge(std::size_t index) = 0;
+};
+
+struct CreateOptions {
+  std::uint32_t block_bytes = 2u << 20;  // VHDX: a power of two, 1 MiB to 256 MiB
+};
+// A new, empty dynamic VHDX (512-byte sectors). Refuses to replace a file.
+Result<void> create_disk(os::FileSystem& files, const std::string& path, std::uint64_t virtual_bytes,
+                         const CreateOptions& options = {});
+// A new, empty differencing VHDX child of `parent` (a VHDX). The parent's id is recorded; the parent is not changed.
+Result<void> create_child(os::FileSystem& files, const std::string& parent, const std::string& child);
+
+}  // namespace roamstead::vdisk

@@ -1,0 +1,33 @@
+// MBR and GPT partition tables.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/base/guid.h"
+#include "common/vdisk/block_device.h"
+
+namespace roamstead::volume {
+
+struct Partition {
+  std::uint32_t number = 0;  // from 1, in table order
+  std::uint64_t offset_bytes = 0;
+  std::uint64_t size_bytes = 0;
+  std::string type;          // "mbr:07", or the GPT type GUID in lower case
+  std::string name;          // GPT only
+};
+
+enum class TableKind { none, mbr, gpt };
+struct PartitionTable {
+  TableKind kind = TableKind::none;
+  std::vector<Partition> partitions;
+};
+
+// Bounded and checked (CRCs, overlaps, ends beyond the disk). A disk without a table is `none` (a bare file system).
+// With a damaged primary GPT the backup is used.
+Result<PartitionTable> read_partition_table(const vdisk::BlockDevice& disk);
+
+// Writes protective MBR and both GPTs with one basic-data partition from 1 MiB to the last whole MiB.
+Result<Partition> create_single_partition(vdisk::BlockDevice& disk, const std::string& name);
+
+}  // namespace roamstead::volume
