@@ -1,0 +1,41 @@
+// The verbs of the `roamstead` command, a file for each noun. Every verb takes --json and --help.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "common/base/result.h"
+
+namespace roamstead::cli {
+
+// What all verbs share. A verb's callback stores what to do in `run`; main calls it after parsing.
+struct Context {
+  bool json = false;
+  std::function<Result<void>()> run;
+
+  // Adds a verb below `noun` whose callback is `action`; --json is added to it.
+  CLI::App* verb(CLI::App& noun, const std::string& name, const std::string& description,
+                 std::function<Result<void>()> action);
+  // Result on standard output: the JSON with --json, the text otherwise.
+  void print(const nlohmann::json& value, const std::string& text) const;
+  // Progress on standard error when that is a terminal; `total` 0 when unknown.
+  void progress(const std::string& what, std::uint64_t done, std::uint64_t total) const;
+  void end_progress() const;
+};
+
+void add_disk_verbs(CLI::App& app, Context& context);
+void add_volume_verbs(CLI::App& app, Context& context);
+void add_delta_verb(CLI::App& app, Context& context);
+void add_repo_verbs(CLI::App& app, Context& context);
+void add_profile_verbs(CLI::App& app, Context& context);
+void add_desktop_verbs(CLI::App& app, Context& context);   // desktop, assign, session
+
+// "1.5 MiB"
+std::string human_bytes(std::uint64_t bytes);
+// Columns padded to their widest cell.
+std::string table(const std::vector<std::vector<std::string>>& rows);
+
+}  // namespace roamstead::cli
