@@ -47,6 +47,10 @@ class FileSystem {
   virtual Result<std::unique_ptr<File>> open(const std::string& path, OpenMode mode) = 0;
   // Replaces `to`. Durable only after sync_directory of the parents.
   virtual Result<void> rename(const std::string& from, const std::string& to) = 0;
+  // A second name for the same file; ErrorCode::exists when `to` is there. Durable after sync_directory.
+  virtual Result<void> link(const std::string& from, const std::string& to) = 0;
+  // Whether two names lead to one file (hard links); both must exist.
+  virtual Result<bool> same_file(const std::string& a, const std::string& b) = 0;
   virtual Result<void> remove(const std::string& path) = 0;
   virtual Result<bool> exists(const std::string& path) = 0;
   // Names (not paths) of a directory's entries, sorted.

@@ -24,6 +24,13 @@ static void check_file_contract(os::FileSystem& files, const std::string& direct
   auto other = files.open(path, OpenMode::read_write);
   REQUIRE(other);
   CHECK((*other)->lock(false).error().code == ErrorCode::busy);
+  REQUIRE(files.link(path, directory + "/linked"));
+  CHECK(files.link(path, directory + "/linked").error().code == ErrorCode::exists);
+  CHECK(files.same_file(path, directory + "/linked").value());
+  REQUIRE(files.remove(directory + "/linked"));
+  REQUIRE(files.open(directory + "/linked", OpenMode::create_new));
+  CHECK_FALSE(files.same_file(path, directory + "/linked").value());
+  REQUIRE(files.remove(directory + "/linked"));
   REQUIRE(files.rename(path, directory + "/b"));
   CHECK(files.list_directory(directory).value() == std::vector<std::string>{"b"});
   REQUIRE(os::write_file_durably(files, directory + "/b", as_bytes("new")));

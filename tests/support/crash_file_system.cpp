@@ -43,7 +43,7 @@ class CrashFile final : public os::File {
     std::lock_guard guard(files_.mutex_);
     if (generation_ != files_.generation_) return power_is_gone();
     RS_CHECK(files_.count_operation());
-    node_->durable = node_->content;
+    for (const auto& write : node_->pending) CrashFileSystem::replay(node_->durable, write);
     node_->pending.clear();
     return {};
   }
@@ -151,9 +151,13 @@ void CrashFileSystem::power_loss(std::uint64_t seed) {
 std::unique_ptr<CrashFileSystem> CrashFileSystem::clone() const {
   std::lock_guard guard(mutex_);
   auto copy = std::make_unique<CrashFileSystem>();
+  std::map<const Node*, std::shared_ptr<Node>> copies;  // hard links stay links
   for (const auto& [name, node] : names_) {
-    auto fresh = std::make_shared<Node>();
-    fresh->content = fresh->durable = node->content;
+    auto& fresh = copies[node.get()];
+    if (!fresh) {
+      fresh = std::make_shared<Node>();
+      fresh->content = fresh->durable = node->content;
+    }
     copy->names_[name] = fresh;
   }
   copy->durable_names_ = copy->names_;
@@ -186,6 +190,26 @@ Result<void> CrashFileSystem::rename(const std::string& from, const std::string&
   names_[to] = node;
   pending_names_.push_back({os::parent_directory(to), {{to, node}, {from, nullptr}}});
   return {};
+}
+
+Result<void> CrashFileSystem::link(const std::string& from, const std::string& to) {
+  std::lock_guard guard(mutex_);
+  auto it = names_.find(from);
+  if (it == names_.end()) return fail(ErrorCode::not_found, from + ": no such file");
+  if (names_.count(to) != 0) return fail(ErrorCode::exists, to + ": exists");
+  RS_CHECK(count_operation());
+  names_[to] = it->second;
+  pending_names_.push_back({os::parent_directory(to), {{to, it->second}}});
+  return {};
+}
+
+Result<bool> CrashFileSystem::same_file(const std::string& a, const std::string& b) {
+  std::lock_guard guard(mutex_);
+  auto first = names_.find(a);
+  auto second = names_.find(b);
+  if (first == names_.end()) return fail(ErrorCode::not_found, a + ": no such file");
+  if (second == names_.end()) return fail(ErrorCode::not_found, b + ": no such file");
+  return first->second == second->second;
 }
 
 Result<void> CrashFileSystem::remove(const std::string& path) {

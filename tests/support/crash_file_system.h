@@ -33,6 +33,8 @@ class CrashFileSystem final : public os::FileSystem {
 
   Result<std::unique_ptr<os::File>> open(const std::string& path, os::OpenMode mode) override;
   Result<void> rename(const std::string& from, const std::string& to) override;
+  Result<void> link(const std::string& from, const std::string& to) override;
+  Result<bool> same_file(const std::string& a, const std::string& b) override;
   Result<void> remove(const std::string& path) override;
   Result<bool> exists(const std::string& path) override;
   Result<std::vector<std::string>> list_directory(const std::string& path) override;

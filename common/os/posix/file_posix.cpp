@@ -114,6 +114,18 @@ class PosixFileSystem final : public FileSystem {
     return {};
   }
 
+  Result<void> link(const std::string& from, const std::string& to) override {
+    if (::link(from.c_str(), to.c_str()) != 0) return system_error("cannot link to " + to, from);
+    return {};
+  }
+
+  Result<bool> same_file(const std::string& a, const std::string& b) override {
+    struct stat first {}, second {};
+    if (::stat(a.c_str(), &first) != 0) return system_error("cannot stat", a);
+    if (::stat(b.c_str(), &second) != 0) return system_error("cannot stat", b);
+    return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+  }
+
   Result<void> remove(const std::string& path) override {
     if (::remove(path.c_str()) != 0) return system_error("cannot remove", path);
     return {};

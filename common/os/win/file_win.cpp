@@ -125,6 +125,20 @@ class WindowsFileSystem final : public FileSystem {
     return {};
   }
 
+  Result<void> link(const std::string& from, const std::string& to) override {
+    RS_TRY(auto source, wide(from));
+    RS_TRY(auto target, wide(to));
+    if (::CreateHardLinkW(target.c_str(), source.c_str(), nullptr) == 0)
+      return system_error("cannot link to " + to, from);
+    return {};
+  }
+
+  Result<bool> same_file(const std::string& a, const std::string& b) override {
+    RS_TRY(auto first, identity(a));
+    RS_TRY(auto second, identity(b));
+    return first == second;
+  }
+
   Result<void> remove(const std::string& path) override {
     RS_TRY(auto name, wide(path));
     auto attributes = ::GetFileAttributesW(name.c_str());
@@ -171,6 +185,22 @@ class WindowsFileSystem final : public FileSystem {
 
   // NTFS journals names itself, and MoveFileEx above writes through.
   Result<void> sync_directory(const std::string&) override { return {}; }
+
+ private:
+  // Volume serial number and file index.
+  static Result<std::pair<std::uint64_t, std::uint64_t>> identity(const std::string& path) {
+    RS_TRY(auto name, wide(path));
+    auto handle = ::CreateFileW(name.c_str(), 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr,
+                                OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, nullptr);
+    if (handle == INVALID_HANDLE_VALUE) return system_error("cannot open", path);
+    BY_HANDLE_FILE_INFORMATION information{};
+    auto there = ::GetFileInformationByHandle(handle, &information);
+    ::CloseHandle(handle);
+    if (there == 0) return system_error("cannot query", path);
+    return std::pair<std::uint64_t, std::uint64_t>(
+        information.dwVolumeSerialNumber,
+        (std::uint64_t{information.nFileIndexHigh} << 32) | information.nFileIndexLow);
+  }
 };
 
 }  // namespace
