@@ -1,13 +1,17 @@
-// Provenance: what each item of a profile on a desktop's volume came from. An append-only journal that lies on that
-// volume (outside the profile), so that every snapshot holds volume and provenance of the same instant.
+// Provenance: what each item of a profile on a desktop's volume came from. An append-only journal that lies
+// on that volume (outside the profile), so that every snapshot holds volume and provenance of the same
+// instant.
 //
 // Laws:
 //  1. An item is recorded, and the record flushed, before the item gets its name in the profile.
-//  2. A block's tag is recorded only after its bytes are flushed. So a block without a tag that is all zero has not been
-//     loaded (base), one without a tag that is not zero is content, one with a tag is base exactly when its bytes have
-//     that tag. Whoever writes to a block that is not loaded loads it first.
-//  3. A shrunk stream is shrunk (and flushed) first, then its new base limit recorded and flushed, then may grow again.
-//  4. Records are never removed during a session; a directory's children are all published before `populated`.
+//  2. A block's tag is recorded only after its bytes are flushed. So a block without a tag that is all zero
+//  has not been
+//     loaded (base), one without a tag that is not zero is content, one with a tag is base exactly when its
+//     bytes have that tag. Whoever writes to a block that is not loaded loads it first.
+//  3. A shrunk stream is shrunk (and flushed) first, then its new base limit recorded and flushed, then may
+//  grow again.
+//  4. Records are never removed during a session; a directory's children are all published before
+//  `populated`.
 // Losing the unflushed end of the journal therefore costs at most bytes sent in vain, never content.
 //
 // Format: docs/format-provenance.md.
@@ -29,12 +33,17 @@
 
 namespace roamstead::extract {
 
+inline constexpr std::size_t kMaxJournalBytes = 256u << 20;
+inline constexpr std::size_t kMaxItems = 2'000'000;
+inline constexpr std::size_t kMaxTagsPerRecord = 65'536;
+
 inline constexpr std::uint32_t kTagBlockBytes = 4096;
-using BlockTag = std::uint64_t;  // first 8 bytes of SHA-256 of the block's bytes (shorter at a stream's end), little-endian, never 0
+using BlockTag = std::uint64_t;  // first 8 bytes of SHA-256 of the block's bytes (shorter at a stream's end),
+                                 // little-endian, never 0
 BlockTag block_tag(ByteView block);
 
-// The file on the volume that an item is: MFT record number, and sequence number where the agent can know it (0 where
-// not: ntfs-3g does not show it; then the creation time tells a reuse of the record apart).
+// The file on the volume that an item is: MFT record number, and sequence number where the agent can know it
+// (0 where not: ntfs-3g does not show it; then the creation time tells a reuse of the record apart).
 struct ItemIdentity {
   std::uint64_t record = 0;
   std::uint16_t sequence = 0;
@@ -50,11 +59,11 @@ using ItemId = std::uint64_t;  // unique within a journal, from 1
 
 // Which session the items belong to; the first record of a journal.
 struct JournalHeader {
-  Guid session;                     // public id of the session (not its secret)
-  std::string profile;              // SID
-  std::uint64_t version = 0;        // pinned
-  std::string profile_root;         // path of the profile on the volume, "Users/alice"
-  std::string staging_root;         // items here are not published yet
+  Guid session;               // public id of the session (not its secret)
+  std::string profile;        // SID
+  std::uint64_t version = 0;  // pinned
+  std::string profile_root;   // path of the profile on the volume, "Users/alice"
+  std::string staging_root;   // items here are not published yet
 
   template <class Archive>
   void serialize(Archive& archive) {
@@ -65,33 +74,41 @@ struct JournalHeader {
 struct ItemState {
   ItemId id = 0;
   ItemIdentity identity;
-  profile::ProfilePath base_path;   // in the pinned version
-  profile::Entry entry;             // as published
-  bool populated = false;           // directories
-  bool withdrawn = false;           // never got its name after all
+  profile::ProfilePath base_path;  // in the pinned version
+  profile::Entry entry;            // as published
+  bool populated = false;          // directories
+  bool withdrawn = false;          // never got its name after all
+  std::size_t last_record_at = 0;  // offset in the journal of the latest record about this item
   struct StreamState {
-    std::uint64_t base_limit = 0;   // bytes from here on are not the base's
+    std::uint64_t base_limit = 0;                      // bytes from here on are not the base's
     std::unordered_map<std::uint64_t, BlockTag> tags;  // block index -> tag of the loaded bytes
   };
   std::map<std::string, StreamState> streams;  // "" is the unnamed one
 };
 
-// The journal replayed. Lookup by identity and by base path.
+// The journal replayed. Lookups skip withdrawn items. Not thread-safe by itself; const access is.
 class Provenance {
  public:
-  // Replays records until the end or the first torn one (which ends the journal: it was never acknowledged).
-  // Bounded against hostile input; ErrorCode::corrupt when not even the header is there.
+  // Replays records until the end or the first one that is torn or breaks a rule (which ends the journal:
+  // nothing from there on was acknowledged). Bounded against hostile input; ErrorCode::corrupt when not even
+  // the header is there.
   static Result<Provenance> parse(ByteView journal);
 
   const JournalHeader& header() const { return header_; }
-  const ItemState* find(ItemId id) const;
+  const ItemState* find(ItemId id) const;                       // withdrawn ones too
   const ItemState* find_by_record(std::uint64_t record) const;  // the latest item with this MFT record
   const ItemState* find_by_base(const profile::ProfilePath& path) const;
   const std::map<ItemId, ItemState>& items() const { return items_; }
   std::size_t valid_bytes() const { return valid_bytes_; }  // of the journal; append there
 
  private:
-  friend class ProvenanceWriter;
+  friend class ProvenanceJournal;
+  // Takes in one whole record, appended at valid_bytes(). On error nothing has changed.
+  Result<void> apply_encoded(ByteView record);
+  Result<void> apply(std::uint8_t type, ByteView payload, std::size_t record_at);
+  Result<void> add_item(ItemState item);
+  Result<ItemState*> live_item(ItemId id, std::size_t record_at);
+
   JournalHeader header_;
   std::map<ItemId, ItemState> items_;
   std::unordered_map<std::uint64_t, ItemId> by_record_;
@@ -99,12 +116,21 @@ class Provenance {
   std::size_t valid_bytes_ = 0;
 };
 
-// Encodings of single journal records, for the agent to append. Each is self-contained and checksummed.
+// Encodings of single journal records. Each is self-contained and checksummed; encode_header is the journal's
+// beginning (magic, version, header record). Whoever keeps a journal open uses ProvenanceJournal instead.
 Bytes encode_header(const JournalHeader& header);
-Bytes encode_published(ItemId id, const ItemIdentity& identity, const profile::ProfilePath& base_path, const profile::Entry& entry);
+// Ids ascend within a journal.
+Bytes encode_published(ItemId id, const ItemIdentity& identity, const profile::ProfilePath& base_path,
+                       const profile::Entry& entry);
 Bytes encode_populated(ItemId id);
 Bytes encode_withdrawn(ItemId id);
-Bytes encode_loaded(ItemId id, const std::string& stream, std::uint64_t first_block, const std::vector<BlockTag>& tags);
+// At most kMaxTagsPerRecord tags.
+Bytes encode_loaded(ItemId id, const std::string& stream, std::uint64_t first_block,
+                    const std::vector<BlockTag>& tags);
+// Limits only ever sink.
 Bytes encode_base_limit(ItemId id, const std::string& stream, std::uint64_t limit_bytes);
+// The item's identity as it is from now on: recorded (and flushed) before a program's change of the creation
+// time is let through, and where the sequence number becomes known later.
+Bytes encode_identity(ItemId id, const ItemIdentity& identity);
 
 }  // namespace roamstead::extract

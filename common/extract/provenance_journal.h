@@ -1,0 +1,63 @@
+// The provenance journal as the agent keeps it: a file it appends to, and the same replayed in memory.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+
+#include "common/extract/provenance.h"
+#include "common/os/file.h"
+
+namespace roamstead::extract {
+
+// Thread-safe. append_* change memory at once and the file with the next flush(); the laws in provenance.h
+// say what must be flushed before what. Concurrent flushes share one sync. After a failed write or sync every
+// later call fails too: what the file then holds is unknown, so the journal must be opened anew.
+class ProvenanceJournal {
+ public:
+  // Makes the file (and its directory), durably, with the header only. ErrorCode::exists when it is there.
+  static Result<std::unique_ptr<ProvenanceJournal>> create(os::FileSystem& files, const std::string& path,
+                                                           const JournalHeader& header);
+  // Replays the file and cuts a torn end off, durably.
+  static Result<std::unique_ptr<ProvenanceJournal>> open(os::FileSystem& files, const std::string& path);
+
+  // All fail on items that were never published or are withdrawn, and on a journal that would grow beyond
+  // kMaxJournalBytes (ErrorCode::full).
+  Result<ItemId> append_published(const ItemIdentity& identity, const profile::ProfilePath& base_path,
+                                  const profile::Entry& entry);
+  Result<void> append_populated(ItemId id);
+  Result<void> append_withdrawn(ItemId id);
+  Result<void> append_loaded(ItemId id, const std::string& stream, std::uint64_t first_block,
+                             const std::vector<BlockTag>& tags);
+  Result<void> append_base_limit(ItemId id, const std::string& stream, std::uint64_t limit_bytes);
+  Result<void> append_identity(ItemId id, const ItemIdentity& identity);
+
+  // Returns once everything appended before the call is on stable storage.
+  Result<void> flush();
+
+  // Calls with the state in memory, under a shared lock: keep it short and do not call back into this object.
+  // Pointers into it are not valid afterwards.
+  template <class Function>
+  auto inspect(Function&& function) const {
+    std::shared_lock lock(mutex_);
+    return function(static_cast<const Provenance&>(provenance_));
+  }
+  const JournalHeader& header() const { return provenance_.header(); }  // never changes
+
+ private:
+  ProvenanceJournal(std::unique_ptr<os::File> file, Provenance provenance);
+  Result<void> append(const Bytes& record);  // mutex_ held exclusively
+
+  mutable std::shared_mutex mutex_;  // provenance_, pending_, appended_bytes_
+  Provenance provenance_;
+  Bytes pending_;
+  std::uint64_t appended_bytes_ = 0;
+
+  std::mutex flush_mutex_;  // file_, durable_bytes_, failure_; taken before mutex_
+  std::unique_ptr<os::File> file_;
+  std::uint64_t durable_bytes_ = 0;
+  std::optional<Error> failure_;
+};
+
+}  // namespace roamstead::extract

@@ -1,0 +1,159 @@
+#include "common/extract/provenance.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "tests/support/seed.h"
+
+namespace roamstead::extract {
+namespace {
+
+profile::ProfilePath path(const std::string& text) { return profile::ProfilePath::parse(text).value(); }
+
+JournalHeader header() {
+  JournalHeader result;
+  result.session = Guid::from(as_bytes("0123456789abcdef"));
+  result.profile = "S-1-5-21-1";
+  result.version = 7;
+  result.profile_root = "Users/alice";
+  result.staging_root = "ProgramData/Roamstead/staging";
+  return result;
+}
+
+profile::Entry file_entry(std::uint64_t size) {
+  profile::Entry entry;
+  entry.size_bytes = size;
+  entry.metadata.written_100ns = 99;
+  entry.streams = {{"Zone.Identifier", 26}};
+  return entry;
+}
+
+void append(Bytes& journal, const Bytes& record) {
+  journal.insert(journal.end(), record.begin(), record.end());
+}
+
+struct Built {
+  Bytes journal;
+  std::vector<std::size_t> ends;  // after each record
+};
+
+Built sample() {
+  Built built;
+  auto add = [&](const Bytes& record) {
+    append(built.journal, record);
+    built.ends.push_back(built.journal.size());
+  };
+  add(encode_header(header()));
+  add(encode_published(1, {40, 2, 1000}, path("Documents"),
+                       {profile::EntryKind::directory, {}, 0, {}, {}, 0, 0}));
+  add(encode_published(2, {41, 0, 1001}, path("Documents/a.txt"), file_entry(10'000)));
+  add(encode_populated(1));
+  add(encode_loaded(2, "", 1, {11, 12}));
+  add(encode_base_limit(2, "", 6000));
+  add(encode_published(3, {42, 0, 1002}, path("Documents/b.txt"), file_entry(1)));
+  add(encode_withdrawn(3));
+  return built;
+}
+
+TEST_CASE("a journal replays to what was recorded") {
+  auto built = sample();
+  auto provenance = Provenance::parse(built.journal).value();
+  CHECK(provenance.valid_bytes() == built.journal.size());
+  CHECK(provenance.header().session == header().session);
+  CHECK(provenance.header().profile_root == "Users/alice");
+  REQUIRE(provenance.items().size() == 3);
+  const auto* directory = provenance.find_by_record(40);
+  REQUIRE(directory != nullptr);
+  CHECK(directory->populated);
+  CHECK(directory->identity.sequence == 2);
+  const auto* file = provenance.find_by_base(path("Documents/a.txt"));
+  REQUIRE(file != nullptr);
+  CHECK(file->id == 2);
+  CHECK(file->entry == file_entry(10'000));
+  CHECK(file->streams.at("").base_limit == 6000);
+  CHECK(file->streams.at("").tags == std::unordered_map<std::uint64_t, BlockTag>{{1, 11}, {2, 12}});
+  CHECK(file->streams.at("Zone.Identifier").base_limit == 26);
+  CHECK(file->last_record_at == built.ends[4]);
+  CHECK(provenance.find(3)->withdrawn);
+  CHECK(provenance.find_by_record(42) == nullptr);
+  CHECK(provenance.find_by_base(path("Documents/b.txt")) == nullptr);
+}
+
+TEST_CASE("a base limit never rises, and an identity moves with its record") {
+  auto built = sample();
+  append(built.journal, encode_base_limit(2, "", 9000));
+  append(built.journal, encode_identity(2, {77, 5, 2000}));
+  auto provenance = Provenance::parse(built.journal).value();
+  CHECK(provenance.find(2)->streams.at("").base_limit == 6000);
+  CHECK(provenance.find_by_record(41) == nullptr);
+  REQUIRE(provenance.find_by_record(77) != nullptr);
+  CHECK(provenance.find_by_record(77)->identity.created_100ns == 2000);
+}
+
+TEST_CASE("a journal cut at any length replays its whole records, and one without its header is refused") {
+  auto built = sample();
+  for (std::size_t length = 0; length <= built.journal.size(); ++length) {
+    auto provenance = Provenance::parse(ByteView(built.journal).first(length));
+    if (length < built.ends[0]) {
+      REQUIRE_FALSE(provenance.has_value());
+      CHECK(provenance.error().code == ErrorCode::corrupt);
+      continue;
+    }
+    REQUIRE(provenance.has_value());
+    auto end = *std::prev(std::upper_bound(built.ends.begin(), built.ends.end(), length));
+    CHECK(provenance->valid_bytes() == end);
+  }
+}
+
+TEST_CASE("a flipped bit ends the journal before the record it is in") {
+  auto random = support::seeded_random();
+  auto built = sample();
+  for (int round = 0; round < 2000; ++round) {
+    auto damaged = built.journal;
+    auto at = built.ends[0] + random() % (damaged.size() - built.ends[0]);
+    damaged[at] ^= static_cast<std::byte>(1u << random() % 8);
+    auto provenance = Provenance::parse(damaged);
+    REQUIRE(provenance.has_value());
+    CHECK(provenance->valid_bytes() ==
+          *std::prev(std::upper_bound(built.ends.begin(), built.ends.end(), at)));
+  }
+}
+
+TEST_CASE("records that break the rules end the journal") {
+  const Bytes breakers[] = {
+      encode_published(2, {50, 0, 0}, path("x"), file_entry(1)),  // id again
+      encode_published(0, {50, 0, 0}, path("x"), file_entry(1)),  // no id
+      encode_populated(9),                                        // unknown item
+      encode_loaded(3, "", 0, {1}),                               // withdrawn item
+      encode_loaded(2, "a:b", 0, {1}),                            // impossible stream name
+      encode_loaded(2, "", ~std::uint64_t{0}, {1}),               // impossible block
+      encode_published(9, {50, 0, 0}, path("x"), file_entry(~std::uint64_t{0})),
+  };
+  for (const auto& breaker : breakers) {
+    auto built = sample();
+    append(built.journal, breaker);
+    append(built.journal, encode_populated(2));
+    auto provenance = Provenance::parse(built.journal).value();
+    CHECK(provenance.valid_bytes() == built.ends.back());
+    CHECK_FALSE(provenance.find(2)->populated);
+  }
+}
+
+TEST_CASE("a journal of a later version is refused by name") {
+  auto built = sample();
+  built.journal[8] = std::byte{2};
+  auto provenance = Provenance::parse(built.journal);
+  REQUIRE_FALSE(provenance.has_value());
+  CHECK(provenance.error().code == ErrorCode::unsupported);
+}
+
+TEST_CASE("a tag is never zero and differs with the block's bytes and length") {
+  Bytes zeros(kTagBlockBytes);
+  CHECK(block_tag(zeros) != 0);
+  CHECK(block_tag(zeros) != block_tag(ByteView(zeros).first(100)));
+  CHECK(block_tag(as_bytes("abc")) == 0xeacf018fbf1678baULL);  // SHA-256 of "abc" begins ba7816bf8f01cfea
+}
+
+}  // namespace
+}  // namespace roamstead::extract
