@@ -47,7 +47,14 @@ void CEREAL_SAVE_FUNCTION_NAME(BoundedOutputArchive& archive, const T& value) {
 template <class T>
   requires std::is_arithmetic_v<T>
 void CEREAL_LOAD_FUNCTION_NAME(BoundedInputArchive& archive, T& value) {
-  archive.load_bytes(&value, sizeof value);
+  if constexpr (std::same_as<T, bool>) {
+    std::uint8_t byte = 0;
+    archive.load_bytes(&byte, 1);
+    if (byte > 1) throw cereal::Exception("a truth value of " + std::to_string(byte));
+    value = byte == 1;
+  } else {
+    archive.load_bytes(&value, sizeof value);
+  }
 }
 template <class Archive, class T>
   requires std::same_as<Archive, BoundedOutputArchive> || std::same_as<Archive, BoundedInputArchive>
@@ -77,6 +84,17 @@ void CEREAL_SAVE_FUNCTION_NAME(BoundedOutputArchive& archive, const cereal::Bina
 template <class T>
 void CEREAL_LOAD_FUNCTION_NAME(BoundedInputArchive& archive, cereal::BinaryData<T>& data) {
   archive.load_bytes(data.data, static_cast<std::size_t>(data.size));
+}
+
+// Grows as the elements come, so that a count costs no more than the bytes that back it: cereal's own loader would make
+// room for all of them at once, and an element may be hundreds of times larger in memory than its shortest encoding.
+template <class T>
+  requires(!std::is_arithmetic_v<T>)
+void CEREAL_LOAD_FUNCTION_NAME(BoundedInputArchive& archive, std::vector<T>& values) {
+  cereal::size_type count = 0;
+  archive(cereal::make_size_tag(count));
+  values.clear();
+  for (; count != 0; --count) archive(values.emplace_back());
 }
 
 template <class T>

@@ -1,0 +1,61 @@
+// A frame: the unit on the wire. Header of 16 bytes, little-endian, then the payload (docs/protocol.md):
+//   u32 payload bytes, u8 type, u8 flags (1: compressed), u16 zero, u64 request id
+// A compressed payload is u32 plain bytes, then one zstd frame. Bounded before and after decompression.
+#pragma once
+
+#include <cstdint>
+
+#include "common/base/bytes.h"
+
+namespace roamstead::wire {
+
+inline constexpr std::size_t kFrameHeaderBytes = 16;
+inline constexpr std::size_t kMaxPayloadBytes = 2u << 20;  // before and after decompression
+inline constexpr std::size_t kMaxHelloBytes = 4096;        // of the first frame, whose sender is not known well yet
+
+enum class FrameType : std::uint8_t {
+  hello = 1,
+  hello_reply = 2,
+  failure = 3,
+  open = 4,
+  open_reply = 5,
+  list = 6,
+  list_reply = 7,
+  read = 8,
+  read_reply = 9,
+  renew = 10,
+  close = 11,
+  done = 12,
+  batch_begin = 13,
+  batch_part = 14,
+  batch_abandon = 15,
+  credit = 16,
+  commit_reply = 17,
+};
+
+struct FrameHeader {
+  std::uint32_t payload_bytes = 0;
+  FrameType type = FrameType::failure;
+  bool compressed = false;
+  std::uint64_t request = 0;
+};
+
+struct Frame {
+  FrameType type = FrameType::failure;
+  bool compressed = false;
+  std::uint64_t request = 0;
+  Bytes payload;  // as received
+};
+
+enum class Compression { no, if_smaller };
+
+// Header and payload together, ready to be sent. The payload must not exceed kMaxPayloadBytes.
+Bytes encode_frame(FrameType type, std::uint64_t request, ByteView payload, Compression compression = Compression::no);
+
+// Of exactly kFrameHeaderBytes. ErrorCode::protocol for unknown types and flags and for payloads beyond `limit`.
+Result<FrameHeader> parse_frame_header(ByteView header, std::size_t limit = kMaxPayloadBytes);
+
+// The plain payload. Decompresses where needed: not for a thread that must not be kept.
+Result<Bytes> plain_payload(Frame frame);
+
+}  // namespace roamstead::wire

@@ -1,0 +1,88 @@
+#include "common/wire/frame.h"
+
+#include <doctest/doctest.h>
+
+#include "tests/support/seed.h"
+
+namespace roamstead::wire {
+namespace {
+
+Result<Frame> parse(ByteView bytes) {
+  ByteReader reader(bytes);
+  RS_TRY(auto head, reader.take(kFrameHeaderBytes));
+  RS_TRY(auto header, parse_frame_header(head));
+  RS_TRY(auto payload, reader.take(header.payload_bytes));
+  return Frame{header.type, header.compressed, header.request, to_bytes(payload)};
+}
+
+TEST_CASE("a frame comes back as it was sent, compressed or not") {
+  auto random = support::seeded_random();
+  for (std::size_t size : {0u, 1u, 255u, 256u, 5000u, 2u << 20}) {
+    Bytes same(size, std::byte{'x'});
+    Bytes noise(size);
+    for (auto& byte : noise) byte = static_cast<std::byte>(random());
+    for (const auto& payload : {same, noise})
+      for (auto compression : {Compression::no, Compression::if_smaller}) {
+        auto frame = parse(encode_frame(FrameType::read_reply, 77, payload, compression));
+        REQUIRE(frame);
+        CHECK(frame->type == FrameType::read_reply);
+        CHECK(frame->request == 77);
+        auto plain = plain_payload(std::move(*frame));
+        REQUIRE(plain);
+        CHECK(*plain == payload);
+      }
+  }
+  CHECK(encode_frame(FrameType::read_reply, 1, Bytes(1 << 20), Compression::if_smaller).size() < 1000);
+}
+
+TEST_CASE("a header with an unknown type, an unknown flag or too long a payload is refused") {
+  auto header = [](std::uint32_t size, std::uint8_t type, std::uint8_t flags, std::uint16_t zero) {
+    Bytes bytes(kFrameHeaderBytes);
+    store_le<std::uint32_t>(bytes, 0, size);
+    store_le<std::uint8_t>(bytes, 4, type);
+    store_le<std::uint8_t>(bytes, 5, flags);
+    store_le<std::uint16_t>(bytes, 6, zero);
+    return parse_frame_header(bytes);
+  };
+  CHECK(header(100, 6, 0, 0));
+  CHECK(header(kMaxPayloadBytes, 6, 1, 0));
+  for (const auto& refused : {header(kMaxPayloadBytes + 1, 6, 0, 0), header(0xffffffff, 6, 0, 0), header(1, 0, 0, 0),
+                              header(1, 18, 0, 0), header(1, 255, 0, 0), header(1, 6, 2, 0), header(1, 6, 0, 1)}) {
+    REQUIRE(!refused);
+    CHECK(refused.error().code == ErrorCode::protocol);
+  }
+}
+
+TEST_CASE("a compressed payload that lies about its size is refused") {
+  auto good = parse(encode_frame(FrameType::batch_part, 1, Bytes(100'000), Compression::if_smaller));
+  REQUIRE(good);
+  REQUIRE(good->compressed);
+  for (std::uint32_t claim : {0u, 99'999u, 100'001u, 2u << 20, 0xffffffffu}) {
+    auto lie = *good;
+    store_le<std::uint32_t>(lie.payload, 0, claim);
+    CHECK(!plain_payload(std::move(lie)));
+  }
+  for (std::size_t length = 0; length < good->payload.size(); ++length) {
+    auto cut = *good;
+    cut.payload.resize(length);
+    CHECK(!plain_payload(std::move(cut)));
+  }
+}
+
+TEST_CASE("flipped bits never do more than fail") {
+  auto random = support::seeded_random();
+  Bytes payload(3000);
+  for (std::size_t i = 0; i < payload.size(); ++i) payload[i] = static_cast<std::byte>(i / 7);
+  auto frame = encode_frame(FrameType::batch_part, 1, payload, Compression::if_smaller);
+  for (int i = 0; i < 3000; ++i) {
+    auto bent = frame;
+    bent[random() % bent.size()] ^= static_cast<std::byte>(1 << random() % 8);
+    auto parsed = parse(bent);
+    if (!parsed) continue;
+    auto plain = plain_payload(std::move(*parsed));
+    if (plain) CHECK(plain->size() <= kMaxPayloadBytes);
+  }
+}
+
+}  // namespace
+}  // namespace roamstead::wire

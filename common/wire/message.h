@@ -1,0 +1,144 @@
+// What the frames' payloads say (docs/protocol.md). Requests carry the session's secret; the desktop is known from its
+// certificate and is never said in a message.
+#pragma once
+
+#include "common/base/guid.h"
+#include "common/profile/batch.h"
+#include "common/wire/coordinator_link.h"
+#include "common/wire/frame.h"
+
+namespace roamstead::wire {
+
+inline constexpr std::uint32_t kProtocolMagic = 0x50415352;  // "RSAP"
+inline constexpr std::uint16_t kProtocolVersion = 1;
+// Plain bytes of a batch that may be under way before the server has taken any, and so the most that it keeps in memory.
+inline constexpr std::uint64_t kBatchWindowBytes = 4u << 20;
+inline constexpr std::size_t kBatchPartBytes = 256u << 10;
+
+struct Hello {
+  std::uint32_t magic = kProtocolMagic;
+  std::uint16_t version = kProtocolVersion;
+  std::string software;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(magic, version, software);
+  }
+};
+
+struct HelloReply {
+  std::uint16_t version = kProtocolVersion;
+  std::string desktop;  // as the coordinator knows the peer
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(version, desktop);
+  }
+};
+
+// `code` is to_string(ErrorCode).
+struct Failure {
+  std::string code;
+  std::string message;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(code, message);
+  }
+};
+
+struct ListRequest {
+  Guid session_secret;
+  profile::ProfilePath path;
+  std::string after;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(session_secret, path, after);
+  }
+};
+
+struct ReadRequest {
+  Guid session_secret;
+  profile::ProfilePath path;
+  std::string stream;
+  std::uint64_t offset = 0;
+  std::uint32_t length = 0;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(session_secret, path, stream, offset, length);
+  }
+};
+
+// renew and close
+struct SessionRequest {
+  Guid session_secret;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(session_secret);
+  }
+};
+
+// Announces a batch: batch_part frames with the same request id follow, their plain payloads joined being the encoded
+// batch (`batch_bytes`, see batch_stream.h) and then the content of all writes in record order (`content_bytes`).
+struct BatchBegin {
+  Guid session_secret;
+  Guid incarnation;
+  std::uint64_t ordinal = 0;
+  std::uint64_t batch_bytes = 0;
+  std::uint64_t content_bytes = 0;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(session_secret, incarnation, ordinal, batch_bytes, content_bytes);
+  }
+};
+
+// The server took so many more plain bytes of the batch.
+struct Credit {
+  std::uint64_t bytes = 0;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(bytes);
+  }
+};
+
+Failure to_failure(const Error& error);
+// An unknown code becomes ErrorCode::internal.
+Error to_error(const Failure& failure);
+
+// Makes every Frame's payload a T; ErrorCode::protocol, naming `what`, when it is not.
+template <class T>
+Result<T> decode_message(Frame frame, const char* what);
+
+extern template Result<Hello> decode_message(Frame, const char*);
+extern template Result<HelloReply> decode_message(Frame, const char*);
+extern template Result<Failure> decode_message(Frame, const char*);
+extern template Result<OpenRequest> decode_message(Frame, const char*);
+extern template Result<OpenReply> decode_message(Frame, const char*);
+extern template Result<ListRequest> decode_message(Frame, const char*);
+extern template Result<DirectoryPart> decode_message(Frame, const char*);
+extern template Result<ReadRequest> decode_message(Frame, const char*);
+extern template Result<SessionRequest> decode_message(Frame, const char*);
+extern template Result<BatchBegin> decode_message(Frame, const char*);
+extern template Result<Credit> decode_message(Frame, const char*);
+extern template Result<CommitReply> decode_message(Frame, const char*);
+
+Bytes encode_message(const Hello& message);
+Bytes encode_message(const HelloReply& message);
+Bytes encode_message(const Failure& message);
+Bytes encode_message(const OpenRequest& message);
+Bytes encode_message(const OpenReply& message);
+Bytes encode_message(const ListRequest& message);
+Bytes encode_message(const DirectoryPart& message);
+Bytes encode_message(const profile::NamedEntry& message);
+Bytes encode_message(const ReadRequest& message);
+Bytes encode_message(const SessionRequest& message);
+Bytes encode_message(const BatchBegin& message);
+Bytes encode_message(const Credit& message);
+Bytes encode_message(const CommitReply& message);
+
+}  // namespace roamstead::wire

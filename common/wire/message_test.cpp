@@ -1,0 +1,128 @@
+#include "common/wire/message.h"
+
+#include <doctest/doctest.h>
+
+#include "common/wire/batch_stream.h"
+#include "tests/support/seed.h"
+
+namespace roamstead::wire {
+namespace {
+
+profile::ProfilePath path(const char* text) { return profile::ProfilePath::parse(text).value(); }
+
+profile::Batch sample_batch() {
+  profile::Batch batch;
+  batch.incarnation = Guid::random();
+  batch.ordinal = 3;
+  batch.snapshot = Guid::random();
+  batch.records.push_back(profile::Delete{path("old")});
+  batch.records.push_back(profile::Move{path("a"), path("b")});
+  profile::Put put;
+  put.path = path("AppData/x.db");
+  put.entry.size_bytes = 10'000;
+  put.entry.streams.push_back({"zone", 5});
+  put.base = path("AppData/x.db");
+  put.contents.push_back({"", 10'000, {{0, 100}, {4096, 4096}}});
+  put.contents.push_back({"zone", 5, {{0, 5}}});
+  batch.records.push_back(put);
+  batch.held_back.push_back({"AppData/locked", "torn record"});
+  return batch;
+}
+
+TEST_CASE("a batch comes back as it was encoded") {
+  auto batch = sample_batch();
+  auto encoded = encode_batch(batch);
+  REQUIRE(encoded);
+  auto decoded = decode_batch(*encoded);
+  REQUIRE(decoded);
+  CHECK(*decoded == batch);
+}
+
+TEST_CASE("an encoded batch that is cut or has bytes too many is refused") {
+  auto encoded = encode_batch(sample_batch()).value();
+  for (std::size_t length = 0; length < encoded.size(); ++length) {
+    auto decoded = decode_batch(ByteView(encoded).first(length));
+    REQUIRE(!decoded);
+    CHECK(decoded.error().code == ErrorCode::protocol);
+  }
+  encoded.push_back(std::byte{0});
+  CHECK(!decode_batch(encoded));
+}
+
+TEST_CASE("flipped bits in a batch never do more than fail") {
+  auto random = support::seeded_random();
+  auto encoded = encode_batch(sample_batch()).value();
+  for (int i = 0; i < 20'000; ++i) {
+    auto bent = encoded;
+    for (auto flips = 1 + random() % 3; flips != 0; --flips)
+      bent[random() % bent.size()] ^= static_cast<std::byte>(1 << random() % 8);
+    if (auto decoded = decode_batch(bent)) CHECK(ContentLayout::of(*decoded).has_value() == true);
+  }
+}
+
+TEST_CASE("a count of records beyond what the bytes can hold is refused before memory is set aside") {
+  profile::Batch empty;
+  auto encoded = encode_batch(empty).value();
+  store_le<std::uint64_t>(encoded, encoded.size() - 8, 2'000'000);
+  CHECK(!decode_batch(encoded));
+  encoded.resize(encoded.size() + 3'000'000);
+  store_le<std::uint64_t>(encoded, encoded.size() - 3'000'008, 2'999'999);
+  CHECK(!decode_batch(encoded));
+}
+
+TEST_CASE("an entry of unknown kind or with attributes that do not roam is refused") {
+  auto batch = sample_batch();
+  std::get<profile::Put>(batch.records[2]).entry.kind = static_cast<profile::EntryKind>(9);
+  CHECK(!decode_batch(encode_batch(batch).value()));
+  batch = sample_batch();
+  std::get<profile::Put>(batch.records[2]).entry.metadata.attributes = 0x400;
+  CHECK(!decode_batch(encode_batch(batch).value()));
+}
+
+TEST_CASE("the content of a batch is found by record, stream and offset") {
+  auto batch = sample_batch();
+  auto layout = ContentLayout::of(batch).value();
+  CHECK(layout.total_bytes() == batch.content_bytes());
+  CHECK(layout.locate(2, 0, {0, 100}).value() == 0);
+  CHECK(layout.locate(2, 0, {99, 1}).value() == 99);
+  CHECK(layout.locate(2, 0, {4100, 4092}).value() == 104);
+  CHECK(layout.locate(2, 1, {0, 5}).value() == 4196);
+  CHECK(!layout.locate(2, 0, {0, 101}));
+  CHECK(!layout.locate(2, 0, {100, 1}));
+  CHECK(!layout.locate(2, 2, {0, 1}));
+  CHECK(!layout.locate(1, 0, {0, 1}));
+  CHECK(!layout.locate(2, 0, {4097, ~std::uint64_t{0}}));
+}
+
+TEST_CASE("messages come back, and cut ones are refused") {
+  OpenRequest request{"S-1-5-21-1", "Users/alice", ResumeInfo{Guid::random(), Guid::random(), 7}};
+  auto payload = encode_message(request);
+  auto back = decode_message<OpenRequest>(Frame{FrameType::open, false, 1, payload}, "open");
+  REQUIRE(back);
+  CHECK(back->profile == request.profile);
+  CHECK(back->resume->highest_ordinal == 7);
+  for (std::size_t length = 0; length < payload.size(); ++length) {
+    auto cut = decode_message<OpenRequest>(Frame{FrameType::open, false, 1, Bytes(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(length))}, "open");
+    REQUIRE(!cut);
+    CHECK(cut.error().code == ErrorCode::protocol);
+  }
+}
+
+TEST_CASE("a path that climbs out of the profile cannot be said") {
+  auto payload = encode_message(ListRequest{Guid::random(), path("ab/cd"), ""});
+  std::string_view needle = "ab/cd";
+  auto at = as_text(payload).find(needle);
+  REQUIRE(at != std::string_view::npos);
+  std::memcpy(payload.data() + at, "../cd", 5);
+  CHECK(!decode_message<ListRequest>(Frame{FrameType::list, false, 1, payload}, "list"));
+}
+
+TEST_CASE("every error code survives the wire") {
+  for (int code = 0; code <= static_cast<int>(ErrorCode::internal); ++code) {
+    Error error(static_cast<ErrorCode>(code), "why");
+    CHECK(to_error(to_failure(error)).code == error.code);
+  }
+}
+
+}  // namespace
+}  // namespace roamstead::wire
