@@ -10,7 +10,8 @@ namespace {
 
 template <class Archive, class Batch>
 void head(Archive& archive, Batch& batch) {
-  archive(batch.incarnation, batch.ordinal, batch.quiesced, batch.final, batch.taken_100ns, batch.snapshot, batch.held_back);
+  archive(batch.incarnation, batch.ordinal, batch.quiesced, batch.final, batch.taken_100ns, batch.snapshot,
+          batch.held_back);
 }
 
 bool within(ByteRange inner, ByteRange outer) {
@@ -42,8 +43,9 @@ Result<Bytes> encode_batch(const profile::Batch& batch) {
   archive(batch.records);
   auto encoded = archive.take();
   if (encoded.size() > kMaxEncodedBatchBytes)
-    return fail(ErrorCode::full, "batch " + std::to_string(batch.ordinal) + " has records of " + std::to_string(encoded.size()) +
-                                     " bytes, more than " + std::to_string(kMaxEncodedBatchBytes));
+    return fail(ErrorCode::full, "batch " + std::to_string(batch.ordinal) + " has records of " +
+                                     std::to_string(encoded.size()) + " bytes, more than " +
+                                     std::to_string(kMaxEncodedBatchBytes));
   return encoded;
 }
 
@@ -59,7 +61,8 @@ Result<profile::Batch> decode_batch(ByteView encoded) {
                                            std::to_string(profile::kMaxBatchRecords));
     for (; count != 0; --count) archive(batch.records.emplace_back());
     if (archive.remaining() != 0)
-      return fail(ErrorCode::protocol, "batch: " + std::to_string(archive.remaining()) + " bytes too many at the end");
+      return fail(ErrorCode::protocol,
+                  "batch: " + std::to_string(archive.remaining()) + " bytes too many at the end");
   } catch (const std::exception& error) {  // cereal reports by exception
     return fail(ErrorCode::protocol, std::string("batch: ") + error.what());
   }
@@ -87,16 +90,18 @@ Result<ContentLayout> ContentLayout::of(const profile::Batch& batch) {
 
 Result<std::uint64_t> ContentLayout::locate(std::size_t record, std::size_t stream, ByteRange range) const {
   auto key = std::tuple(record, stream, range.offset);
-  auto after = std::upper_bound(pieces_.begin(), pieces_.end(), key, [](const auto& wanted, const Piece& piece) {
-    return wanted < std::tuple(piece.record, piece.stream, piece.range.offset);
-  });
+  auto after =
+      std::upper_bound(pieces_.begin(), pieces_.end(), key, [](const auto& wanted, const Piece& piece) {
+        return wanted < std::tuple(piece.record, piece.stream, piece.range.offset);
+      });
   if (after != pieces_.begin()) {
     const auto& piece = *std::prev(after);
     if (piece.record == record && piece.stream == stream && within(range, piece.range))
       return piece.position + (range.offset - piece.range.offset);
   }
   return fail(ErrorCode::invalid_argument, "no content at " + std::to_string(range.offset) + " of stream " +
-                                               std::to_string(stream) + " of record " + std::to_string(record));
+                                               std::to_string(stream) + " of record " +
+                                               std::to_string(record));
 }
 
 }  // namespace roamstead::wire

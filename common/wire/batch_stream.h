@@ -1,5 +1,5 @@
-// A batch as a run of bytes: the encoded batch, then the content of all its writes, in the order of records, of their
-// streams, and of the writes. Neither side holds the content in memory.
+// A batch as a run of bytes: the encoded batch, then the content of all its writes, in the order of records,
+// of their streams, and of the writes. Neither side holds the content in memory.
 #pragma once
 
 #include <vector>
@@ -12,8 +12,8 @@ inline constexpr std::uint64_t kMaxEncodedBatchBytes = 256u << 20;
 
 // ErrorCode::full when it exceeds kMaxEncodedBatchBytes: to be cut into several batches.
 Result<Bytes> encode_batch(const profile::Batch& batch);
-// Decodes and checks (check_batch): what a hostile peer's bytes become, or an error. Memory stays within a small
-// multiple of the input.
+// Decodes and checks (check_batch): what a hostile peer's bytes become, or an error. Memory stays within a
+// small multiple of the input.
 Result<profile::Batch> decode_batch(ByteView encoded);
 
 // Where the bytes of each write lie in the run of all content.

@@ -27,8 +27,10 @@ bool is_certificate_refusal(const asio::error_code& error) {
     case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
     case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
     case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
-    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED: return true;
-    default: return false;
+    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -49,7 +51,8 @@ Channel::Channel(asio::ip::tcp::socket socket, asio::ssl::context& context, Time
 
 Error Channel::closed_because(const asio::error_code& error) const {
   if (timed_out_) return Error(ErrorCode::timeout, remote_ + ": no progress for too long");
-  if (is_certificate_refusal(error)) return Error(ErrorCode::denied, remote_ + ": certificate refused: " + error.message());
+  if (is_certificate_refusal(error))
+    return Error(ErrorCode::denied, remote_ + ": certificate refused: " + error.message());
   return Error(ErrorCode::unavailable, remote_ + ": connection lost: " + error.message());
 }
 
@@ -98,8 +101,10 @@ asio::awaitable<Result<Frame>> Channel::read(std::size_t limit) {
 
 void Channel::send(Bytes frame) {
   if (closed_) return;
-  if (queue_.empty()) queue_ = std::move(frame);
-  else queue_.insert(queue_.end(), frame.begin(), frame.end());
+  if (queue_.empty())
+    queue_ = std::move(frame);
+  else
+    queue_.insert(queue_.end(), frame.begin(), frame.end());
   if (leaving_.empty()) write_next();
 }
 
@@ -143,11 +148,14 @@ void Channel::close() {
 }
 
 void Channel::close_when_sent() {
-  if (leaving_.empty() && queue_.empty()) close();
-  else close_when_sent_ = true;
+  if (leaving_.empty() && queue_.empty())
+    close();
+  else
+    close_when_sent_ = true;
 }
 
-// The executor keeps the waiting handler; the channel itself is held weakly, so that it can go when nobody uses it.
+// The executor keeps the waiting handler; the channel itself is held weakly, so that it can go when nobody
+// uses it.
 void Channel::watch() {
   if (closed_) return;
   watchdog_.expires_after(kWatchInterval);

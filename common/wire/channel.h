@@ -1,7 +1,8 @@
-// Frames over one TLS connection. Lives on one io_context thread: every member is called there, except the counters.
+// Frames over one TLS connection. Lives on one io_context thread: every member is called there, except the
+// counters.
 //
-// Limits: a frame that has begun to arrive, and bytes that wait to leave, must make progress within the stall timeout,
-// or the connection is closed; so is an idle one after the idle timeout, where there is one.
+// Limits: a frame that has begun to arrive, and bytes that wait to leave, must make progress within the stall
+// timeout, or the connection is closed; so is an idle one after the idle timeout, where there is one.
 #pragma once
 
 #include <asio/awaitable.hpp>

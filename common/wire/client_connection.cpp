@@ -54,7 +54,8 @@ Result<std::shared_ptr<Call>> ClientConnection::begin(Clock::time_point deadline
       asio::post(io_, [this] { wanted_signal_.cancel(); });
     }
     if (changed_.wait_until(lock, deadline) == std::cv_status::timeout && !channel_)
-      return fail(Error(ErrorCode::unavailable, last_error_.to_string()).with("coordinator " + options_.address));
+      return fail(
+          Error(ErrorCode::unavailable, last_error_.to_string()).with("coordinator " + options_.address));
   }
   auto call = std::make_shared<Call>();
   call->id = next_id_++;
@@ -64,7 +65,8 @@ Result<std::shared_ptr<Call>> ClientConnection::begin(Clock::time_point deadline
 }
 
 void ClientConnection::send(const Call& call, Bytes frame) {
-  asio::post(io_, [channel = call.channel, frame = std::move(frame)]() mutable { channel->send(std::move(frame)); });
+  asio::post(
+      io_, [channel = call.channel, frame = std::move(frame)]() mutable { channel->send(std::move(frame)); });
 }
 
 void ClientConnection::end(const Call& call) {
@@ -129,7 +131,8 @@ asio::awaitable<Result<std::shared_ptr<Channel>>> ClientConnection::connect() {
   asio::ip::tcp::socket socket(io_);
   asio::ip::tcp::resolver resolver(io_);
   asio::error_code error;
-  auto endpoints = co_await resolver.async_resolve(host_, port_, asio::redirect_error(asio::use_awaitable, error));
+  auto endpoints =
+      co_await resolver.async_resolve(host_, port_, asio::redirect_error(asio::use_awaitable, error));
   if (error) co_return fail(ErrorCode::unavailable, "cannot resolve '" + host_ + "': " + error.message());
   asio::steady_timer timeout(io_, options_.connect_timeout);
   timeout.async_wait([&socket](const asio::error_code& cancelled) {
@@ -137,13 +140,15 @@ asio::awaitable<Result<std::shared_ptr<Channel>>> ClientConnection::connect() {
     if (!cancelled) socket.close(close_error);
   });
   co_await asio::async_connect(socket, endpoints, asio::redirect_error(asio::use_awaitable, error));
-  // The handler refers to the socket: when it cannot be cancelled any more, it has not run yet, and waits its turn.
+  // The handler refers to the socket: when it cannot be cancelled any more, it has not run yet, and waits its
+  // turn.
   if (timeout.cancel() == 0) {
     asio::error_code ignored;
     co_await asio::post(io_, asio::redirect_error(asio::use_awaitable, ignored));
     co_return fail(ErrorCode::unavailable, "cannot connect to " + options_.address + " in time");
   }
-  if (error) co_return fail(ErrorCode::unavailable, "cannot connect to " + options_.address + ": " + error.message());
+  if (error)
+    co_return fail(ErrorCode::unavailable, "cannot connect to " + options_.address + ": " + error.message());
   Channel::Timeouts timeouts;
   timeouts.handshake = options_.connect_timeout;
   auto channel = std::make_shared<Channel>(std::move(socket), *context_, timeouts);
@@ -174,11 +179,13 @@ asio::awaitable<Result<void>> ClientConnection::greet(std::shared_ptr<Channel> c
     if (!failure) co_return fail(std::move(failure).error());
     co_return fail(to_error(*failure));
   }
-  if (frame->type != FrameType::hello_reply) co_return fail(ErrorCode::protocol, "no greeting from the coordinator");
+  if (frame->type != FrameType::hello_reply)
+    co_return fail(ErrorCode::protocol, "no greeting from the coordinator");
   auto reply = decode_message<HelloReply>(std::move(*frame), "greeting");
   if (!reply) co_return fail(std::move(reply).error());
   if (reply->version != kProtocolVersion)
-    co_return fail(ErrorCode::protocol, "the coordinator speaks protocol version " + std::to_string(reply->version));
+    co_return fail(ErrorCode::protocol,
+                   "the coordinator speaks protocol version " + std::to_string(reply->version));
   co_return Result<void>{};
 }
 

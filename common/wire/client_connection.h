@@ -1,5 +1,5 @@
-// The client's side of the connection: an io thread that connects when a caller needs it, hands replies to the callers
-// that wait for them, and tells them when the connection is lost.
+// The client's side of the connection: an io thread that connects when a caller needs it, hands replies to
+// the callers that wait for them, and tells them when the connection is lost.
 #pragma once
 
 #include <asio/io_context.hpp>
@@ -22,14 +22,15 @@ struct Call {
   std::condition_variable changed;
   // Guarded by mutex:
   std::optional<Frame> reply;
-  std::optional<Error> lost;         // the connection went before a reply came
-  std::uint64_t credit_bytes = 0;    // granted so far
+  std::optional<Error> lost;       // the connection went before a reply came
+  std::uint64_t credit_bytes = 0;  // granted so far
 };
 
 class ClientConnection {
  public:
   using Clock = std::chrono::steady_clock;
-  ClientConnection(const TlsLinkOptions& options, std::string host, std::string port, std::unique_ptr<asio::ssl::context> context);
+  ClientConnection(const TlsLinkOptions& options, std::string host, std::string port,
+                   std::unique_ptr<asio::ssl::context> context);
   ~ClientConnection();
 
   // Registers a call on the present connection; waits for one until the deadline.
@@ -59,7 +60,7 @@ class ClientConnection {
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::shared_ptr<Channel> channel_;       // null while there is none
+  std::shared_ptr<Channel> channel_;  // null while there is none
   std::map<std::uint64_t, std::shared_ptr<Call>> calls_;
   std::uint64_t next_id_ = 1;
   std::uint64_t failed_attempts_ = 0;
@@ -67,7 +68,7 @@ class ClientConnection {
   bool wanted_ = false;
   bool stopping_ = false;
   Clock::time_point last_heard_;
-  std::uint64_t earlier_sent_ = 0;         // by connections that are gone
+  std::uint64_t earlier_sent_ = 0;  // by connections that are gone
   std::uint64_t earlier_received_ = 0;
 
   std::thread thread_;

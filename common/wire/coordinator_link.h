@@ -1,5 +1,5 @@
-// What an agent asks of its coordinator. common/wire's client implements it over TLS; tests may implement it in process
-// on a real repository. Calls block, are thread-safe, and end within the link's timeout.
+// What an agent asks of its coordinator. common/wire's client implements it over TLS; tests may implement it
+// in process on a real repository. Calls block, are thread-safe, and end within the link's timeout.
 #pragma once
 
 #include <string>
@@ -23,8 +23,8 @@ struct ResumeInfo {
 };
 
 struct OpenRequest {
-  std::string profile;             // SID or name the profile was imported under
-  std::string profile_root;        // where this desktop keeps it ("Users/alice")
+  std::string profile;       // SID or name the profile was imported under
+  std::string profile_root;  // where this desktop keeps it ("Users/alice")
   std::optional<ResumeInfo> resume;
 
   template <class Archive>
@@ -34,19 +34,21 @@ struct OpenRequest {
 };
 
 struct OpenReply {
-  Guid session;                    // public id
-  Guid session_secret;             // needed for every later call
-  Guid incarnation;                // fresh at every open and resume
+  Guid session;         // public id
+  Guid session_secret;  // needed for every later call
+  Guid incarnation;     // fresh at every open and resume
   std::uint64_t epoch = 0;
-  std::uint64_t version = 0;       // pinned: all fetches read this version
-  std::uint64_t committed_ordinal = 0;  // of the *previous* incarnation, on resume: batches up to it are durable
+  std::uint64_t version = 0;  // pinned: all fetches read this version
+  std::uint64_t committed_ordinal =
+      0;  // of the *previous* incarnation, on resume: batches up to it are durable
   profile::Entry root;
   std::uint32_t lease_seconds = 0;
   std::vector<std::string> working_set;  // paths to fetch first
 
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(session, session_secret, incarnation, epoch, version, committed_ordinal, root, lease_seconds, working_set);
+    archive(session, session_secret, incarnation, epoch, version, committed_ordinal, root, lease_seconds,
+            working_set);
   }
 };
 
@@ -61,9 +63,9 @@ struct DirectoryPart {
 };
 
 struct CommitReply {
-  std::uint64_t ordinal = 0;       // durable now, as is every lower one
-  std::uint64_t version = 0;       // that it became (the same as before when the batch changed nothing)
-  bool forked = false;             // kept beside the head, not on it
+  std::uint64_t ordinal = 0;  // durable now, as is every lower one
+  std::uint64_t version = 0;  // that it became (the same as before when the batch changed nothing)
+  bool forked = false;        // kept beside the head, not on it
 
   template <class Archive>
   void serialize(Archive& archive) {
@@ -79,12 +81,15 @@ class CoordinatorLink {
 
   virtual Result<OpenReply> open(const OpenRequest& request) = 0;
   // By path in the pinned version.
-  virtual Result<DirectoryPart> list(const Guid& session_secret, const profile::ProfilePath& path, const std::string& after) = 0;
+  virtual Result<DirectoryPart> list(const Guid& session_secret, const profile::ProfilePath& path,
+                                     const std::string& after) = 0;
   // Up to kMaxReadBytes; fewer only at the stream's end. `stream` "" is the unnamed one.
-  virtual Result<Bytes> read(const Guid& session_secret, const profile::ProfilePath& path, const std::string& stream,
-                             std::uint64_t offset, std::size_t length) = 0;
-  // Returns when the batch is durable. Sending a batch again (same incarnation and ordinal) is answered, not repeated.
-  virtual Result<CommitReply> commit(const Guid& session_secret, const profile::Batch& batch, profile::ContentSource& content) = 0;
+  virtual Result<Bytes> read(const Guid& session_secret, const profile::ProfilePath& path,
+                             const std::string& stream, std::uint64_t offset, std::size_t length) = 0;
+  // Returns when the batch is durable. Sending a batch again (same incarnation and ordinal) is answered, not
+  // repeated.
+  virtual Result<CommitReply> commit(const Guid& session_secret, const profile::Batch& batch,
+                                     profile::ContentSource& content) = 0;
   virtual Result<void> renew(const Guid& session_secret) = 0;
   virtual Result<void> close(const Guid& session_secret) = 0;
   // Bytes that went over the network so far.

@@ -19,7 +19,8 @@ Result<TlsLinkOptions> load_desktop_identity(os::FileSystem& files, const std::s
   RS_TRY(auto text, read_text(files, directory, "desktop.json"));
   auto json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object() || !json.contains("coordinator") || !json["coordinator"].is_string())
-    return fail(ErrorCode::corrupt, os::join_path(directory, "desktop.json") + ": no \"coordinator\": \"host:port\" in it");
+    return fail(ErrorCode::corrupt,
+                os::join_path(directory, "desktop.json") + ": no \"coordinator\": \"host:port\" in it");
   options.address = json["coordinator"].get<std::string>();
   RS_TRY(options.certificate_pem, read_text(files, directory, "cert.pem"));
   RS_TRY(options.key_pem, read_text(files, directory, "key.pem"));

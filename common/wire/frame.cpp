@@ -10,7 +10,8 @@ constexpr std::uint8_t kCompressedFlag = 1;
 constexpr std::size_t kLeastWorthCompressing = 256;
 constexpr int kCompressionLevel = 1;
 
-void store_header(MutableByteView out, FrameType type, bool compressed, std::uint64_t request, std::size_t payload_bytes) {
+void store_header(MutableByteView out, FrameType type, bool compressed, std::uint64_t request,
+                  std::size_t payload_bytes) {
   store_le<std::uint32_t>(out, 0, static_cast<std::uint32_t>(payload_bytes));
   store_le<std::uint8_t>(out, 4, static_cast<std::uint8_t>(type));
   store_le<std::uint8_t>(out, 5, compressed ? kCompressedFlag : 0);
@@ -22,7 +23,8 @@ void store_header(MutableByteView out, FrameType type, bool compressed, std::uin
 Bytes compressed_frame(FrameType type, std::uint64_t request, ByteView payload) {
   constexpr std::size_t kOverhead = kFrameHeaderBytes + sizeof(std::uint32_t);
   Bytes frame(kOverhead + payload.size());
-  auto written = ZSTD_compress(frame.data() + kOverhead, payload.size(), payload.data(), payload.size(), kCompressionLevel);
+  auto written = ZSTD_compress(frame.data() + kOverhead, payload.size(), payload.data(), payload.size(),
+                               kCompressionLevel);
   if (ZSTD_isError(written) != 0 || written + sizeof(std::uint32_t) >= payload.size()) return {};
   frame.resize(kOverhead + written);
   store_header(frame, type, true, request, sizeof(std::uint32_t) + written);
@@ -48,13 +50,14 @@ Result<FrameHeader> parse_frame_header(ByteView header, std::size_t limit) {
   parsed.payload_bytes = load_le<std::uint32_t>(header, 0);
   auto type = load_le<std::uint8_t>(header, 4);
   auto flags = load_le<std::uint8_t>(header, 5);
-  if (type < static_cast<std::uint8_t>(FrameType::hello) || type > static_cast<std::uint8_t>(FrameType::commit_reply))
+  if (type < static_cast<std::uint8_t>(FrameType::hello) ||
+      type > static_cast<std::uint8_t>(FrameType::commit_reply))
     return fail(ErrorCode::protocol, "a frame of unknown type " + std::to_string(type));
   if ((flags & ~kCompressedFlag) != 0 || load_le<std::uint16_t>(header, 6) != 0)
     return fail(ErrorCode::protocol, "a frame with unknown flags " + std::to_string(flags));
   if (parsed.payload_bytes > limit)
-    return fail(ErrorCode::protocol, "a frame of " + std::to_string(parsed.payload_bytes) + " bytes where at most " +
-                                         std::to_string(limit) + " are allowed");
+    return fail(ErrorCode::protocol, "a frame of " + std::to_string(parsed.payload_bytes) +
+                                         " bytes where at most " + std::to_string(limit) + " are allowed");
   parsed.type = static_cast<FrameType>(type);
   parsed.compressed = (flags & kCompressedFlag) != 0;
   parsed.request = load_le<std::uint64_t>(header, 8);
@@ -67,7 +70,8 @@ Result<Bytes> plain_payload(Frame frame) {
   auto plain_bytes = reader.le<std::uint32_t>();
   if (!plain_bytes) return fail(ErrorCode::protocol, "a compressed frame without its size");
   if (*plain_bytes > kMaxPayloadBytes)
-    return fail(ErrorCode::protocol, "a compressed frame that claims " + std::to_string(*plain_bytes) + " bytes");
+    return fail(ErrorCode::protocol,
+                "a compressed frame that claims " + std::to_string(*plain_bytes) + " bytes");
   auto packed = ByteView(frame.payload).subspan(reader.offset());
   // The zstd frame knows its size too; asking it first keeps a liar from having memory set aside.
   if (ZSTD_getFrameContentSize(packed.data(), packed.size()) != *plain_bytes)

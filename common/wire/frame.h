@@ -11,7 +11,7 @@ namespace roamstead::wire {
 
 inline constexpr std::size_t kFrameHeaderBytes = 16;
 inline constexpr std::size_t kMaxPayloadBytes = 2u << 20;  // before and after decompression
-inline constexpr std::size_t kMaxHelloBytes = 4096;        // of the first frame, whose sender is not known well yet
+inline constexpr std::size_t kMaxHelloBytes = 4096;  // of the first frame, whose sender is not known well yet
 
 enum class FrameType : std::uint8_t {
   hello = 1,
@@ -50,9 +50,11 @@ struct Frame {
 enum class Compression { no, if_smaller };
 
 // Header and payload together, ready to be sent. The payload must not exceed kMaxPayloadBytes.
-Bytes encode_frame(FrameType type, std::uint64_t request, ByteView payload, Compression compression = Compression::no);
+Bytes encode_frame(FrameType type, std::uint64_t request, ByteView payload,
+                   Compression compression = Compression::no);
 
-// Of exactly kFrameHeaderBytes. ErrorCode::protocol for unknown types and flags and for payloads beyond `limit`.
+// Of exactly kFrameHeaderBytes. ErrorCode::protocol for unknown types and flags and for payloads beyond
+// `limit`.
 Result<FrameHeader> parse_frame_header(ByteView header, std::size_t limit = kMaxPayloadBytes);
 
 // The plain payload. Decompresses where needed: not for a thread that must not be kept.

@@ -5,11 +5,22 @@
 namespace roamstead::wire {
 namespace {
 
-constexpr ErrorCode kAllCodes[] = {
-    ErrorCode::invalid_argument, ErrorCode::not_found, ErrorCode::exists,    ErrorCode::corrupt,
-    ErrorCode::unsupported,      ErrorCode::io,        ErrorCode::full,      ErrorCode::denied,
-    ErrorCode::busy,             ErrorCode::stale,     ErrorCode::conflict,  ErrorCode::cancelled,
-    ErrorCode::timeout,          ErrorCode::unavailable, ErrorCode::protocol, ErrorCode::internal};
+constexpr ErrorCode kAllCodes[] = {ErrorCode::invalid_argument,
+                                   ErrorCode::not_found,
+                                   ErrorCode::exists,
+                                   ErrorCode::corrupt,
+                                   ErrorCode::unsupported,
+                                   ErrorCode::io,
+                                   ErrorCode::full,
+                                   ErrorCode::denied,
+                                   ErrorCode::busy,
+                                   ErrorCode::stale,
+                                   ErrorCode::conflict,
+                                   ErrorCode::cancelled,
+                                   ErrorCode::timeout,
+                                   ErrorCode::unavailable,
+                                   ErrorCode::protocol,
+                                   ErrorCode::internal};
 constexpr std::size_t kMaxFailureText = 4096;
 
 }  // namespace

@@ -1,5 +1,5 @@
-// What the frames' payloads say (docs/protocol.md). Requests carry the session's secret; the desktop is known from its
-// certificate and is never said in a message.
+// What the frames' payloads say (docs/protocol.md). Requests carry the session's secret; the desktop is known
+// from its certificate and is never said in a message.
 #pragma once
 
 #include "common/base/guid.h"
@@ -11,7 +11,8 @@ namespace roamstead::wire {
 
 inline constexpr std::uint32_t kProtocolMagic = 0x50415352;  // "RSAP"
 inline constexpr std::uint16_t kProtocolVersion = 1;
-// Plain bytes of a batch that may be under way before the server has taken any, and so the most that it keeps in memory.
+// Plain bytes of a batch that may be under way before the server has taken any, and so the most that it keeps
+// in memory.
 inline constexpr std::uint64_t kBatchWindowBytes = 4u << 20;
 inline constexpr std::size_t kBatchPartBytes = 256u << 10;
 
@@ -81,8 +82,9 @@ struct SessionRequest {
   }
 };
 
-// Announces a batch: batch_part frames with the same request id follow, their plain payloads joined being the encoded
-// batch (`batch_bytes`, see batch_stream.h) and then the content of all writes in record order (`content_bytes`).
+// Announces a batch: batch_part frames with the same request id follow, their plain payloads joined being the
+// encoded batch (`batch_bytes`, see batch_stream.h) and then the content of all writes in record order
+// (`content_bytes`).
 struct BatchBegin {
   Guid session_secret;
   Guid incarnation;

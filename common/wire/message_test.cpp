@@ -102,7 +102,10 @@ TEST_CASE("messages come back, and cut ones are refused") {
   CHECK(back->profile == request.profile);
   CHECK(back->resume->highest_ordinal == 7);
   for (std::size_t length = 0; length < payload.size(); ++length) {
-    auto cut = decode_message<OpenRequest>(Frame{FrameType::open, false, 1, Bytes(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(length))}, "open");
+    auto cut = decode_message<OpenRequest>(
+        Frame{FrameType::open, false, 1,
+              Bytes(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(length))},
+        "open");
     REQUIRE(!cut);
     CHECK(cut.error().code == ErrorCode::protocol);
   }

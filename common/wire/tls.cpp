@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::size_t kMaxCommonName = 64;  // RFC 5280, ub-common-name
 
-Result<std::unique_ptr<asio::ssl::context>> make_context(const TlsIdentity& identity, asio::ssl::context::method method) {
+Result<std::unique_ptr<asio::ssl::context>> make_context(const TlsIdentity& identity,
+                                                         asio::ssl::context::method method) {
   auto context = std::make_unique<asio::ssl::context>(method);
   asio::error_code error;
   context->use_certificate_chain(asio::buffer(identity.certificate_pem), error);
@@ -22,7 +23,8 @@ Result<std::unique_ptr<asio::ssl::context>> make_context(const TlsIdentity& iden
   context->set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert, error);
   if (error) return fail(ErrorCode::internal, "TLS: " + error.message());
   auto* native = context->native_handle();
-  if (SSL_CTX_set_min_proto_version(native, TLS1_3_VERSION) != 1 || SSL_CTX_set_max_proto_version(native, TLS1_3_VERSION) != 1)
+  if (SSL_CTX_set_min_proto_version(native, TLS1_3_VERSION) != 1 ||
+      SSL_CTX_set_max_proto_version(native, TLS1_3_VERSION) != 1)
     return fail(ErrorCode::internal, "this OpenSSL cannot do TLS 1.3");
   // A ticket would outlive a revocation: every connection shows its certificate anew.
   SSL_CTX_set_num_tickets(native, 0);

@@ -16,8 +16,8 @@ struct TlsIdentity {
   std::string ca_pem;  // whom the peer must be certified by
 };
 
-// The name in every coordinator's certificate. Desktops look for it instead of an address, so that the coordinator may
-// move; only the coordinator gets a certificate for serving from this private CA.
+// The name in every coordinator's certificate. Desktops look for it instead of an address, so that the
+// coordinator may move; only the coordinator gets a certificate for serving from this private CA.
 inline constexpr const char* kCoordinatorName = "coordinator.roamstead.internal";
 
 Result<std::unique_ptr<asio::ssl::context>> make_server_context(const TlsIdentity& identity);

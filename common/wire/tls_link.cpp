@@ -19,7 +19,8 @@ Result<HostPort> split_address(const std::string& address) {
   if (colon == std::string::npos || colon == 0 || colon + 1 == address.size())
     return fail(ErrorCode::invalid_argument, "'" + address + "' is not host:port");
   HostPort parts{address.substr(0, colon), address.substr(colon + 1)};
-  if (parts.host.front() == '[' && parts.host.back() == ']') parts.host = parts.host.substr(1, parts.host.size() - 2);
+  if (parts.host.front() == '[' && parts.host.back() == ']')
+    parts.host = parts.host.substr(1, parts.host.size() - 2);
   return parts;
 }
 
@@ -73,7 +74,8 @@ class BatchRun {
 class TlsLink::Impl {
  public:
   Impl(const TlsLinkOptions& options, HostPort address, std::unique_ptr<asio::ssl::context> context)
-      : options_(options), connection_(options, std::move(address.host), std::move(address.port), std::move(context)) {}
+      : options_(options),
+        connection_(options, std::move(address.host), std::move(address.port), std::move(context)) {}
 
   // Sends a request, waits for its reply, again on a new connection when this one is lost.
   Result<Frame> exchange(FrameType type, const Bytes& payload, FrameType expected) {
@@ -97,7 +99,8 @@ class TlsLink::Impl {
   }
 
   Result<CommitReply> commit(const Guid& secret, const profile::Batch& batch, BatchRun& run) {
-    BatchBegin begin{secret, batch.incarnation, batch.ordinal, run.batch_bytes(), run.total_bytes() - run.batch_bytes()};
+    BatchBegin begin{secret, batch.incarnation, batch.ordinal, run.batch_bytes(),
+                     run.total_bytes() - run.batch_bytes()};
     auto payload = encode_message(begin);
     auto deadline = Clock::now() + options_.commit_timeout;
     for (;;) {
@@ -114,7 +117,8 @@ class TlsLink::Impl {
   ClientConnection& connection() { return connection_; }
 
  private:
-  // Under the call's lock: the reply, a failure, or nothing when there is none yet or the connection went (try again).
+  // Under the call's lock: the reply, a failure, or nothing when there is none yet or the connection went
+  // (try again).
   static std::optional<Result<Frame>> outcome(Call& call, FrameType expected) {
     if (call.reply) {
       if (call.reply->type == FrameType::failure) {
@@ -123,10 +127,10 @@ class TlsLink::Impl {
         return Result<Frame>(fail(to_error(*failure)));
       }
       if (call.reply->type != expected)
-        return Result<Frame>(fail(ErrorCode::protocol, "an answer of type " +
-                                                           std::to_string(static_cast<unsigned>(call.reply->type)) +
-                                                           " where " + std::to_string(static_cast<unsigned>(expected)) +
-                                                           " was expected"));
+        return Result<Frame>(fail(ErrorCode::protocol,
+                                  "an answer of type " +
+                                      std::to_string(static_cast<unsigned>(call.reply->type)) + " where " +
+                                      std::to_string(static_cast<unsigned>(expected)) + " was expected"));
       return Result<Frame>(std::move(*call.reply));
     }
     if (call.lost && call.lost->code == ErrorCode::cancelled) return Result<Frame>(fail(*call.lost));
@@ -179,7 +183,8 @@ TlsLink::~TlsLink() = default;
 Result<std::unique_ptr<TlsLink>> TlsLink::create(TlsLinkOptions options) {
   RS_TRY(auto address, split_address(options.address));
   RS_TRY(auto context, make_client_context({options.certificate_pem, options.key_pem, options.ca_pem}));
-  return std::unique_ptr<TlsLink>(new TlsLink(std::make_unique<Impl>(options, std::move(address), std::move(context))));
+  return std::unique_ptr<TlsLink>(
+      new TlsLink(std::make_unique<Impl>(options, std::move(address), std::move(context))));
 }
 
 Result<OpenReply> TlsLink::open(const OpenRequest& request) {
@@ -187,25 +192,28 @@ Result<OpenReply> TlsLink::open(const OpenRequest& request) {
   return decode_message<OpenReply>(std::move(frame), "open reply");
 }
 
-Result<DirectoryPart> TlsLink::list(const Guid& session_secret, const profile::ProfilePath& path, const std::string& after) {
+Result<DirectoryPart> TlsLink::list(const Guid& session_secret, const profile::ProfilePath& path,
+                                    const std::string& after) {
   auto payload = encode_message(ListRequest{session_secret, path, after});
   RS_TRY(auto frame, impl_->exchange(FrameType::list, payload, FrameType::list_reply));
   return decode_message<DirectoryPart>(std::move(frame), "list reply");
 }
 
-Result<Bytes> TlsLink::read(const Guid& session_secret, const profile::ProfilePath& path, const std::string& stream,
-                            std::uint64_t offset, std::size_t length) {
+Result<Bytes> TlsLink::read(const Guid& session_secret, const profile::ProfilePath& path,
+                            const std::string& stream, std::uint64_t offset, std::size_t length) {
   auto asked = std::min(length, kMaxReadBytes);
-  auto payload = encode_message(ReadRequest{session_secret, path, stream, offset, static_cast<std::uint32_t>(asked)});
+  auto payload =
+      encode_message(ReadRequest{session_secret, path, stream, offset, static_cast<std::uint32_t>(asked)});
   RS_TRY(auto frame, impl_->exchange(FrameType::read, payload, FrameType::read_reply));
   RS_TRY_CTX(auto bytes, "read reply", plain_payload(std::move(frame)));
   if (bytes.size() > asked)
-    return fail(ErrorCode::protocol, "read reply: " + std::to_string(bytes.size()) + " bytes where " + std::to_string(asked) +
-                                         " were asked for");
+    return fail(ErrorCode::protocol, "read reply: " + std::to_string(bytes.size()) + " bytes where " +
+                                         std::to_string(asked) + " were asked for");
   return bytes;
 }
 
-Result<CommitReply> TlsLink::commit(const Guid& session_secret, const profile::Batch& batch, profile::ContentSource& content) {
+Result<CommitReply> TlsLink::commit(const Guid& session_secret, const profile::Batch& batch,
+                                    profile::ContentSource& content) {
   RS_TRY(auto layout, ContentLayout::of(batch));
   RS_TRY(auto encoded, encode_batch(batch));
   BatchRun run(std::move(encoded), layout, content);
@@ -213,12 +221,14 @@ Result<CommitReply> TlsLink::commit(const Guid& session_secret, const profile::B
 }
 
 Result<void> TlsLink::renew(const Guid& session_secret) {
-  RS_TRY(auto frame, impl_->exchange(FrameType::renew, encode_message(SessionRequest{session_secret}), FrameType::done));
+  RS_TRY(auto frame,
+         impl_->exchange(FrameType::renew, encode_message(SessionRequest{session_secret}), FrameType::done));
   return {};
 }
 
 Result<void> TlsLink::close(const Guid& session_secret) {
-  RS_TRY(auto frame, impl_->exchange(FrameType::close, encode_message(SessionRequest{session_secret}), FrameType::done));
+  RS_TRY(auto frame,
+         impl_->exchange(FrameType::close, encode_message(SessionRequest{session_secret}), FrameType::done));
   return {};
 }
 

@@ -1,6 +1,7 @@
-// The agent's link to its coordinator: one TLS connection shared by all threads that call, made when first needed and
-// made again when it is lost. Every call is safe to repeat (docs/protocol.md says why), and is repeated on a new
-// connection until its timeout; then it ends with ErrorCode::unavailable or timeout. A refused certificate ends it at once.
+// The agent's link to its coordinator: one TLS connection shared by all threads that call, made when first
+// needed and made again when it is lost. Every call is safe to repeat (docs/protocol.md says why), and is
+// repeated on a new connection until its timeout; then it ends with ErrorCode::unavailable or timeout. A
+// refused certificate ends it at once.
 //
 // Thread-safe. The destructor ends calls that still wait with ErrorCode::cancelled.
 #pragma once
@@ -19,11 +20,11 @@ struct TlsLinkOptions {
   std::string certificate_pem;  // of this desktop
   std::string key_pem;
   std::string ca_pem;
-  std::string software = "roamstead-agent";                // for the coordinator's log
+  std::string software = "roamstead-agent";  // for the coordinator's log
   std::chrono::milliseconds call_timeout{30'000};
-  std::chrono::milliseconds commit_timeout{300'000};       // without any progress
+  std::chrono::milliseconds commit_timeout{300'000};  // without any progress
   std::chrono::milliseconds connect_timeout{10'000};
-  std::chrono::milliseconds first_backoff{50};             // doubles with every failed attempt
+  std::chrono::milliseconds first_backoff{50};  // doubles with every failed attempt
   std::chrono::milliseconds last_backoff{5'000};
 };
 
@@ -34,10 +35,12 @@ class TlsLink final : public CoordinatorLink {
   ~TlsLink() override;
 
   Result<OpenReply> open(const OpenRequest& request) override;
-  Result<DirectoryPart> list(const Guid& session_secret, const profile::ProfilePath& path, const std::string& after) override;
+  Result<DirectoryPart> list(const Guid& session_secret, const profile::ProfilePath& path,
+                             const std::string& after) override;
   Result<Bytes> read(const Guid& session_secret, const profile::ProfilePath& path, const std::string& stream,
                      std::uint64_t offset, std::size_t length) override;
-  Result<CommitReply> commit(const Guid& session_secret, const profile::Batch& batch, profile::ContentSource& content) override;
+  Result<CommitReply> commit(const Guid& session_secret, const profile::Batch& batch,
+                             profile::ContentSource& content) override;
   Result<void> renew(const Guid& session_secret) override;
   Result<void> close(const Guid& session_secret) override;
   std::uint64_t bytes_sent() const override;
