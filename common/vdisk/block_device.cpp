@@ -14,15 +14,16 @@ SubDevice::SubDevice(BlockDevice& device, std::uint64_t offset, std::uint64_t si
 Result<void> SubDevice::read(std::uint64_t offset, MutableByteView out) const {
   if (offset > size_bytes_ || out.size() > size_bytes_ - offset)
     return fail(ErrorCode::corrupt, name_ + ": read of " + std::to_string(out.size()) + " bytes at offset " +
-                                        std::to_string(offset) + " beyond its end at " + std::to_string(size_bytes_));
+                                        std::to_string(offset) + " beyond its end at " +
+                                        std::to_string(size_bytes_));
   return device_.read(offset_ + offset, out);
 }
 
 Result<void> SubDevice::write(std::uint64_t offset, ByteView data) {
   if (offset > size_bytes_ || data.size() > size_bytes_ - offset)
-    return fail(ErrorCode::invalid_argument, name_ + ": write of " + std::to_string(data.size()) + " bytes at offset " +
-                                                 std::to_string(offset) + " beyond its end at " +
-                                                 std::to_string(size_bytes_));
+    return fail(ErrorCode::invalid_argument, name_ + ": write of " + std::to_string(data.size()) +
+                                                 " bytes at offset " + std::to_string(offset) +
+                                                 " beyond its end at " + std::to_string(size_bytes_));
   return device_.write(offset_ + offset, data);
 }
 

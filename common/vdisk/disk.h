@@ -1,8 +1,12 @@
 // A virtual disk: a chain of layers (raw or VHDX files) read as one flat device, the top one writable.
 //
-// A layer is identified by its path and, for VHDX, by its DataWriteGuid, which a child's parent locator must name.
-// Lock: the top layer of a disk open for writing is locked exclusively, everything else shared, for as long as the
-// Disk lives. Thread-safe: reads run concurrently; writes, freeze and merge take their turn.
+// A layer is identified by its path and, for VHDX, by its DataWriteGuid, which a child's parent locator must
+// name. Lock: the top layer of a disk open for writing is locked exclusively, everything else shared, for as
+// long as the Disk lives. Thread-safe: reads run concurrently, also with writes, flushes and the long part of
+// a merge; writes, flush and freeze take turns.
+//
+// Writes since the last flush may be lost by a crash, each sector on its own, but never show anything but the
+// old or the new content. After a failed flush the Disk only returns errors; open it again.
 #pragma once
 
 #include <memory>
@@ -26,15 +30,25 @@ struct LayerInfo {
   Format format = Format::raw;
   LayerKind kind = LayerKind::fixed;
   std::uint64_t virtual_bytes = 0;
-  std::uint32_t block_bytes = 0;    // 0 for raw
-  Guid id;                          // VHDX DataWriteGuid; zero for raw
-  Guid parent_id;                   // what the locator names; zero without a parent
-  std::string parent_path;          // as resolved
+  std::uint32_t block_bytes = 0;  // 0 for raw
+  Guid id;                        // VHDX DataWriteGuid; zero for raw
+  Guid parent_id;                 // what the locator names; zero without a parent
+  std::string parent_path;        // as resolved
 };
+
+// What the file at `path` says of itself, without its chain and without locks. `parent_path` is the first
+// place its locator leads to where a file is, or else the first place.
+Result<LayerInfo> inspect(os::FileSystem& files, const std::string& path);
+
+// Paths of the VHDX files in `directory` (by extension .vhdx or .avhdx) whose locator names the layer with
+// this id.
+Result<std::vector<std::string>> find_children(os::FileSystem& files, const std::string& directory,
+                                               const Guid& id);
 
 class Disk : public BlockDevice {
  public:
-  // Opens the whole chain. A missing or changed parent is an error that names child and parent.
+  // Opens the whole chain. A missing or changed parent is an error that names child and parent. Opening for
+  // writing also finishes a merge that a crash interrupted.
   static Result<std::unique_ptr<Disk>> open(os::FileSystem& files, const std::string& path, Access access);
 
   // Layers from the top (0) down.
@@ -42,8 +56,9 @@ class Disk : public BlockDevice {
   // The bytes that layer `index` itself holds (sector-exact), whether or not they differ from what is below.
   virtual Result<RangeSet> extents(std::size_t index) const = 0;
 
-  // Puts a new, empty child on top of the chain in use and goes on writing there. The path that the disk was opened by
-  // stays the path of the top; what was the top gets the name in `frozen_path`. Everything written before is flushed.
+  // Puts a new, empty child on top of the chain in use and goes on writing there. The path that the disk was
+  // opened by stays the path of the top; what was the top gets the name in `frozen_path`. Everything written
+  // before is flushed.
   struct Frozen {
     std::string frozen_path;  // what was the top, now never written again
     Guid frozen_id;
@@ -51,9 +66,12 @@ class Disk : public BlockDevice {
   };
   virtual Result<Frozen> freeze() = 0;
 
-  // Merges frozen layer `index` (not the top) with the frozen layer beneath it, whichever way is cheaper; the chain then
-  // has one layer less, and what remains carries the id and the path of layer `index`. Crash-safe at every step. Refuses
-  // when either has other children, or the layer below is not a differencing one (a golden image is never written).
+  // Merges frozen layer `index` (not the top) with the frozen layer beneath it, whichever way is cheaper; the
+  // chain then has one layer less, and what remains carries the id and the path of layer `index`. Crash-safe
+  // at every step. Refuses when either has other children (ErrorCode::conflict; VHDX files in the directories
+  // of the chain's layers are looked at), when the layer below is not a differencing one (a golden image is
+  // never written), and while another program reads one of the two (ErrorCode::busy). Reads and writes of
+  // this disk go on meanwhile.
   virtual Result<void> merge(std::size_t index) = 0;
 };
 
@@ -63,7 +81,8 @@ struct CreateOptions {
 // A new, empty dynamic VHDX (512-byte sectors). Refuses to replace a file.
 Result<void> create_disk(os::FileSystem& files, const std::string& path, std::uint64_t virtual_bytes,
                          const CreateOptions& options = {});
-// A new, empty differencing VHDX child of `parent` (a VHDX). The parent's id is recorded; the parent is not changed.
+// A new, empty differencing VHDX child of `parent` (a VHDX). The parent's id is recorded; the parent is not
+// changed. ErrorCode::busy while the parent is open for writing.
 Result<void> create_child(os::FileSystem& files, const std::string& parent, const std::string& child);
 
 }  // namespace roamstead::vdisk

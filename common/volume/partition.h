@@ -13,8 +13,8 @@ struct Partition {
   std::uint32_t number = 0;  // from 1, in table order
   std::uint64_t offset_bytes = 0;
   std::uint64_t size_bytes = 0;
-  std::string type;          // "mbr:07", or the GPT type GUID in lower case
-  std::string name;          // GPT only
+  std::string type;  // "mbr:07", or the GPT type GUID in lower case
+  std::string name;  // GPT only
 };
 
 enum class TableKind { none, mbr, gpt };
@@ -23,8 +23,8 @@ struct PartitionTable {
   std::vector<Partition> partitions;
 };
 
-// Bounded and checked (CRCs, overlaps, ends beyond the disk). A disk without a table is `none` (a bare file system).
-// With a damaged primary GPT the backup is used.
+// Bounded and checked (CRCs, overlaps, ends beyond the disk). A disk without a table is `none` (a bare file
+// system). With a damaged primary GPT the backup is used.
 Result<PartitionTable> read_partition_table(const vdisk::BlockDevice& disk);
 
 // Writes protective MBR and both GPTs with one basic-data partition from 1 MiB to the last whole MiB.

@@ -1,0 +1,177 @@
+#include "common/vdisk/chain_disk.h"
+
+#include <algorithm>
+
+#include "common/base/log.h"
+#include "common/vdisk/vhdx_create.h"
+
+namespace roamstead::vdisk {
+
+Result<std::unique_ptr<Disk>> Disk::open(os::FileSystem& files, const std::string& path, Access access) {
+  RS_TRY(auto chain, open_chain(files, path, access));
+  auto disk = std::make_unique<ChainDisk>(files, path, access, std::move(chain));
+  if (access == Access::write) RS_CHECK(disk->finish_merges());
+  return disk;
+}
+
+ChainDisk::ChainDisk(os::FileSystem& files, std::string path, Access access, Chain chain)
+    : files_(files),
+      path_(std::move(path)),
+      access_(access),
+      size_bytes_(chain.front().layer->virtual_bytes()),
+      chain_(std::move(chain)) {}
+
+Result<void> ChainDisk::check_range(std::uint64_t offset, std::size_t length) const {
+  if (offset > size_bytes_ || length > size_bytes_ - offset)
+    return fail(ErrorCode::invalid_argument, path_ + ": " + std::to_string(length) + " bytes at offset " +
+                                                 std::to_string(offset) + " beyond the disk's end at " +
+                                                 std::to_string(size_bytes_));
+  return {};
+}
+
+Result<void> ChainDisk::read_layers(const Chain& chain, std::size_t index, std::uint64_t offset,
+                                    MutableByteView out) {
+  if (index == chain.size()) {
+    std::fill(out.begin(), out.end(), std::byte{0});
+    return {};
+  }
+  const auto& layer = *chain[index].layer;
+  while (!out.empty()) {
+    auto size = layer.virtual_bytes();
+    if (offset >= size) {  // a parent smaller than its child
+      std::fill(out.begin(), out.end(), std::byte{0});
+      return {};
+    }
+    RS_TRY(auto piece, layer.lookup(offset, std::min<std::uint64_t>(out.size(), size - offset)));
+    auto part = out.first(piece.length);
+    switch (piece.source) {
+      case Layer::Piece::Source::here:
+        RS_CHECK(layer.read_file(piece.file_offset, part));
+        break;
+      case Layer::Piece::Source::zero:
+        std::fill(part.begin(), part.end(), std::byte{0});
+        break;
+      case Layer::Piece::Source::below:
+        RS_CHECK(read_layers(chain, index + 1, offset, part));
+        break;
+    }
+    offset += piece.length;
+    out = out.subspan(piece.length);
+  }
+  return {};
+}
+
+Result<void> ChainDisk::read(std::uint64_t offset, MutableByteView out) const {
+  RS_CHECK(check_range(offset, out.size()));
+  std::shared_lock lock(layers_mutex_);
+  return read_layers(chain_, 0, offset, out);
+}
+
+Result<ChainLayer> ChainDisk::layer_at(std::size_t index) const {
+  std::shared_lock lock(layers_mutex_);
+  if (index >= chain_.size())
+    return fail(ErrorCode::invalid_argument,
+                path_ + ": no layer " + std::to_string(index) + ", it has " + std::to_string(chain_.size()));
+  return chain_[index];
+}
+
+Result<ChainLayer> ChainDisk::writable_top() const {
+  if (access_ != Access::write) return fail(ErrorCode::denied, path_ + ": opened for reading only");
+  if (lost_) return fail(ErrorCode::io, path_ + ": a freeze failed half-way; open the disk again");
+  return layer_at(0);
+}
+
+Result<void> ChainDisk::write(std::uint64_t offset, ByteView data) {
+  RS_CHECK(check_range(offset, data.size()));
+  std::lock_guard guard(write_mutex_);
+  RS_TRY(auto top, writable_top());
+  auto unit = top.layer->write_unit();
+  // The middle goes as it is; a first and a last sector written in part are read, changed and written.
+  if (auto in_unit = offset % unit; in_unit != 0) {
+    auto part = data.first(std::min<std::size_t>(data.size(), unit - in_unit));
+    RS_CHECK(write_unaligned(*top.layer, offset, part));
+    offset += part.size();
+    data = data.subspan(part.size());
+  }
+  auto middle = data.first(data.size() - data.size() % unit);
+  if (!middle.empty()) RS_CHECK(top.layer->write(offset, middle));
+  auto rest = data.subspan(middle.size());
+  return rest.empty() ? Result<void>{} : write_unaligned(*top.layer, offset + middle.size(), rest);
+}
+
+// `data` lies within one unit.
+Result<void> ChainDisk::write_unaligned(Layer& top, std::uint64_t offset, ByteView data) {
+  auto unit = top.write_unit();
+  Bytes sector(unit);
+  auto start = offset / unit * unit;
+  RS_CHECK(read(start, sector));
+  std::copy(data.begin(), data.end(), sector.begin() + static_cast<std::ptrdiff_t>(offset - start));
+  return top.write(start, sector);
+}
+
+Result<void> ChainDisk::flush() {
+  if (access_ != Access::write) return {};
+  std::lock_guard guard(write_mutex_);
+  RS_TRY(auto top, writable_top());
+  return top.layer->flush();
+}
+
+std::vector<LayerInfo> ChainDisk::layers() const {
+  std::shared_lock lock(layers_mutex_);
+  std::vector<LayerInfo> infos;
+  for (const auto& each : chain_) infos.push_back(each.layer->info());
+  return infos;
+}
+
+Result<RangeSet> ChainDisk::extents(std::size_t index) const {
+  RS_TRY(auto chosen, layer_at(index));
+  return chosen.layer->extents();
+}
+
+namespace {
+
+// Temporary first, so that a crash never leaves half a disk under the name asked for.
+Result<void> create_under_name(os::FileSystem& files, const std::string& path,
+                               const vhdx::Metadata& metadata) {
+  RS_TRY(auto there, files.exists(path));
+  if (there) return fail(ErrorCode::exists, path + ": exists; a disk is never created over a file");
+  auto temporary = path + ".new";
+  RS_TRY(auto left_over, files.exists(temporary));
+  if (left_over) RS_CHECK(files.remove(temporary));
+  RS_CHECK(vhdx::create_file(files, temporary, metadata));
+  RS_CHECK(files.rename(temporary, path));
+  return files.sync_directory(os::parent_directory(path));
+}
+
+}  // namespace
+
+Result<void> create_disk(os::FileSystem& files, const std::string& path, std::uint64_t virtual_bytes,
+                         const CreateOptions& options) {
+  if (virtual_bytes == 0 || virtual_bytes % vhdx::kSectorBytes != 0 || virtual_bytes > vhdx::kMaxVirtualBytes)
+    return fail(ErrorCode::invalid_argument, path + ": a size of " + std::to_string(virtual_bytes) +
+                                                 " bytes; whole sectors of 512 up to 64 TiB expected");
+  if (!std::has_single_bit(options.block_bytes) || options.block_bytes < vhdx::kMiB ||
+      options.block_bytes > 256 * vhdx::kMiB)
+    return fail(ErrorCode::invalid_argument, path + ": a block size of " +
+                                                 std::to_string(options.block_bytes) +
+                                                 "; a power of two from 1 MiB to 256 MiB expected");
+  vhdx::Metadata metadata;
+  metadata.block_bytes = options.block_bytes;
+  metadata.virtual_bytes = virtual_bytes;
+  metadata.disk_id = Guid::random();
+  return create_under_name(files, path, metadata);
+}
+
+Result<void> create_child(os::FileSystem& files, const std::string& parent, const std::string& child) {
+  RS_TRY(auto lock, lock_file(files, parent, false));
+  RS_TRY(auto format, detect_format(*lock, parent));
+  if (format != Format::vhdx)
+    return fail(ErrorCode::unsupported,
+                parent + ": only a VHDX file can be a parent; convert the raw disk first");
+  RS_TRY(auto layer, vhdx::VhdxLayer::open(files, parent, Access::read));
+  auto relative = vhdx::relative_path(os::parent_directory(child), parent);
+  RS_TRY(auto metadata, vhdx::child_metadata(layer->metadata(), layer->info().id, relative));
+  return create_under_name(files, child, metadata);
+}
+
+}  // namespace roamstead::vdisk

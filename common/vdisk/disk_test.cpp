@@ -1,0 +1,252 @@
+#include "common/vdisk/disk.h"
+
+#include <doctest/doctest.h>
+
+#include <thread>
+
+#include "common/vdisk/test_model.h"
+#include "tests/support/crash_file_system.h"
+#include "tests/support/seed.h"
+
+using namespace roamstead;
+using vdisk::Access;
+using vdisk::Disk;
+
+namespace {
+
+constexpr std::uint64_t kSize = 5 * 1024 * 1024 + 512;  // a last block that is not whole
+const vdisk::CreateOptions kSmallBlocks{1u << 20};
+
+std::unique_ptr<Disk> open(os::FileSystem& files, const std::string& path, Access access = Access::write) {
+  auto disk = Disk::open(files, path, access);
+  if (!disk) FAIL(disk.error().to_string());
+  return std::move(*disk);
+}
+
+// "d/base.vhdx" with random content and its empty child "d/a.vhdx".
+vdisk::Model base_and_child(os::FileSystem& files, std::mt19937_64& random) {
+  REQUIRE(vdisk::create_disk(files, "d/base.vhdx", kSize, kSmallBlocks));
+  vdisk::Model model(kSize);
+  {
+    auto base = open(files, "d/base.vhdx");
+    for (int i = 0; i < 20; ++i) model.write_random(*base, random);
+    REQUIRE(base->flush());
+  }
+  REQUIRE(vdisk::create_child(files, "d/base.vhdx", "d/a.vhdx"));
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE("a new disk reads as zeros and has no extents") {
+  support::CrashFileSystem files;
+  REQUIRE(vdisk::create_disk(files, "d/a.vhdx", kSize, kSmallBlocks));
+  auto disk = open(files, "d/a.vhdx", Access::read);
+  CHECK(disk->size_bytes() == kSize);
+  vdisk::Model(kSize).check(*disk);
+  CHECK(disk->extents(0).value().empty());
+  CHECK(disk->layers().at(0).kind == vdisk::LayerKind::dynamic);
+  CHECK(disk->write(0, Bytes(1)).error().code == ErrorCode::denied);
+  CHECK(vdisk::create_disk(files, "d/a.vhdx", kSize).error().code == ErrorCode::exists);
+}
+
+TEST_CASE("what is written is read, at any alignment, before and after a flush and opening again") {
+  auto random = support::seeded_random();
+  support::CrashFileSystem files;
+  auto model = base_and_child(files, random);
+  for (int round = 0; round < 4; ++round) {
+    auto disk = open(files, "d/a.vhdx");
+    for (int i = 0; i < 40; ++i) model.write_random(*disk, random);
+    model.check(*disk);
+    REQUIRE(disk->flush());
+    model.check(*disk);
+    CHECK(disk->extents(0).value().ranges() == model.written_sectors(disk->extents(0).value()).ranges());
+  }
+  model.check(*open(files, "d/a.vhdx", Access::read));
+}
+
+TEST_CASE("extents are exactly the sectors written into the layer") {
+  auto random = support::seeded_random();
+  support::CrashFileSystem files;
+  auto model = base_and_child(files, random);
+  auto disk = open(files, "d/a.vhdx");
+  REQUIRE(disk->write(1000, Bytes(100)));         // crosses from sector 1 into 2
+  REQUIRE(disk->write(3 << 20, Bytes(1 << 20)));  // a whole block
+  REQUIRE(disk->write(kSize - 512, Bytes(512)));  // all there is of the last block
+  CHECK(disk->extents(0).value().ranges() ==
+        std::vector<ByteRange>{{512, 1024}, {3 << 20, 1 << 20}, {kSize - 512, 512}});
+}
+
+TEST_CASE("a child reads through several layers and freezing keeps every state") {
+  auto random = support::seeded_random();
+  support::CrashFileSystem files;
+  auto model = base_and_child(files, random);
+  auto disk = open(files, "d/a.vhdx");
+  std::vector<std::pair<std::string, vdisk::Model>> frozen;
+  for (int layer = 0; layer < 3; ++layer) {
+    for (int i = 0; i < 15; ++i) model.write_random(*disk, random);
+    auto result = disk->freeze();
+    REQUIRE(result);
+    CHECK(result->active_path == "d/a.vhdx");
+    CHECK(vdisk::inspect(files, result->frozen_path).value().id == result->frozen_id);
+    frozen.emplace_back(result->frozen_path, model);
+  }
+  for (int i = 0; i < 15; ++i) model.write_random(*disk, random);
+  model.check(*disk);
+  CHECK(frozen[0].first == "d/a.0001.vhdx");
+  CHECK(disk->layers().size() == 5);
+  CHECK(disk->layers()[0].parent_path == "d/a.0003.vhdx");
+  // The frozen layers can be read while the top is open for writing.
+  for (const auto& [path, state] : frozen) state.check(*open(files, path, Access::read));
+  CHECK(Disk::open(files, "d/a.vhdx", Access::read).error().code == ErrorCode::busy);
+  CHECK(Disk::open(files, "d/a.0001.vhdx", Access::write).error().code == ErrorCode::busy);
+  REQUIRE(disk->flush());
+  disk.reset();
+  model.check(*open(files, "d/a.vhdx", Access::read));
+}
+
+TEST_CASE("merging keeps the content, the upper's path and id, and the states above") {
+  auto random = support::seeded_random();
+  for (bool upper_is_smaller : {true, false}) {
+    CAPTURE(upper_is_smaller);
+    support::CrashFileSystem files;
+    auto model = base_and_child(files, random);
+    auto disk = open(files, "d/a.vhdx");
+    for (int i = 0; i < (upper_is_smaller ? 30 : 3); ++i) model.write_random(*disk, random);
+    REQUIRE(disk->freeze());
+    for (int i = 0; i < (upper_is_smaller ? 3 : 30); ++i) model.write_random(*disk, random);
+    auto upper = disk->freeze();
+    REQUIRE(upper);
+    auto state = model;
+    for (int i = 0; i < 10; ++i) model.write_random(*disk, random);
+    auto held = disk->extents(1).value();
+    held.add(disk->extents(2).value());
+    {
+      auto reader = open(files, upper->frozen_path, Access::read);
+      CHECK(disk->merge(1).error().code == ErrorCode::busy);
+    }
+    auto merged = disk->merge(1);
+    REQUIRE_MESSAGE(merged, merged.error().to_string());
+    auto layers = disk->layers();
+    REQUIRE(layers.size() == 3);
+    CHECK(layers[1].path == upper->frozen_path);
+    CHECK(layers[1].id == upper->frozen_id);
+    CHECK(layers[1].parent_path == "d/base.vhdx");
+    CHECK(disk->extents(1).value() == held);
+    CHECK_FALSE(files.exists("d/a.0001.vhdx").value());
+    model.check(*disk);
+    state.check(*open(files, upper->frozen_path, Access::read));
+    for (int i = 0; i < 10; ++i) model.write_random(*disk, random);
+    REQUIRE(disk->flush());
+    disk.reset();
+    model.check(*open(files, "d/a.vhdx"));
+    CHECK(open(files, "d/a.vhdx")->merge(1).error().code ==
+          ErrorCode::denied);  // below it is the golden image
+  }
+}
+
+TEST_CASE("a layer with another child is not merged") {
+  auto random = support::seeded_random();
+  support::CrashFileSystem files;
+  auto model = base_and_child(files, random);
+  auto disk = open(files, "d/a.vhdx");
+  for (int i = 0; i < 2; ++i) {
+    model.write_random(*disk, random);
+    REQUIRE(disk->freeze());
+  }
+  for (const char* parent : {"d/a.0001.vhdx", "d/a.0002.vhdx"}) {
+    CAPTURE(parent);
+    REQUIRE(vdisk::create_child(files, parent, "d/other.vhdx"));
+    auto refused = disk->merge(1);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ErrorCode::conflict);
+    CHECK(refused.error().message.find("d/other.vhdx") != std::string::npos);
+    REQUIRE(files.remove("d/other.vhdx"));
+  }
+  CHECK(disk->merge(0).error().code == ErrorCode::invalid_argument);
+  CHECK(disk->merge(3).error().code == ErrorCode::invalid_argument);
+  REQUIRE(disk->merge(1));
+  model.check(*disk);
+}
+
+TEST_CASE("a missing and a changed parent are told apart and named") {
+  auto random = support::seeded_random();
+  support::CrashFileSystem files;
+  base_and_child(files, random);
+  REQUIRE(files.rename("d/base.vhdx", "d/away.vhdx"));
+  auto missing = Disk::open(files, "d/a.vhdx", Access::read);
+  REQUIRE_FALSE(missing);
+  CHECK(missing.error().code == ErrorCode::not_found);
+  CHECK(missing.error().message.find("d/a.vhdx") != std::string::npos);
+  CHECK(missing.error().message.find("d/base.vhdx") != std::string::npos);
+  REQUIRE(files.rename("d/away.vhdx", "d/base.vhdx"));
+  REQUIRE(open(files, "d/base.vhdx")->write(0, Bytes(512)));
+  auto changed = Disk::open(files, "d/a.vhdx", Access::read);
+  REQUIRE_FALSE(changed);
+  CHECK(changed.error().code == ErrorCode::stale);
+  CHECK(changed.error().message.find("d/base.vhdx") != std::string::npos);
+}
+
+TEST_CASE("children are found by their locators, in other directories by relative path") {
+  auto random = support::seeded_random();
+  support::CrashFileSystem files;
+  auto model = base_and_child(files, random);
+  REQUIRE(vdisk::create_child(files, "d/base.vhdx", "clones/x/b.vhdx"));
+  auto id = vdisk::inspect(files, "d/base.vhdx").value().id;
+  CHECK(vdisk::find_children(files, "d", id).value() == std::vector<std::string>{"d/a.vhdx"});
+  CHECK(vdisk::inspect(files, "clones/x/b.vhdx").value().parent_path == "d/base.vhdx");
+  model.check(*open(files, "clones/x/b.vhdx"));
+}
+
+TEST_CASE("a raw disk is read and written in place, but not frozen") {
+  support::CrashFileSystem files;
+  REQUIRE(files.open("d/a.raw", os::OpenMode::create).value()->truncate(100'000));
+  auto disk = open(files, "d/a.raw");
+  REQUIRE(disk->write(99'990, to_bytes("0123456789")));
+  CHECK(disk->write(99'991, to_bytes("0123456789")).error().code == ErrorCode::invalid_argument);
+  REQUIRE(disk->flush());
+  Bytes end(3);
+  REQUIRE(disk->read(99'997, end));
+  CHECK(as_text(end) == "789");
+  CHECK(disk->freeze().error().code == ErrorCode::unsupported);
+  CHECK(vdisk::create_child(files, "d/a.raw", "d/b.vhdx").error().code == ErrorCode::busy);
+  disk.reset();
+  CHECK(vdisk::create_child(files, "d/a.raw", "d/b.vhdx").error().code == ErrorCode::unsupported);
+}
+
+TEST_CASE("reads, writes, freezes and merges from several threads agree") {
+  auto random = support::seeded_random();
+  support::CrashFileSystem files;
+  auto model = base_and_child(files, random);
+  auto disk = open(files, "d/a.vhdx");
+  std::atomic<bool> stop = false;
+  // Every thread owns a part of the disk and always finds there what it wrote last.
+  auto work = [&](std::uint64_t part) {
+    Bytes mine(8192);
+    for (unsigned round = 1; !stop; ++round) {
+      std::fill(mine.begin(), mine.end(), static_cast<std::byte>(round));
+      if (!disk->write(part * 1'000'000 + round % 7 * 4099, mine)) return false;
+      Bytes seen(8192);
+      if (!disk->read(part * 1'000'000 + round % 7 * 4099, seen) || seen != mine) return false;
+    }
+    return true;
+  };
+  std::atomic<int> bad = 0;
+  std::vector<std::jthread> threads;
+  for (std::uint64_t part = 0; part < 3; ++part)
+    threads.emplace_back([&, part] {
+      if (!work(part)) ++bad;
+    });
+  for (int i = 0; i < 6; ++i) {
+    REQUIRE(disk->freeze());
+    if (i > 0) {
+      auto merged = disk->merge(1);
+      CHECK_MESSAGE(merged, merged.error().to_string());
+    }
+    REQUIRE(disk->flush());
+  }
+  stop = true;
+  threads.clear();
+  CHECK(bad == 0);
+  CHECK(disk->layers().size() == 3);
+}

@@ -1,0 +1,251 @@
+// Merging two frozen layers, upper and lower, into one that has the upper's path and id.
+//
+// Down: the upper's content is copied into the lower's file, which nobody sees because the upper covers it;
+// then the lower's file takes the upper's id and is renamed over it. While this is under way the lower's
+// locator names the upper (so that nobody takes the lower alone for a state the disk ever had), and the
+// upper's locator accepts both ids of the lower. Up: what the lower holds and the upper does not is copied
+// into the upper's file, which changes nothing of what the upper shows; then one switch of the upper's
+// locator makes the lower's parent its own, and the lower's file is removed.
+//
+// Every step is durable before the next, and every step can be done again: merging is finished after a crash
+// by merging once more (docs/format-vhdx-use.md lists the states).
+#include <algorithm>
+
+#include "common/base/log.h"
+#include "common/vdisk/chain_disk.h"
+#include "common/vdisk/vhdx_create.h"
+
+namespace roamstead::vdisk {
+namespace {
+
+constexpr std::uint64_t kCopyBytes = 1u << 20;
+
+}  // namespace
+
+Result<ChainDisk::MergePair> ChainDisk::merge_pair(std::size_t index) const {
+  std::shared_lock lock(layers_mutex_);
+  if (index == 0)
+    return fail(ErrorCode::invalid_argument, path_ + ": the top layer is in use and cannot be merged");
+  if (index + 1 >= chain_.size())
+    return fail(ErrorCode::invalid_argument, path_ + ": layer " + std::to_string(index) +
+                                                 " has no layer beneath it to merge with; the disk has " +
+                                                 std::to_string(chain_.size()));
+  MergePair pair{index, chain_[index], chain_[index + 1]};
+  auto lower_path = pair.lower.layer->info().path;
+  if (pair.upper.vhdx == nullptr || pair.lower.vhdx == nullptr || !pair.lower.vhdx->metadata().has_parent)
+    return fail(ErrorCode::denied,
+                lower_path + ": is no differencing layer (a golden image is never written)");
+  if (pair.upper.layer->virtual_bytes() != pair.lower.layer->virtual_bytes())
+    return fail(ErrorCode::unsupported, lower_path + ": differs in size from the layer above it");
+  return pair;
+}
+
+Result<void> ChainDisk::refuse_other_children(const MergePair& pair) const {
+  std::vector<std::string> directories;
+  std::string child_of_upper;
+  {
+    std::shared_lock lock(layers_mutex_);
+    child_of_upper = chain_[pair.index - 1].layer->info().path;
+    for (const auto& each : chain_) directories.push_back(os::parent_directory(each.layer->info().path));
+  }
+  std::sort(directories.begin(), directories.end());
+  directories.erase(std::unique(directories.begin(), directories.end()), directories.end());
+  auto upper = pair.upper.layer->info();
+  auto lower = pair.lower.layer->info();
+  auto check = [&](const LayerInfo& parent, const std::string& expected) -> Result<void> {
+    for (const auto& directory : directories) {
+      RS_TRY(auto children, find_children(files_, directory, parent.id));
+      for (const auto& child : children) {
+        RS_TRY(auto itself,
+               files_.same_file(child, parent.path));  // by its second linkage, when a merge was begun
+        RS_TRY(auto known, files_.same_file(child, expected));
+        if (!itself && !known)
+          return fail(ErrorCode::conflict,
+                      parent.path + ": has another child, " + child + "; it is not merged");
+      }
+    }
+    return {};
+  };
+  RS_CHECK(check(upper, child_of_upper));
+  // After a crash the lower may have the upper's id already: then its children are the upper's, which were
+  // checked.
+  return lower.id == upper.id ? Result<void>{} : check(lower, upper.path);
+}
+
+// A lock is exchanged by letting go of the shared one; whoever reads a layer meanwhile makes the merge wait
+// for later.
+Result<void> ChainDisk::lock_pair(MergePair& pair, bool exclusive) {
+  for (auto* each : {&pair.upper, &pair.lower}) {
+    each->lock.reset();
+    {
+      std::unique_lock guard(layers_mutex_);
+      for (auto& layer : chain_)
+        if (layer.layer == each->layer) layer.lock.reset();
+    }
+  }
+  for (auto* each : {&pair.upper, &pair.lower}) {
+    std::unique_lock guard(layers_mutex_);
+    auto place = std::find_if(chain_.begin(), chain_.end(),
+                              [&](const auto& layer) { return layer.layer == each->layer; });
+    if (place == chain_.end()) continue;  // merged away
+    RS_TRY(place->lock, lock_file(files_, each->layer->info().path, exclusive));
+  }
+  return {};
+}
+
+Result<void> ChainDisk::merge(std::size_t index) {
+  if (access_ != Access::write) return fail(ErrorCode::denied, path_ + ": opened for reading only");
+  std::lock_guard structure(structure_mutex_);
+  RS_TRY(auto pair, merge_pair(index));
+  RS_CHECK(refuse_other_children(pair));
+  auto merged = lock_pair(pair, true);
+  if (merged) merged = merge_locked(pair);
+  pair.upper.vhdx->make_read_only();
+  pair.lower.vhdx->make_read_only();
+  if (auto shared = lock_pair(pair, false); !shared) log_warning("{}", shared.error().to_string());
+  return merged;
+}
+
+Result<void> ChainDisk::merge_locked(MergePair& pair) {
+  bool begun =
+      pair.lower.vhdx->metadata().locator.get_guid(vhdx::kMergingChild) == pair.upper.layer->info().id;
+  RS_TRY(auto upper_extents, pair.upper.layer->extents());
+  if (begun) return merge_down(pair, upper_extents);
+  RS_TRY(auto lower_only, pair.lower.layer->extents());
+  lower_only.subtract(upper_extents);
+  auto upper_directory = os::parent_directory(pair.upper.layer->info().path);
+  bool together = upper_directory == os::parent_directory(pair.lower.layer->info().path);
+  // Renaming over the upper needs both in one directory.
+  if (together && upper_extents.total_bytes() <= lower_only.total_bytes())
+    return merge_down(pair, upper_extents);
+  return merge_up(pair, lower_only);
+}
+
+Result<void> ChainDisk::copy(const Layer& from, Layer& to, const RangeSet& ranges) const {
+  Bytes buffer(kCopyBytes);
+  for (auto range : ranges.ranges()) {
+    while (!range.empty()) {
+      RS_TRY(auto piece, from.lookup(range.offset, std::min(range.length, kCopyBytes)));
+      auto part = MutableByteView(buffer).first(piece.length);
+      if (piece.source == Layer::Piece::Source::here)
+        RS_CHECK(from.read_file(piece.file_offset, part));
+      else
+        std::fill(part.begin(), part.end(), std::byte{0});
+      RS_CHECK(to.write(range.offset, part));
+      range = {range.offset + piece.length, range.length - piece.length};
+    }
+  }
+  return to.flush();
+}
+
+Result<void> ChainDisk::merge_down(MergePair& pair, const RangeSet& upper_extents) {
+  auto& upper = *pair.upper.vhdx;
+  auto& lower = *pair.lower.vhdx;
+  auto upper_info = upper.info();
+  auto lower_path = lower.info().path;
+  for (auto* layer : {&lower, &upper}) {
+    RS_CHECK(layer->make_writable(files_, true));
+    RS_CHECK(layer->begin_writing());
+  }
+  if (auto locator = lower.metadata().locator; locator.get_guid(vhdx::kMergingChild) != upper_info.id) {
+    locator.set_guid(std::string(vhdx::kMergingChild), upper_info.id);
+    RS_CHECK(lower.set_locator(locator));
+  }
+  if (auto locator = upper.metadata().locator; locator.get_guid(vhdx::kParentLinkage2) != upper_info.id) {
+    locator.set_guid(std::string(vhdx::kParentLinkage2), upper_info.id);
+    RS_CHECK(upper.set_locator(locator));
+  }
+  if (lower.info().id != upper_info.id) {
+    RS_CHECK(copy(upper, lower, upper_extents));
+    RS_CHECK(lower.set_id(upper_info.id));
+  }
+  RS_CHECK(files_.rename(lower_path, upper_info.path));
+  {
+    std::unique_lock lock(layers_mutex_);
+    lower.renamed(upper_info.path);
+    chain_.erase(chain_.begin() + static_cast<std::ptrdiff_t>(pair.index));
+  }
+  RS_CHECK(files_.sync_directory(os::parent_directory(lower_path)));
+  return forget_merge(lower);
+}
+
+Result<void> ChainDisk::merge_up(MergePair& pair, const RangeSet& lower_only) {
+  auto& upper = *pair.upper.vhdx;
+  auto lower_info = pair.lower.layer->info();
+  auto upper_path = upper.info().path;
+  auto upper_directory = os::parent_directory(upper_path);
+  RS_CHECK(upper.make_writable(files_, true));
+  RS_CHECK(upper.begin_writing());
+  RS_CHECK(copy(*pair.lower.layer, upper, lower_only));
+  auto locator = pair.lower.vhdx->metadata().locator;
+  RS_TRY(auto parent, vhdx::to_locator_path(vhdx::relative_path(upper_directory, lower_info.parent_path)));
+  locator.set(std::string(vhdx::kRelativePath), parent);
+  locator.set(std::string(vhdx::kMergedPath), vhdx::relative_path(upper_directory, lower_info.path));
+  locator.set_guid(std::string(vhdx::kMergedId), lower_info.id);
+  locator.erase(vhdx::kMergingChild);
+  RS_CHECK(upper.set_locator(locator));
+  {
+    std::unique_lock lock(layers_mutex_);
+    upper.reparented(lower_info.parent_path);
+    chain_.erase(chain_.begin() + static_cast<std::ptrdiff_t>(pair.index + 1));
+  }
+  return forget_merge(upper);
+}
+
+// The last steps: the file merged up goes if it is still there, then the notes about the merge.
+Result<void> ChainDisk::forget_merge(vhdx::VhdxLayer& layer) {
+  auto locator = layer.metadata().locator;
+  auto relative = locator.get(vhdx::kMergedPath);
+  auto id = locator.get_guid(vhdx::kMergedId);
+  if (relative && id) {
+    auto path = os::join_path(os::parent_directory(layer.info().path), *relative);
+    RS_TRY(auto there, files_.exists(path));
+    if (there) {
+      RS_TRY(auto left_over, inspect(files_, path));
+      if (left_over.id == *id) RS_CHECK(files_.remove(path));
+    }
+    RS_CHECK(files_.sync_directory(os::parent_directory(path)));
+  }
+  for (auto key : {vhdx::kMergedPath, vhdx::kMergedId, vhdx::kMergingChild}) locator.erase(key);
+  return layer.set_locator(locator);
+}
+
+// What a crash left to do for the layer's own locator.
+Result<void> ChainDisk::tidy(std::size_t index) {
+  auto& chosen = chain_[index];
+  if (index == 0) return forget_merge(*chosen.vhdx);
+  auto path = chosen.layer->info().path;
+  chosen.lock.reset();
+  auto exclusive = lock_file(files_, path, true);
+  Result<void> done;
+  if (!exclusive) done = fail(std::move(exclusive).error());
+  if (done) done = chosen.vhdx->make_writable(files_, true);
+  if (done) done = forget_merge(*chosen.vhdx);
+  chosen.vhdx->make_read_only();
+  if (exclusive) exclusive->reset();
+  RS_TRY(chosen.lock, lock_file(files_, path, false));
+  return done;
+}
+
+Result<void> ChainDisk::finish_merges() {
+  for (std::size_t i = 0; i < chain_.size(); ++i) {
+    auto* layer = chain_[i].vhdx;
+    if (layer == nullptr) continue;
+    auto locator = layer->metadata().locator;
+    auto path = layer->info().path;
+    bool finished_down = locator.get_guid(vhdx::kMergingChild) == layer->info().id;
+    bool finished_up = locator.get(vhdx::kMergedPath).has_value();
+    Result<void> done;
+    if (i >= 2 && locator.get_guid(vhdx::kMergingChild) == chain_[i - 1].layer->info().id) {
+      done = merge(i - 1);
+      if (done) --i;
+    } else if (finished_down || finished_up) {
+      done = tidy(i);
+    }
+    if (!done && done.error().code != ErrorCode::busy) return done;
+    if (!done) log_info("{}: an interrupted merge waits: {}", path, done.error().to_string());
+  }
+  return {};
+}
+
+}  // namespace roamstead::vdisk

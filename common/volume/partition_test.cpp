@@ -1,0 +1,153 @@
+#include "common/volume/partition.h"
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+
+#include "common/os/file.h"
+#include "common/volume/crc32.h"
+#include "tests/support/seed.h"
+#include "tests/support/temporary_directory.h"
+
+using namespace roamstead;
+using volume::TableKind;
+
+namespace {
+
+class MemoryDevice final : public vdisk::BlockDevice {
+ public:
+  explicit MemoryDevice(std::size_t size) : bytes(size) {}
+  std::uint64_t size_bytes() const override { return bytes.size(); }
+  Result<void> read(std::uint64_t offset, MutableByteView out) const override {
+    if (offset > bytes.size() || out.size() > bytes.size() - offset)
+      return fail(ErrorCode::internal, "out of range");
+    std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
+    return {};
+  }
+  Result<void> write(std::uint64_t offset, ByteView data) override {
+    std::copy(data.begin(), data.end(), bytes.begin() + static_cast<std::ptrdiff_t>(offset));
+    return {};
+  }
+  std::string name() const override { return "memory"; }
+
+  Bytes bytes;
+};
+
+void put_mbr_entry(Bytes& disk, std::size_t sector, std::size_t index, std::uint8_t type, std::uint32_t first,
+                   std::uint32_t count) {
+  auto at = sector * 512 + 446 + index * 16;
+  disk[at + 4] = static_cast<std::byte>(type);
+  store_le<std::uint32_t>(disk, at + 8, first);
+  store_le<std::uint32_t>(disk, at + 12, count);
+  disk[sector * 512 + 510] = std::byte{0x55};
+  disk[sector * 512 + 511] = std::byte{0xaa};
+}
+
+}  // namespace
+
+TEST_CASE("the checksum is the one of the published check value") {
+  CHECK(volume::crc32(as_bytes("123456789")) == 0xcbf43926);
+}
+
+TEST_CASE("a disk without a table, or with a bare file system, has none") {
+  MemoryDevice disk(8 << 20);
+  CHECK(volume::read_partition_table(disk).value().kind == TableKind::none);
+  std::copy_n(as_bytes("NTFS    ").begin(), 8, disk.bytes.begin() + 3);
+  put_mbr_entry(disk.bytes, 0, 0, 0x72, 1701519481, 1869881465);
+  CHECK(volume::read_partition_table(disk).value().kind == TableKind::none);
+  CHECK(volume::read_partition_table(MemoryDevice(100)).value().kind == TableKind::none);
+}
+
+TEST_CASE("primary and logical MBR partitions are found") {
+  MemoryDevice disk(64 << 20);
+  put_mbr_entry(disk.bytes, 0, 0, 0x07, 2048, 4096);
+  put_mbr_entry(disk.bytes, 0, 2, 0x0f, 10000, 50000);
+  put_mbr_entry(disk.bytes, 10000, 0, 0x07, 64, 1000);
+  put_mbr_entry(disk.bytes, 10000, 1, 0x05, 5000, 3000);
+  put_mbr_entry(disk.bytes, 15000, 0, 0x83, 64, 100);
+  auto table = volume::read_partition_table(disk);
+  REQUIRE(table);
+  CHECK(table->kind == TableKind::mbr);
+  REQUIRE(table->partitions.size() == 3);
+  CHECK(table->partitions[0].offset_bytes == 1 << 20);
+  CHECK(table->partitions[0].type == "mbr:07");
+  CHECK(table->partitions[1].number == 5);
+  CHECK(table->partitions[1].offset_bytes == 10064 * 512);
+  CHECK(table->partitions[2].offset_bytes == 15064 * 512);
+  CHECK(table->partitions[2].type == "mbr:83");
+
+  put_mbr_entry(disk.bytes, 15000, 1, 0x05, 5000, 3000);  // back to itself
+  CHECK(volume::read_partition_table(disk).error().code == ErrorCode::corrupt);
+  put_mbr_entry(disk.bytes, 15000, 1, 0, 0, 0);
+  put_mbr_entry(disk.bytes, 0, 1, 0x07, 3000, 100);  // within the first
+  CHECK(volume::read_partition_table(disk).error().message.find("overlap") != std::string::npos);
+  put_mbr_entry(disk.bytes, 0, 1, 0x07, 100'000, 100'000);
+  CHECK(volume::read_partition_table(disk).error().message.find("beyond") != std::string::npos);
+}
+
+TEST_CASE("a written GPT is read back, from the backup when the primary is damaged") {
+  MemoryDevice disk((8 << 20) + 512 * 5);
+  auto written = volume::create_single_partition(disk, "Profil \xc3\xa4");
+  REQUIRE(written);
+  CHECK(written->offset_bytes == 1 << 20);
+  CHECK(written->size_bytes == 6 << 20);
+  auto check = [&] {
+    auto table = volume::read_partition_table(disk);
+    REQUIRE(table);
+    CHECK(table->kind == TableKind::gpt);
+    REQUIRE(table->partitions.size() == 1);
+    CHECK(table->partitions[0].offset_bytes == written->offset_bytes);
+    CHECK(table->partitions[0].size_bytes == written->size_bytes);
+    CHECK(table->partitions[0].name == "Profil \xc3\xa4");
+    CHECK(table->partitions[0].type == "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7");
+  };
+  check();
+  disk.bytes[512 + 40] ^= std::byte{1};
+  check();
+  disk.bytes[512 + 40] ^= std::byte{1};
+  disk.bytes[1024 + 200] ^= std::byte{1};
+  check();
+  disk.bytes[disk.bytes.size() - 512 + 40] ^= std::byte{1};
+  auto broken = volume::read_partition_table(disk);
+  REQUIRE_FALSE(broken);
+  CHECK(broken.error().code == ErrorCode::corrupt);
+  CHECK(volume::create_single_partition(disk, std::string(37, 'x')).error().code ==
+        ErrorCode::invalid_argument);
+}
+
+TEST_CASE("random damage gives a table within the disk or an error") {
+  auto random = support::seeded_random();
+  MemoryDevice whole(4 << 20);
+  REQUIRE(volume::create_single_partition(whole, "x"));
+  MemoryDevice mbr(4 << 20);
+  put_mbr_entry(mbr.bytes, 0, 0, 0x07, 100, 200);
+  put_mbr_entry(mbr.bytes, 0, 1, 0x05, 1000, 2000);
+  put_mbr_entry(mbr.bytes, 1000, 0, 0x07, 1, 10);
+  put_mbr_entry(mbr.bytes, 1000, 1, 0x05, 100, 10);
+  put_mbr_entry(mbr.bytes, 1100, 0, 0x07, 1, 10);
+  for (int round = 0; round < 3000; ++round) {
+    auto disk = round % 2 == 0 ? whole : mbr;
+    auto flips = 1 + random() % 20;
+    for (std::uint64_t i = 0; i < flips; ++i) {
+      auto at = random() % 4 == 0 ? random() % disk.bytes.size() : 440 + random() % 700;
+      if (round % 2 == 1 && random() % 2 == 0) at = 1000 * 512 + 440 + random() % 70;
+      disk.bytes[at] ^= static_cast<std::byte>(1u << random() % 8);
+    }
+    if (auto table = volume::read_partition_table(disk))
+      for (const auto& partition : table->partitions)
+        CHECK(partition.offset_bytes + partition.size_bytes <= disk.size_bytes());
+  }
+}
+
+TEST_CASE("sgdisk finds nothing wrong with a GPT of ours") {
+  if (std::system("command -v sgdisk >/dev/null 2>&1") != 0) {
+    MESSAGE("skipped: sgdisk is not installed");
+    return;
+  }
+  MemoryDevice disk(64 << 20);
+  REQUIRE(volume::create_single_partition(disk, "x"));
+  support::TemporaryDirectory directory;
+  auto path = directory / "disk.raw";
+  REQUIRE(os::write_file_durably(os::real_file_system(), path, disk.bytes));
+  CHECK(std::system(("sgdisk -v " + path + " | grep -q 'No problems found'").c_str()) == 0);
+}
