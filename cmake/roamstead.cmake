@@ -21,8 +21,12 @@ foreach(name tl cereal doctest fmt nlohmann asio asio.hpp CLI)
 endforeach()
 add_library(roamstead_headers INTERFACE)
 target_include_directories(roamstead_headers SYSTEM INTERFACE ${ROAMSTEAD_HEADERS})
-target_compile_definitions(roamstead_headers INTERFACE FMT_HEADER_ONLY ASIO_STANDALONE
-  $<$<PLATFORM_ID:Windows>:_WIN32_WINNT=0x0A00>)
+target_compile_definitions(roamstead_headers INTERFACE ASIO_STANDALONE
+  $<$<PLATFORM_ID:Windows>:FMT_HEADER_ONLY;_WIN32_WINNT=0x0A00>)
+if(NOT WIN32)
+  find_package(fmt REQUIRED)
+  target_link_libraries(roamstead_headers INTERFACE fmt::fmt)
+endif()
 
 # roamstead_library(base SOURCES a.cpp ... DEPENDS roamstead::x ...): library roamstead_base, alias roamstead::base.
 function(roamstead_library name)
