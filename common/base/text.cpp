@@ -114,7 +114,7 @@ std::string to_wtf8(std::u16string_view utf16) {
 
 std::string utf16le_to_wtf8(ByteView utf16le) {
   std::u16string units(utf16le.size() / 2, u'\0');
-  std::memcpy(units.data(), utf16le.data(), units.size() * 2);
+  if (!units.empty()) std::memcpy(units.data(), utf16le.data(), units.size() * 2);
   return to_wtf8(units);
 }
 

@@ -58,12 +58,8 @@ std::pair<std::string, std::string> split(const std::string& path) {
 
 Attribute open_stream(ntfs_inode* inode, const std::string& stream) {
   if (stream.empty()) return Attribute(ntfs_attr_open(inode, AT_DATA, AT_UNNAMED, 0));
-  const auto units = to_ntfs(stream);
-  auto* name = static_cast<ntfschar*>(std::malloc(units.size() * sizeof(ntfschar)));
-  std::memcpy(name, units.data(), units.size() * sizeof(ntfschar));
-  auto* attribute = ntfs_attr_open(inode, AT_DATA, name, static_cast<u32>(units.size()));
-  if (attribute == nullptr) std::free(name);
-  return Attribute(attribute);
+  auto units = to_ntfs(stream);  // copied by the library
+  return Attribute(ntfs_attr_open(inode, AT_DATA, units.data(), static_cast<u32>(units.size())));
 }
 
 }  // namespace
@@ -184,8 +180,10 @@ void NtfsImage::truncate(const std::string& path, std::uint64_t size_bytes, cons
 void NtfsImage::link(const std::string& existing, const std::string& path) {
   const auto [parent, name] = split(path);
   const auto units = to_ntfs(name);
+  const auto record = mount_->find(existing);
+  if (!record) throw std::runtime_error("no " + existing);
   const auto directory = mount_->open(parent);
-  auto inode = mount_->open(existing);
+  auto inode = mount_->open(*record);
   if (ntfs_link(inode.get(), directory.get(), units.data(), static_cast<u8>(units.size())) != 0)
     raise("link " + path);
   Mount::close_in(std::move(inode), directory.get());
@@ -194,8 +192,10 @@ void NtfsImage::link(const std::string& existing, const std::string& path) {
 void NtfsImage::remove(const std::string& path) {
   const auto [parent, name] = split(path);
   const auto units = to_ntfs(name);
+  const auto record = mount_->find(path);  // first: the library must not have an inode open twice
+  if (!record) throw std::runtime_error("no " + path);
   auto directory = mount_->open(parent);
-  auto inode = mount_->open(path);
+  auto inode = mount_->open(*record);
   // The library closes both.
   if (ntfs_delete(mount_->volume, nullptr, inode.release(), directory.release(), units.data(),
                   static_cast<u8>(units.size())) != 0)
