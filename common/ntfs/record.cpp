@@ -102,15 +102,15 @@ Result<RecordHeader> parse_record_header(ByteView record, std::uint64_t number) 
       load_le<std::uint32_t>(record, kNumberAt) != (number & 0xFFFF'FFFF))
     return fail(ErrorCode::corrupt,
                 fmt::format("says it is record {}", load_le<std::uint32_t>(record, kNumberAt)));
-  if (header.bytes_in_use > record.size() || header.first_attribute < kHeaderBytes ||
-      header.first_attribute % 8 != 0 || header.first_attribute > header.bytes_in_use)
-    return fail(ErrorCode::corrupt, fmt::format("{} of {} bytes in use, attributes from byte {}",
-                                                header.bytes_in_use, record.size(), header.first_attribute));
   return header;
 }
 
 Result<void> parse_attributes(ByteView record, const RecordHeader& header, std::vector<AttributeView>& out) {
   out.clear();
+  if (header.bytes_in_use > record.size() || header.first_attribute < kHeaderBytes ||
+      header.first_attribute % 8 != 0 || header.first_attribute > header.bytes_in_use)
+    return fail(ErrorCode::corrupt, fmt::format("{} of {} bytes in use, attributes from byte {}",
+                                                header.bytes_in_use, record.size(), header.first_attribute));
   auto offset = header.first_attribute;
   while (true) {
     const auto left = header.bytes_in_use - offset;
