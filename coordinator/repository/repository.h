@@ -20,27 +20,27 @@ using ProfileId = Guid;
 
 struct ProfileInfo {
   ProfileId id;
-  std::string name;              // SID or login name: the key desktops ask by
-  std::uint64_t head = 0;        // version number
+  std::string name;        // SID or login name: the key desktops ask by
+  std::uint64_t head = 0;  // version number
 };
 
 enum class VersionKind : std::uint8_t { import = 0, batch = 1, fork = 2, restore = 3 };
 
 struct VersionInfo {
-  std::uint64_t number = 0;      // ascending within the profile, forks too
-  std::uint64_t parent = 0;      // 0: none
+  std::uint64_t number = 0;  // ascending within the profile, forks too
+  std::uint64_t parent = 0;  // 0: none
   VersionKind kind = VersionKind::batch;
-  bool on_head_line = true;      // false for forks
-  std::string desktop;           // who committed it
-  Guid session;                  // public id
+  bool on_head_line = true;  // false for forks
+  std::string desktop;       // who committed it
+  Guid session;              // public id
   Guid incarnation;
   std::uint64_t ordinal = 0;
-  std::uint64_t epoch = 0;       // of the profile's lease
-  Guid snapshot;                 // frozen layer the batch was cut from
+  std::uint64_t epoch = 0;  // of the profile's lease
+  Guid snapshot;            // frozen layer the batch was cut from
   bool final = false;
   std::uint64_t committed_100ns = 0;
   std::uint64_t records = 0;
-  std::uint64_t new_bytes = 0;   // stored for it, after deduplication and compression
+  std::uint64_t new_bytes = 0;  // stored for it, after deduplication and compression
   std::vector<profile::HeldBack> held_back;
 };
 
@@ -59,31 +59,33 @@ class Tree {
   virtual std::uint64_t version() const = 0;
   virtual Result<profile::Entry> lookup(const profile::ProfilePath& path) const = 0;
   // Children after name `after` ("" for the first), in compare_names order, at most `limit`.
-  virtual Result<std::vector<profile::NamedEntry>> list(const profile::ProfilePath& directory, const std::string& after,
+  virtual Result<std::vector<profile::NamedEntry>> list(const profile::ProfilePath& directory,
+                                                        const std::string& after,
                                                         std::size_t limit) const = 0;
   // Exactly out.size() bytes of a stream ("" is the unnamed one).
   virtual Result<void> read(const profile::ProfilePath& path, const std::string& stream, std::uint64_t offset,
                             MutableByteView out) const = 0;
   // Differences to another version of the same profile, in path order.
   enum class Change { added, removed, changed };
-  virtual Result<void> diff(const Tree& newer,
-                            const std::function<void(Change, const profile::ProfilePath&, const profile::Entry&)>& visit) const = 0;
+  virtual Result<void> diff(
+      const Tree& newer,
+      const std::function<void(Change, const profile::ProfilePath&, const profile::Entry&)>& visit) const = 0;
 };
 
 struct Statistics {
   std::uint64_t profiles = 0, versions = 0, objects = 0, packs = 0;
-  std::uint64_t pack_bytes = 0;      // on storage
-  std::uint64_t logical_bytes = 0;   // of all objects before compression
+  std::uint64_t pack_bytes = 0;     // on storage
+  std::uint64_t logical_bytes = 0;  // of all objects before compression
 };
 
 struct CheckReport {
   std::uint64_t objects_checked = 0, versions_checked = 0;
-  std::vector<std::string> problems;   // empty: clean
+  std::vector<std::string> problems;  // empty: clean
 };
 
 struct Options {
-  std::string directory;          // shared storage: packs, keystore, repository id
-  std::string state_directory;    // local: catalog
+  std::string directory;        // shared storage: packs, keystore, repository id
+  std::string state_directory;  // local: catalog
   bool read_only = false;
 };
 
@@ -92,7 +94,8 @@ class Repository {
  public:
   static Result<void> init(os::FileSystem& files, const Options& options);
   // Writing: takes the writer lock (ErrorCode::busy), opens a new writer epoch, finishes what a crash left.
-  static Result<std::unique_ptr<Repository>> open(os::FileSystem& files, const Options& options, Faults faults = {});
+  static Result<std::unique_ptr<Repository>> open(os::FileSystem& files, const Options& options,
+                                                  Faults faults = {});
   // Makes the catalog anew from packs and keystore; the old one is set aside.
   static Result<void> rebuild_catalog(os::FileSystem& files, const Options& options);
   virtual ~Repository() = default;
@@ -103,18 +106,22 @@ class Repository {
   virtual Result<std::vector<VersionInfo>> versions(const ProfileId& profile) const = 0;
   virtual Result<std::unique_ptr<Tree>> tree(const ProfileId& profile, std::uint64_t version) const = 0;
 
-  // Applies `batch` to version `parent` and makes the result durable: objects and commit record first, then the catalog.
-  // On the head line `parent` must be the head (ErrorCode::stale otherwise); a fork (origin.kind) leaves the head alone.
-  // A batch whose (incarnation, ordinal) is committed already returns that version. A batch that changes nothing returns
-  // a version record too (so that the ordinal is known) unless it is empty and not final.
-  virtual Result<VersionInfo> commit(const ProfileId& profile, std::uint64_t parent, const profile::Batch& batch,
-                                     profile::ContentSource& content, const CommitOrigin& origin) = 0;
+  // Applies `batch` to version `parent` and makes the result durable: objects and commit record first, then
+  // the catalog. On the head line `parent` must be the head (ErrorCode::stale otherwise); a fork
+  // (origin.kind) leaves the head alone. A batch whose (incarnation, ordinal) is committed already returns
+  // that version. A batch that changes nothing returns a version record too (so that the ordinal is known)
+  // unless it is empty and not final.
+  virtual Result<VersionInfo> commit(const ProfileId& profile, std::uint64_t parent,
+                                     const profile::Batch& batch, profile::ContentSource& content,
+                                     const CommitOrigin& origin) = 0;
   // Makes version `from` the content of a new head.
-  virtual Result<VersionInfo> restore(const ProfileId& profile, std::uint64_t from, const CommitOrigin& origin) = 0;
+  virtual Result<VersionInfo> restore(const ProfileId& profile, std::uint64_t from,
+                                      const CommitOrigin& origin) = 0;
 
   virtual Result<Statistics> statistics() const = 0;
   // Reads everything back: seals, ids, references, commit records against the catalog.
-  virtual Result<CheckReport> check(const std::function<void(std::uint64_t done, std::uint64_t total)>& progress) const = 0;
+  virtual Result<CheckReport> check(
+      const std::function<void(std::uint64_t done, std::uint64_t total)>& progress) const = 0;
 };
 
 }  // namespace roamstead::repository

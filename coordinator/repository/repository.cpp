@@ -1,0 +1,358 @@
+#include "coordinator/repository/repository.h"
+
+#include <chrono>
+#include <filesystem>
+#include <limits>
+
+#include "common/base/log.h"
+#include "coordinator/repository/check.h"
+#include "coordinator/repository/recovery.h"
+#include "coordinator/repository/tree_editor.h"
+
+namespace roamstead::repository {
+namespace {
+
+constexpr const char* kCatalogName = "catalog.db";
+constexpr std::uint64_t kAllEpochs = std::numeric_limits<std::uint64_t>::max();
+
+std::uint64_t now_100ns() {
+  constexpr std::uint64_t kUnixEpoch = 116'444'736'000'000'000;  // 1970 in 100 ns since 1601
+  auto since = std::chrono::system_clock::now().time_since_epoch();
+  return kUnixEpoch +
+         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count()) /
+             100;
+}
+
+// SQLite goes past os::FileSystem: the catalog need not survive anything, so nothing of it is tested against
+// power loss.
+Result<void> make_state_directory(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return fail(ErrorCode::io, path + ": cannot make the directory: " + error.message());
+  return {};
+}
+
+// Out of the way, with its write-ahead log; the one set aside before goes.
+Result<void> set_catalog_aside(const std::string& path) {
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    std::error_code error;
+    std::filesystem::remove(path + ".old" + suffix, error);
+    if (std::filesystem::exists(path + suffix))
+      std::filesystem::rename(path + suffix, path + ".old" + suffix, error);
+    if (error)
+      return fail(ErrorCode::io, path + suffix + ": cannot set the old catalog aside: " + error.message());
+  }
+  return {};
+}
+
+Result<std::unique_ptr<os::File>> lock_state(os::FileSystem& files, const std::string& directory) {
+  RS_CHECK(make_state_directory(directory));
+  RS_CHECK(files.make_directories(directory));
+  RS_TRY(auto lock, files.open(os::join_path(directory, "writer.lock"), os::OpenMode::create));
+  auto locked = lock->lock(true);
+  if (!locked && locked.error().code == ErrorCode::busy)
+    return fail(
+        ErrorCode::busy,
+        directory + ": another program, probably the coordinator, has the repository open for writing");
+  RS_CHECK(std::move(locked));
+  return lock;
+}
+
+// A writer's catalog: made anew when there is none, when it cannot be used, or when it knows what no longer
+// counts.
+Result<std::unique_ptr<Catalog>> open_catalog_for_writing(const std::string& path, const Keystore& keys,
+                                                          const PackStore::Accepted& accepted) {
+  auto opened = Catalog::open(path, keys.repository(), true);
+  auto unusable =
+      !opened && (opened.error().code == ErrorCode::corrupt || opened.error().code == ErrorCode::unsupported);
+  if (!opened && !unusable) return opened;
+  auto ahead = false;
+  if (opened) {
+    RS_TRY(ahead, is_ahead(**opened, accepted));
+  }
+  if (unusable || ahead) {
+    log_warning("{}: {}; making the catalog anew from the packs", path,
+                unusable ? opened.error().to_string() : std::string("holds what a superseded writer wrote"));
+    opened = fail(ErrorCode::internal, "closed");
+    RS_CHECK(set_catalog_aside(path));
+    opened = Catalog::open(path, keys.repository(), true);
+  }
+  return opened;
+}
+
+Result<void> add_known_profiles(const Keystore& keys, Catalog& catalog) {
+  for (const auto& profile : keys.profiles()) RS_CHECK(catalog.add_profile(profile.id, profile.name));
+  return {};
+}
+
+void warn(const std::vector<std::string>& problems) {
+  for (const auto& problem : problems) log_warning("repository: {}", problem);
+}
+
+class RepositoryImpl final : public Repository {
+ public:
+  RepositoryImpl(os::FileSystem& files, const Options& options, std::unique_ptr<Keystore> keys)
+      : keys_(std::move(keys)), packs_(files, options.directory, keys_->repository()) {}
+
+  Result<void> open_for_reading(const std::string& catalog_path) {
+    RS_TRY(catalog_, Catalog::open(catalog_path, keys_->repository(), false));
+    store_.emplace(packs_, *keys_, *catalog_, 0, Faults(), ObjectStore::Limits());
+    return {};
+  }
+
+  Result<void> open_for_writing(os::FileSystem& files, const Options& options, Faults faults) {
+    RS_TRY(lock_, lock_state(files, options.state_directory));
+    RS_TRY(auto epoch, packs_.claim_epoch());
+    // From here on the old writer acknowledges nothing more; only now can it be told what it left.
+    RS_TRY(keys_, Keystore::open(files, options.directory));
+    RS_TRY(auto accepted, packs_.accepted());
+    auto catalog_path = os::join_path(options.state_directory, kCatalogName);
+    RS_TRY(catalog_, open_catalog_for_writing(catalog_path, *keys_, accepted));
+    RS_CHECK(add_known_profiles(*keys_, *catalog_));
+    // What is recorded as accepted must be durable, though its writer may have died before its sync.
+    RS_CHECK(sync_packs(files, accepted.by_epoch, epoch));
+    std::vector<std::string> problems;
+    RS_TRY(auto lengths, catch_up(packs_, *keys_, *catalog_, accepted, epoch, problems));
+    warn(problems);
+    RS_CHECK(packs_.record_accepted(epoch, lengths));
+    RS_CHECK(keys_->take_over(epoch));
+    store_.emplace(packs_, *keys_, *catalog_, epoch, std::move(faults), ObjectStore::Limits());
+    return {};
+  }
+
+  Result<ProfileInfo> create_profile(const std::string& name) override {
+    RS_CHECK(check_writable());
+    RS_TRY(auto added, keys_->add_profile(name, now_100ns()));
+    RS_TRY(auto superseded, packs_.superseded(store_->epoch()));
+    if (superseded) return fail(ErrorCode::stale, "another coordinator has taken over the repository");
+    RS_CHECK(catalog_->add_profile(added.id, added.name));
+    return ProfileInfo{added.id, added.name, 0};
+  }
+
+  Result<std::vector<ProfileInfo>> profiles() const override { return catalog_->profiles(); }
+
+  Result<ProfileInfo> find_profile(const std::string& name) const override {
+    RS_TRY(auto found, catalog_->find_profile(name));
+    if (!found) return fail(ErrorCode::not_found, "no profile '" + name + "'");
+    return std::move(*found);
+  }
+
+  Result<std::vector<VersionInfo>> versions(const ProfileId& profile) const override {
+    RS_CHECK(known(profile));
+    return catalog_->versions(profile);
+  }
+
+  Result<std::unique_ptr<Tree>> tree(const ProfileId& profile, std::uint64_t version) const override {
+    RS_TRY(auto view, open_tree(profile, version));
+    return view;
+  }
+
+  Result<VersionInfo> commit(const ProfileId& profile, std::uint64_t parent, const profile::Batch& batch,
+                             profile::ContentSource& content, const CommitOrigin& origin) override {
+    RS_CHECK(check_writable());
+    RS_CHECK(profile::check_batch(batch));
+    auto& mutex = commit_mutex(profile);
+    std::lock_guard guard(mutex);
+    if (!batch.incarnation.is_zero()) {
+      RS_TRY(auto committed, catalog_->find_batch(profile, batch.incarnation, batch.ordinal));
+      if (committed) return std::move(committed->info);
+    }
+    RS_CHECK(check_parent(profile, parent, origin));
+    RS_TRY(auto before, open_tree(profile, parent));
+    if (batch.records.empty() && batch.held_back.empty() && !batch.final)
+      return version_info(profile, parent);
+
+    ProfileObjects objects(*store_, profile);
+    TreeEditor editor(*before, objects);
+    RS_CHECK(editor.apply(batch, content));
+    RS_TRY(auto root, editor.finish());
+    VersionInfo info;
+    info.parent = parent;
+    info.incarnation = batch.incarnation;
+    info.ordinal = batch.ordinal;
+    info.snapshot = batch.snapshot;
+    info.final = batch.final;
+    info.records = batch.records.size();
+    info.held_back = batch.held_back;
+    RS_TRY(auto stored_root, objects.store_node(root));
+    info.new_bytes = objects.new_bytes();
+    return add_version(profile, std::move(info), std::move(stored_root), origin);
+  }
+
+  Result<VersionInfo> restore(const ProfileId& profile, std::uint64_t from,
+                              const CommitOrigin& origin) override {
+    RS_CHECK(check_writable());
+    auto& mutex = commit_mutex(profile);
+    std::lock_guard guard(mutex);
+    RS_TRY(auto head, known(profile));
+    RS_TRY(auto source, catalog_->version(profile, from));
+    if (!source)
+      return fail(ErrorCode::not_found, "profile '" + head.name + "' has no version " + std::to_string(from));
+    VersionInfo info;
+    info.parent = head.head;
+    auto kind = origin;
+    kind.kind = VersionKind::restore;
+    return add_version(profile, std::move(info), std::move(source->root), kind);
+  }
+
+  Result<Statistics> statistics() const override {
+    Statistics sums;
+    RS_TRY(auto totals, catalog_->totals());
+    RS_TRY(auto all, catalog_->profiles());
+    sums.profiles = all.size();
+    sums.versions = totals.versions;
+    sums.objects = totals.objects;
+    sums.logical_bytes = totals.logical_bytes;
+    RS_TRY(auto epochs, packs_.epochs());
+    for (auto epoch : epochs) {
+      RS_TRY(auto numbers, packs_.packs_of(epoch));
+      for (auto pack : numbers) {
+        RS_TRY(auto file, packs_.open_pack(pack));
+        RS_TRY(auto size, file->size());
+        ++sums.packs;
+        sums.pack_bytes += size;
+      }
+    }
+    return sums;
+  }
+
+  Result<CheckReport> check(
+      const std::function<void(std::uint64_t, std::uint64_t)>& progress) const override {
+    return check_repository(packs_, *catalog_, *store_, progress);
+  }
+
+ private:
+  Result<void> check_writable() const {
+    if (store_->epoch() == 0) return fail(ErrorCode::denied, "the repository is open for reading only");
+    return {};
+  }
+
+  // ErrorCode::not_found when there is no such profile.
+  Result<ProfileInfo> known(const ProfileId& profile) const {
+    RS_TRY(auto found, catalog_->find_profile(profile));
+    if (!found) return fail(ErrorCode::not_found, "no profile " + profile.to_string());
+    return std::move(*found);
+  }
+
+  Result<void> check_parent(const ProfileId& profile, std::uint64_t parent,
+                            const CommitOrigin& origin) const {
+    RS_TRY(auto info, known(profile));
+    if (origin.kind != VersionKind::fork && parent != info.head)
+      return fail(ErrorCode::stale, "profile '" + info.name + "' is at version " + std::to_string(info.head) +
+                                        ", not at " + std::to_string(parent));
+    return {};
+  }
+
+  Result<std::unique_ptr<TreeView>> open_tree(const ProfileId& profile, std::uint64_t version) const {
+    RS_TRY(auto info, known(profile));
+    if (version == 0) return std::make_unique<TreeView>(*store_, profile, 0, TreeView::empty_root());
+    RS_TRY(auto found, catalog_->version(profile, version));
+    if (!found)
+      return fail(ErrorCode::not_found,
+                  "profile '" + info.name + "' has no version " + std::to_string(version));
+    RS_TRY_CTX(auto view, info.name + "@" + std::to_string(version),
+               TreeView::open(*store_, profile, version, found->root));
+    return view;
+  }
+
+  Result<VersionInfo> version_info(const ProfileId& profile, std::uint64_t number) const {
+    RS_TRY(auto found, catalog_->version(profile, number));
+    return found ? std::move(found->info) : VersionInfo{};
+  }
+
+  // Called with the profile's commit mutex.
+  Result<VersionInfo> add_version(const ProfileId& profile, VersionInfo info, Bytes root,
+                                  const CommitOrigin& origin) {
+    RS_TRY(auto highest, catalog_->highest_version(profile));
+    info.number = highest + 1;
+    info.kind = origin.kind;
+    info.on_head_line = origin.kind != VersionKind::fork;
+    info.desktop = origin.desktop;
+    info.session = origin.session;
+    info.epoch = origin.epoch;
+    info.committed_100ns = now_100ns();
+    CommitRecord record;
+    record.profile = profile;
+    record.info = info;
+    record.root = std::move(root);
+    RS_CHECK(store_->commit(std::move(record)));
+    return info;
+  }
+
+  Result<void> sync_packs(os::FileSystem& files, std::uint64_t from_epoch, std::uint64_t below_epoch) {
+    RS_TRY(auto epochs, packs_.epochs());
+    for (auto epoch : epochs) {
+      if (epoch < from_epoch || epoch >= below_epoch) continue;
+      RS_TRY(auto numbers, packs_.packs_of(epoch));
+      for (auto pack : numbers) {
+        RS_TRY(auto file, files.open(packs_.pack_path(pack), os::OpenMode::read_write));
+        RS_CHECK(file->sync());
+      }
+      if (!numbers.empty()) RS_CHECK(files.sync_directory(packs_.epoch_directory(epoch)));
+    }
+    return {};
+  }
+
+  std::mutex& commit_mutex(const ProfileId& profile) {
+    std::lock_guard guard(mutexes_mutex_);
+    return mutexes_[profile];
+  }
+
+  std::unique_ptr<os::File> lock_;
+  std::unique_ptr<Keystore> keys_;
+  PackStore packs_;
+  std::unique_ptr<Catalog> catalog_;
+  mutable std::optional<ObjectStore> store_;
+  std::mutex mutexes_mutex_;
+  std::map<ProfileId, std::mutex> mutexes_;  // one profile's commits come one after the other
+};
+
+Result<void> check_options(const Options& options) {
+  if (options.directory.empty() || options.state_directory.empty())
+    return fail(ErrorCode::invalid_argument, "a repository needs a directory and a state directory");
+  return {};
+}
+
+}  // namespace
+
+Result<void> Repository::init(os::FileSystem& files, const Options& options) {
+  RS_CHECK(check_options(options));
+  RS_CHECK(files.make_directories(options.directory));
+  RS_CHECK(files.make_directories(os::join_path(options.directory, "packs")));
+  RS_CHECK(Keystore::create(files, options.directory));
+  RS_CHECK(make_state_directory(options.state_directory));
+  RS_TRY(auto keys, Keystore::open(files, options.directory));
+  return Catalog::open(os::join_path(options.state_directory, kCatalogName), keys->repository(), true)
+      .map([](const std::unique_ptr<Catalog>&) {});
+}
+
+Result<std::unique_ptr<Repository>> Repository::open(os::FileSystem& files, const Options& options,
+                                                     Faults faults) {
+  RS_CHECK(check_options(options));
+  RS_TRY(auto keys, Keystore::open(files, options.directory));
+  auto repository = std::make_unique<RepositoryImpl>(files, options, std::move(keys));
+  if (options.read_only)
+    RS_CHECK(repository->open_for_reading(os::join_path(options.state_directory, kCatalogName)));
+  else
+    RS_CHECK(repository->open_for_writing(files, options, std::move(faults)));
+  return repository;
+}
+
+Result<void> Repository::rebuild_catalog(os::FileSystem& files, const Options& options) {
+  RS_CHECK(check_options(options));
+  RS_TRY(auto keys, Keystore::open(files, options.directory));
+  RS_TRY(auto lock, lock_state(files, options.state_directory));
+  auto path = os::join_path(options.state_directory, kCatalogName);
+  RS_CHECK(set_catalog_aside(path));
+  RS_TRY(auto catalog, Catalog::open(path, keys->repository(), true));
+  RS_CHECK(add_known_profiles(*keys, *catalog));
+  PackStore packs(files, options.directory, keys->repository());
+  RS_TRY(auto accepted, packs.accepted());
+  std::vector<std::string> problems;
+  RS_CHECK(
+      catch_up(packs, *keys, *catalog, accepted, kAllEpochs, problems).map([](const AcceptedLengths&) {}));
+  warn(problems);
+  return {};
+}
+
+}  // namespace roamstead::repository

@@ -1,0 +1,43 @@
+// Applies a batch to a version: an overlay in memory over the immutable tree, written out as new pages at the
+// end.
+#pragma once
+
+#include "common/profile/batch.h"
+#include "coordinator/repository/tree.h"
+
+namespace roamstead::repository {
+
+// For one batch and one thread. Tree and objects must outlive it.
+class TreeEditor {
+ public:
+  TreeEditor(const TreeView& before, ProfileObjects& objects);
+  ~TreeEditor();
+
+  // Order: everything deleted or moved is taken out, deepest first; then, parents first, moved things are put
+  // where they go and puts are made. Refused, naming the path: a source or base that is not in the version
+  // (not_found), a target whose parent does not exist (not_found), a target that is taken (exists).
+  Result<void> apply(const profile::Batch& batch, profile::ContentSource& content);
+
+  // Writes the changed directories; returns the new root.
+  Result<Node> finish();
+
+ private:
+  struct Item;
+  using ItemPointer = std::unique_ptr<Item>;
+
+  Result<Item*> open(const profile::ProfilePath& path);  // null when there is none
+  Result<Item*> open_child(Item& parent, std::string_view name);
+  Result<Item*> open_parent(const profile::ProfilePath& target);
+  Result<ItemPointer> detach(const profile::ProfilePath& source);
+  Result<void> attach(const profile::ProfilePath& target, ItemPointer item);
+  Result<void> put(const profile::Put& put, std::size_t record, profile::ContentSource& content);
+  Result<Content> make_stream(const profile::Put& put, const Node* base, const std::string& name,
+                              std::uint64_t size_bytes, std::size_t record, profile::ContentSource& content);
+  Result<void> write_out(Item& item);
+
+  const TreeView& before_;
+  ProfileObjects& objects_;
+  ItemPointer root_;
+};
+
+}  // namespace roamstead::repository
