@@ -53,12 +53,14 @@ Result<json> perform(vdisk::Disk& disk, const json& request) {
     RS_CHECK(disk.merge(layer->get<std::size_t>()));
     return json::object();
   }
-  return fail(ErrorCode::invalid_argument, "a request is an object with an op of info, flush, freeze or merge");
+  return fail(ErrorCode::invalid_argument,
+              "a request is an object with an op of info, flush, freeze or merge");
 }
 
 }  // namespace
 
-Result<std::unique_ptr<ControlServer>> ControlServer::listen(vdisk::Disk& disk, const std::string& socket_path) {
+Result<std::unique_ptr<ControlServer>> ControlServer::listen(vdisk::Disk& disk,
+                                                             const std::string& socket_path) {
   RS_TRY(auto listener, diskcontrol::listen_unix(socket_path));
   return std::unique_ptr<ControlServer>(new ControlServer(disk, socket_path, std::move(listener)));
 }
@@ -112,7 +114,8 @@ bool ControlServer::receive(Connection& connection) {
   if (count < 0) return errno == EINTR || errno == EAGAIN;
   if (count == 0) return false;
   connection.unread.append(buffer.data(), static_cast<std::size_t>(count));
-  for (auto end = connection.unread.find('\n'); end != std::string::npos; end = connection.unread.find('\n')) {
+  for (auto end = connection.unread.find('\n'); end != std::string::npos;
+       end = connection.unread.find('\n')) {
     auto line = connection.unread.substr(0, end);
     connection.unread.erase(0, end + 1);
     if (!send_all(connection.descriptor.number(), answer(line) + "\n")) return false;

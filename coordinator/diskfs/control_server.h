@@ -9,8 +9,8 @@
 
 namespace roamstead::diskfs {
 
-// Listens from construction, answers from start() until it goes. One thread serves all connections, one request after
-// another: a merge makes the others wait. The disk must outlive it.
+// Listens from construction, answers from start() until it goes. One thread serves all connections, one
+// request after another: a merge makes the others wait. The disk must outlive it.
 class ControlServer {
  public:
   static Result<std::unique_ptr<ControlServer>> listen(vdisk::Disk& disk, const std::string& socket_path);

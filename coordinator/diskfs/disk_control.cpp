@@ -19,7 +19,8 @@ constexpr std::size_t kMaxAnswerBytes = 1u << 20;
 
 Result<json> parse_answer(const std::string& line) {
   auto answer = json::parse(line, nullptr, false);
-  if (!answer.is_object()) return fail(ErrorCode::protocol, "the disk's control socket answered no JSON object");
+  if (!answer.is_object())
+    return fail(ErrorCode::protocol, "the disk's control socket answered no JSON object");
   if (auto error = answer.find("error"); error != answer.end()) return fail(error_from_json(*error));
   return answer;
 }
@@ -78,7 +79,8 @@ Result<std::vector<vdisk::LayerInfo>> DiskControl::info() {
   RS_TRY(auto answer, parse_answer(line));
   std::vector<vdisk::LayerInfo> layers;
   auto found = answer.find("layers");
-  if (found == answer.end() || !found->is_array()) return fail(ErrorCode::protocol, "an answer with layers expected");
+  if (found == answer.end() || !found->is_array())
+    return fail(ErrorCode::protocol, "an answer with layers expected");
   for (const auto& each : *found) {
     RS_TRY(auto layer, layer_from_json(each));
     layers.push_back(std::move(layer));

@@ -7,9 +7,12 @@ using nlohmann::json;
 
 std::string_view kind_name(vdisk::LayerKind kind) {
   switch (kind) {
-    case vdisk::LayerKind::fixed: return "fixed";
-    case vdisk::LayerKind::dynamic: return "dynamic";
-    case vdisk::LayerKind::differencing: return "differencing";
+    case vdisk::LayerKind::fixed:
+      return "fixed";
+    case vdisk::LayerKind::dynamic:
+      return "dynamic";
+    case vdisk::LayerKind::differencing:
+      return "differencing";
   }
   return "";
 }

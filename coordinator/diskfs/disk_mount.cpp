@@ -37,16 +37,21 @@ struct View {
 int to_errno(const Error& error) {
   log_error("{}", error.to_string());
   switch (error.code) {
-    case ErrorCode::full: return -ENOSPC;
-    case ErrorCode::denied: return -EROFS;
-    case ErrorCode::invalid_argument: return -EINVAL;
-    default: return -EIO;
+    case ErrorCode::full:
+      return -ENOSPC;
+    case ErrorCode::denied:
+      return -EROFS;
+    case ErrorCode::invalid_argument:
+      return -EINVAL;
+    default:
+      return -EIO;
   }
 }
 
 class DiskFileSystem {
  public:
-  DiskFileSystem(vdisk::Disk& disk, bool read_only) : disk_(disk), read_only_(read_only), mounted_(std::time(nullptr)) {}
+  DiskFileSystem(vdisk::Disk& disk, bool read_only)
+      : disk_(disk), read_only_(read_only), mounted_(std::time(nullptr)) {}
 
   void use(struct fuse* fuse) { fuse_ = fuse; }
 
@@ -82,8 +87,8 @@ class DiskFileSystem {
     auto view = find(path);
     if (!view) return -ENOENT;
     if (read_only_ && (info->flags & O_ACCMODE) != O_RDONLY) return -EROFS;
-    // The kernel caches a partition's pages, anew for each opening; the whole disk goes past the cache, so that it always
-    // shows what was written to a partition.
+    // The kernel caches a partition's pages, anew for each opening; the whole disk goes past the cache, so
+    // that it always shows what was written to a partition.
     info->direct_io = view->whole_disk;
     if (!view->whole_disk) ++open_partitions_;
     info->fh = reinterpret_cast<std::uint64_t>(new View(*view));
@@ -129,7 +134,8 @@ class DiskFileSystem {
     std::lock_guard guard(mutex_);
     refresh();
     for (const auto& partition : table_.partitions)
-      if (path == "/" + file_name(partition)) return View{false, partition.offset_bytes, partition.size_bytes};
+      if (path == "/" + file_name(partition))
+        return View{false, partition.offset_bytes, partition.size_bytes};
     return std::nullopt;
   }
 
@@ -171,7 +177,8 @@ void* on_init(fuse_conn_info* connection, fuse_config* config) {
   return fuse_get_context()->private_data;
 }
 
-int on_readdir(const char* path, void* buffer, fuse_fill_dir_t fill, off_t, fuse_file_info*, fuse_readdir_flags) {
+int on_readdir(const char* path, void* buffer, fuse_fill_dir_t fill, off_t, fuse_file_info*,
+               fuse_readdir_flags) {
   if (std::strcmp(path, "/") != 0) return -ENOENT;
   constexpr auto kNoFlags = static_cast<fuse_fill_dir_flags>(0);
   fill(buffer, ".", nullptr, 0, kNoFlags);
@@ -190,7 +197,9 @@ int on_truncate(const char* path, off_t size, fuse_file_info*) {
 fuse_operations make_operations() {
   fuse_operations operations{};
   operations.init = on_init;
-  operations.getattr = [](const char* path, struct stat* out, fuse_file_info*) { return self().attributes(path, out); };
+  operations.getattr = [](const char* path, struct stat* out, fuse_file_info*) {
+    return self().attributes(path, out);
+  };
   operations.readdir = on_readdir;
   operations.open = [](const char* path, fuse_file_info* info) { return self().open(path, info); };
   operations.release = [](const char*, fuse_file_info* info) {
@@ -200,7 +209,8 @@ fuse_operations make_operations() {
   operations.read = [](const char*, char* buffer, std::size_t size, off_t offset, fuse_file_info* info) {
     return self().read(buffer, size, offset, *reinterpret_cast<View*>(info->fh));
   };
-  operations.write = [](const char*, const char* buffer, std::size_t size, off_t offset, fuse_file_info* info) {
+  operations.write = [](const char*, const char* buffer, std::size_t size, off_t offset,
+                        fuse_file_info* info) {
     return self().write(buffer, size, offset, *reinterpret_cast<View*>(info->fh));
   };
   operations.fsync = [](const char*, int, fuse_file_info*) { return self().flush(); };
@@ -252,7 +262,8 @@ Result<FuseHandle> new_fuse(const MountOptions& options, DiskFileSystem& file_sy
   static const auto operations = make_operations();
   auto name = "fsname=" + options.disk_path + ",subtype=roamstead" + (options.read_only ? ",ro" : "");
   // A comma would end the option.
-  std::replace(name.begin() + 7, name.begin() + 7 + static_cast<std::ptrdiff_t>(options.disk_path.size()), ',', '_');
+  std::replace(name.begin() + 7, name.begin() + 7 + static_cast<std::ptrdiff_t>(options.disk_path.size()),
+               ',', '_');
   std::string program = "roamstead", option = "-o";
   char* arguments[] = {program.data(), option.data(), name.data(), nullptr};
   struct fuse_args args = FUSE_ARGS_INIT(3, arguments);
@@ -291,7 +302,8 @@ Result<void> mount_disk(const MountOptions& options) {
   RS_TRY(auto fuse, new_fuse(options, file_system));
   file_system.use(fuse.get());
   if (fuse_mount(fuse.get(), options.mount_point.c_str()) != 0)
-    return fail(ErrorCode::io, options.mount_point + ": cannot mount there (is /dev/fuse usable, is it an empty folder?)");
+    return fail(ErrorCode::io,
+                options.mount_point + ": cannot mount there (is /dev/fuse usable, is it an empty folder?)");
   Result<void> served;
   {
     Unmount unmount{fuse.get()};

@@ -15,9 +15,9 @@ struct MountOptions {
   bool foreground = false;
 };
 
-// Mounts and serves until unmounted (fusermount3 -u) or told to end by a signal, then flushes the disk. Without
-// `foreground` the calling process ends, successfully, once the disk is mounted, and this returns in the server only.
-// Writes become durable with fsync, at unmount, and by themselves after a few seconds.
+// Mounts and serves until unmounted (fusermount3 -u) or told to end by a signal, then flushes the disk.
+// Without `foreground` the calling process ends, successfully, once the disk is mounted, and this returns in
+// the server only. Writes become durable with fsync, at unmount, and by themselves after a few seconds.
 Result<void> mount_disk(const MountOptions& options);
 
 }  // namespace roamstead::diskfs

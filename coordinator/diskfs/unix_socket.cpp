@@ -32,9 +32,11 @@ Result<Address> address_of(const std::string& path) {
   address.value.sun_family = AF_UNIX;
   auto shown = path;
   if (shown.size() >= sizeof address.value.sun_path) {
-    address.directory = Descriptor(::open(os::parent_directory(path).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    address.directory =
+        Descriptor(::open(os::parent_directory(path).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (address.directory.number() < 0)
-      return system_error(path, "cannot open its directory", errno == ENOENT ? ErrorCode::unavailable : ErrorCode::io);
+      return system_error(path, "cannot open its directory",
+                          errno == ENOENT ? ErrorCode::unavailable : ErrorCode::io);
     shown = "/proc/self/fd/" + std::to_string(address.directory.number()) + "/" + os::base_name(path);
   }
   if (shown.size() >= sizeof address.value.sun_path)
@@ -63,7 +65,8 @@ Descriptor::~Descriptor() {
 Result<Descriptor> connect_unix(const std::string& path) {
   RS_TRY(auto address, address_of(path));
   RS_TRY(auto descriptor, new_socket(path));
-  if (::connect(descriptor.number(), reinterpret_cast<const sockaddr*>(&address.value), sizeof address.value) != 0)
+  if (::connect(descriptor.number(), reinterpret_cast<const sockaddr*>(&address.value),
+                sizeof address.value) != 0)
     return system_error(path, "nobody serves it",
                         errno == ENOENT || errno == ECONNREFUSED ? ErrorCode::unavailable : ErrorCode::io);
   return descriptor;
@@ -81,7 +84,8 @@ Result<Descriptor> listen_unix(const std::string& path) {
   // Before bind, so that there is no moment at which others could connect.
   if (::fchmod(descriptor.number(), 0600) != 0) return system_error(path, "cannot set its mode");
   auto mask = ::umask(0177);
-  auto bound = ::bind(descriptor.number(), reinterpret_cast<const sockaddr*>(&address.value), sizeof address.value);
+  auto bound =
+      ::bind(descriptor.number(), reinterpret_cast<const sockaddr*>(&address.value), sizeof address.value);
   ::umask(mask);
   if (bound != 0) return system_error(path, "cannot make the control socket");
   if (::listen(descriptor.number(), kBacklog) != 0) return system_error(path, "cannot listen");

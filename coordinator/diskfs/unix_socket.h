@@ -28,7 +28,8 @@ class Descriptor {
 
 // ErrorCode::unavailable when nobody listens there.
 Result<Descriptor> connect_unix(const std::string& path);
-// A listening socket, mode 0600. One that nobody listens on any more is replaced; ErrorCode::busy when somebody does.
+// A listening socket, mode 0600. One that nobody listens on any more is replaced; ErrorCode::busy when
+// somebody does.
 Result<Descriptor> listen_unix(const std::string& path);
 
 }  // namespace roamstead::diskcontrol
