@@ -1,5 +1,6 @@
 #include "tests/support/ntfs_image.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -15,6 +16,7 @@
 
 extern "C" {
 #include <ntfs-3g/attrib.h>
+#include <ntfs-3g/device.h>
 #include <ntfs-3g/dir.h>
 #include <ntfs-3g/inode.h>
 #include <ntfs-3g/reparse.h>
@@ -61,6 +63,72 @@ Attribute open_stream(ntfs_inode* inode, const std::string& stream) {
   auto units = to_ntfs(stream);  // copied by the library
   return Attribute(ntfs_attr_open(inode, AT_DATA, units.data(), static_cast<u32>(units.size())));
 }
+
+// The library's device: a cursor on a BlockDevice. Sizes here are of a device that its BlockDevice checks.
+struct Cursor {
+  vdisk::BlockDevice& device;
+  s64 at = 0;
+};
+Cursor& cursor(ntfs_device* device) { return *static_cast<Cursor*>(device->d_private); }
+
+int open_device(ntfs_device* device, int flags) {
+  NDevSetOpen(device);
+  if ((flags & O_ACCMODE) != O_RDWR) NDevSetReadOnly(device);
+  return 0;
+}
+int close_device(ntfs_device* device) {
+  const auto flushed = cursor(device).device.flush();
+  delete &cursor(device);
+  device->d_private = nullptr;
+  NDevClearOpen(device);
+  return flushed ? 0 : -1;
+}
+s64 seek_device(ntfs_device* device, s64 offset, int whence) {
+  auto& place = cursor(device);
+  const auto base = whence == SEEK_SET   ? 0
+                    : whence == SEEK_CUR ? place.at
+                                         : static_cast<s64>(place.device.size_bytes());
+  return place.at = base + offset;
+}
+s64 read_device_at(ntfs_device* device, void* buffer, s64 count, s64 offset) {
+  const MutableByteView out(static_cast<std::byte*>(buffer), static_cast<std::size_t>(count));
+  if (cursor(device).device.read(static_cast<std::uint64_t>(offset), out)) return count;
+  errno = EIO;
+  return -1;
+}
+s64 write_device_at(ntfs_device* device, const void* buffer, s64 count, s64 offset) {
+  const ByteView data(static_cast<const std::byte*>(buffer), static_cast<std::size_t>(count));
+  NDevSetDirty(device);
+  if (cursor(device).device.write(static_cast<std::uint64_t>(offset), data)) return count;
+  errno = EIO;
+  return -1;
+}
+s64 read_device(ntfs_device* device, void* buffer, s64 count) {
+  const auto got = read_device_at(device, buffer, count, cursor(device).at);
+  if (got > 0) cursor(device).at += got;
+  return got;
+}
+s64 write_device(ntfs_device* device, const void* buffer, s64 count) {
+  const auto written = write_device_at(device, buffer, count, cursor(device).at);
+  if (written > 0) cursor(device).at += written;
+  return written;
+}
+int sync_device(ntfs_device* device) { return cursor(device).device.flush() ? 0 : -1; }
+int stat_device(ntfs_device* device, struct stat* result) {
+  *result = {};
+  result->st_mode = S_IFREG;
+  result->st_size = static_cast<off_t>(cursor(device).device.size_bytes());
+  return 0;
+}
+int control_device(ntfs_device*, unsigned long, void*) {
+  errno = ENOTTY;
+  return -1;
+}
+
+ntfs_device_operations kBlockDeviceOperations = {
+    open_device,    close_device,    seek_device, read_device, write_device,
+    read_device_at, write_device_at, sync_device, stat_device, control_device,
+};
 
 }  // namespace
 
@@ -140,6 +208,14 @@ NtfsImage::NtfsImage(const std::string& image, bool writable) : mount_(std::make
   if (ntfs_open_secure(mount_->volume) != 0) raise("$Secure of " + image);
 }
 
+NtfsImage::NtfsImage(vdisk::BlockDevice& device) : mount_(std::make_unique<Mount>()) {
+  auto* library_device = ntfs_device_alloc("device", 0, &kBlockDeviceOperations, new Cursor{device, 0});
+  if (library_device == nullptr) raise("device");
+  mount_->volume = ntfs_device_mount(library_device, NTFS_MNT_NONE);
+  if (mount_->volume == nullptr) raise("mount " + device.name());
+  if (ntfs_open_secure(mount_->volume) != 0) raise("$Secure of " + device.name());
+}
+
 NtfsImage::~NtfsImage() {
   ntfs_close_secure(mount_->volume);
   if (ntfs_umount(mount_->volume, FALSE) != 0)
@@ -200,6 +276,25 @@ void NtfsImage::remove(const std::string& path) {
   if (ntfs_delete(mount_->volume, nullptr, inode.release(), directory.release(), units.data(),
                   static_cast<u8>(units.size())) != 0)
     raise("remove " + path);
+}
+
+void NtfsImage::rename(const std::string& from, const std::string& to) {
+  link(from, to);
+  remove(from);
+}
+
+void NtfsImage::remove_stream(const std::string& path, const std::string& stream) {
+  const auto inode = mount_->open(path);
+  auto name = to_ntfs(stream);
+  if (ntfs_attr_remove(inode.get(), AT_DATA, name.data(), static_cast<u32>(name.size())) != 0)
+    raise("remove stream \"" + stream + "\" of " + path);
+}
+
+void NtfsImage::set_attributes(const std::string& path, std::uint32_t attributes) {
+  const auto inode = mount_->open(path);
+  if (ntfs_set_ntfs_attrib(inode.get(), reinterpret_cast<const char*>(&attributes), sizeof attributes, 0) !=
+      0)
+    raise("attributes of " + path);
 }
 
 void NtfsImage::set_compressed(const std::string& path) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/base/bytes.h"
+#include "common/vdisk/block_device.h"
 
 namespace roamstead::support {
 
@@ -29,6 +30,8 @@ void format_ntfs(const std::string& image, const FormatOptions& options = {});
 class NtfsImage {
  public:
   explicit NtfsImage(const std::string& image, bool writable = true);
+  // On a volume that fills the device, which must outlive this object.
+  explicit NtfsImage(vdisk::BlockDevice& device);
   ~NtfsImage();
   NtfsImage(const NtfsImage&) = delete;
   NtfsImage& operator=(const NtfsImage&) = delete;
@@ -51,7 +54,10 @@ class NtfsImage {
   bool write(const std::string& path, std::uint64_t offset, ByteView data, const std::string& stream = "");
   void truncate(const std::string& path, std::uint64_t size_bytes, const std::string& stream = "");
   void link(const std::string& existing, const std::string& path);
-  void remove(const std::string& path);
+  void remove(const std::string& path);                         // one name of a file, or an empty directory
+  void rename(const std::string& from, const std::string& to);  // `to` must not exist
+  void remove_stream(const std::string& path, const std::string& stream);
+  void set_attributes(const std::string& path, std::uint32_t attributes);
   void set_compressed(const std::string& path);  // of a directory: files made in it later are compressed
   void set_reparse_point(const std::string& path, ByteView whole);
   void set_security_descriptor(const std::string& path, ByteView self_relative);

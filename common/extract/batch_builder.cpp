@@ -1,0 +1,428 @@
+#include "common/extract/batch_builder.h"
+
+#include <algorithm>
+
+#include "common/base/sha256.h"
+#include "common/extract/entry_reader.h"
+
+namespace roamstead::extract {
+namespace {
+
+const ntfs::StreamInfo* find_stream(const ntfs::FileRecord& file, const std::string& name) {
+  for (const auto& stream : file.streams)
+    if (stream.name == name) return &stream;
+  return nullptr;
+}
+
+const ItemState::StreamState* find_state(const ItemState* item, const std::string& name) {
+  if (item == nullptr) return nullptr;
+  auto state = item->streams.find(name);
+  return state == item->streams.end() ? nullptr : &state->second;
+}
+
+bool has_content(const profile::Entry& entry) { return entry.kind == profile::EntryKind::file; }
+
+bool has_streams(const profile::Entry& entry) { return has_content(entry) || !entry.streams.empty(); }
+
+// Then the base gives nothing, not even a stream that is left as it was.
+bool all_bytes_travel(const std::vector<profile::StreamContent>& streams, const profile::Entry& entry) {
+  if (streams.size() != entry.streams.size() + 1) return false;
+  return std::all_of(streams.begin(), streams.end(), [](const auto& stream) {
+    return stream.size_bytes == 0 ||
+           (stream.writes.size() == 1 && stream.writes.front() == ByteRange{0, stream.size_bytes});
+  });
+}
+
+}  // namespace
+
+BatchBuilder::BatchBuilder(Comparison comparison) : comparison_(std::move(comparison)) {}
+
+Result<void> BatchBuilder::examine(std::uint64_t record) {
+  queue_.push_back(record);
+  while (!queue_.empty()) {
+    const auto next = queue_.back();
+    queue_.pop_back();
+    if (examined_.insert(next).second) RS_CHECK(examine_record(next));
+  }
+  return {};
+}
+
+Result<void> BatchBuilder::examine_record(std::uint64_t number) {
+  auto now = comparison_.volume.record(number);
+  Result<ntfs::FileRecord> old = fail(ErrorCode::not_found, "no snapshot before");
+  if (auto* mirror = comparison_.before.mirror()) old = mirror->volume.record(number);
+  if (!now && now.error().code != ErrorCode::not_found) {
+    std::string path = "MFT record " + std::to_string(number);
+    if (old) {
+      const auto placement = comparison_.before.mirror()->tree.place(*old);
+      if (placement.place != Place::inside) return {};
+      path = placement.names.front().path;
+    }
+    return blame(path, std::move(now).error());
+  }
+  if (old && (!now || now->reference != old->reference)) gone(comparison_.before.origin_in_mirror(*old));
+  return now ? present(*now) : Result<void>{};
+}
+
+Result<void> BatchBuilder::present(const ntfs::FileRecord& file) {
+  const auto placement = comparison_.tree.place(file);
+  RS_TRY(const auto origin, comparison_.before.origin_of(file));
+  switch (placement.place) {
+    case Place::inside:
+      return inside(file, placement, origin);
+    case Place::broken:
+      hold_back(origin.exists ? origin.names.front().path : describe(file, placement), placement.problem);
+      return {};
+    case Place::staging:
+      if (origin.exists && origin.record) gone(origin);  // a published one only waits there to be named
+      return {};
+    case Place::outside:
+      if (origin.exists) gone(origin);
+      return {};
+  }
+  return {};
+}
+
+void BatchBuilder::gone(const Origin& origin) {
+  if (!origin.exists) return;
+  for (const auto& name : origin.names) {
+    if (name.path.empty()) continue;
+    vacated_.emplace(name.path, origin);
+    if (still_inside(name.parent)) add_delete(name);
+  }
+}
+
+Result<void> BatchBuilder::inside(const ntfs::FileRecord& file, const Placement& placement,
+                                  const Origin& origin) {
+  const auto& path = placement.names.front().path;
+  if (!comparison_.quiesced)
+    for (const auto& name : placement.names)
+      if (auto problem = missing_from_index(name, file.reference)) {
+        hold_back(name.path, *problem);
+        return {};
+      }
+  if (path.empty() && !origin.exists)
+    return {};  // the root is the session's own; it is there before anything is
+  const auto* item = comparison_.before.item_of(file);
+  if (!origin.exists) {
+    if (auto* mirror = comparison_.before.mirror(); mirror != nullptr && file.directory)
+      if (auto old = mirror->volume.record(file.reference.record); old && old->reference == file.reference)
+        RS_CHECK(queue_descendants(
+            file.reference.record));  // moved in from outside; its children need not have changed
+    new_.push_back(file.reference.record);
+    return {};
+  }
+  const auto names = compare_names_of(origin.names, placement.names);
+  for (const auto& [from, to] : names.moved) {
+    add_move(from, to);
+    vacated_.emplace(from.path, origin);
+  }
+  for (const auto& name : names.gone)
+    if (still_inside(name.parent)) add_delete(name);
+  auto done = put(file, item, placement, origin, nullptr, names.changed());
+  return done ? done : blame(path, std::move(done).error());
+}
+
+BatchBuilder::Names BatchBuilder::compare_names_of(const std::vector<Location>& before,
+                                                   const std::vector<Location>& now) const {
+  const auto same = [](const Location& a, const Location& b) {
+    // A directory that provenance does not know has no reference: then only the paths can be compared.
+    const bool known = (a.parent.record >> 63) == 0;
+    return a.name == b.name && (known ? a.parent == b.parent : a.path == b.path);
+  };
+  Names names;
+  if (before.front().path.empty() || now.front().path.empty()) return names;  // the root has no name here
+  std::vector<Location> left;
+  for (const auto& old : before)
+    if (std::none_of(now.begin(), now.end(), [&](const auto& name) { return same(old, name); }))
+      left.push_back(old);
+  std::size_t used = 0;
+  for (const auto& name : now) {
+    if (std::any_of(before.begin(), before.end(), [&](const auto& old) { return same(old, name); })) continue;
+    if (used < left.size())
+      names.moved.emplace_back(left[used++], name);
+    else
+      names.added.push_back(name);
+  }
+  names.gone.assign(left.begin() + static_cast<std::ptrdiff_t>(used), left.end());
+  return names;
+}
+
+Result<void> BatchBuilder::put(const ntfs::FileRecord& file, const ItemState* item,
+                               const Placement& placement, const Origin& origin, const Origin* alike,
+                               bool names_changed) {
+  auto reason = blocked_reason(file);
+  if (!reason && comparison_.doubly_owned != nullptr &&
+      comparison_.doubly_owned->count(file.reference.record) != 0)
+    reason = "damaged: one of its clusters belongs to another file too";
+  if (reason) {
+    hold_back(placement.names.front().path, *reason);
+    return {};
+  }
+  RS_TRY(auto entry,
+         read_entry(comparison_.volume, file, comparison_.profile_root, placement.names.front().path, item));
+  entry.link_group = placement.names.size() > 1 ? link_group(file)
+                     : item != nullptr          ? item->entry.link_group
+                                                : 0;
+
+  std::optional<profile::Entry> old_entry;
+  bool old_readable = true;
+  if (origin.exists && !origin.record) old_entry = origin.item->entry;
+  if (origin.exists && origin.record) {
+    old_readable = !blocked_reason(*origin.record);
+    auto read = read_entry(comparison_.before.mirror()->volume, *origin.record, comparison_.profile_root,
+                           origin.names.front().path, origin.item);
+    if (read && old_readable) {
+      old_entry = std::move(*read);
+      old_entry->link_group = origin.names.size() > 1  ? link_group(*origin.record)
+                              : origin.item != nullptr ? origin.item->entry.link_group
+                                                       : 0;
+    }
+  }
+  // What the new streams can build on: the same file, or (new ones) the one that was in its place.
+  const Origin* base = origin.exists ? &origin : alike;
+  const bool same_kind = base == alike || !old_readable || (old_entry && old_entry->kind == entry.kind);
+  if (!same_kind || !has_streams(entry)) base = nullptr;
+  RS_TRY(auto streams, contents(file, entry, item, base, old_readable, base == &origin));
+  const bool needed = !old_entry || !same_entry(*old_entry, entry) || !streams.empty() ||
+                      (names_changed && (placement.names.size() > 1 || origin.names.size() > 1));
+  if (!needed) return {};
+  if (base == alike && all_bytes_travel(streams, entry)) base = nullptr;
+  for (const auto& name : placement.names) {
+    RS_TRY(auto path, profile::ProfilePath::parse(name.path));
+    PlannedPut planned;
+    planned.put.path = path;
+    planned.put.entry = entry;
+    if (base != nullptr) {
+      RS_TRY(planned.put.base, profile::ProfilePath::parse(base->names.front().path));
+    }
+    planned.put.contents = streams;
+    planned.locator = {file.reference.record, file.reference.sequence};
+    if (!puts_.emplace(name.path, std::move(planned)).second)
+      hold_back(name.path, "damaged: two files have this name");
+  }
+  return {};
+}
+
+StreamBefore BatchBuilder::stream_before(const std::string& name, const Origin& base, bool readable,
+                                         bool same_file, const ItemState* item) const {
+  StreamBefore before;
+  before.same_file = same_file;
+  if (!readable) {
+    before.kind = StreamBefore::Kind::unknown;
+    before.size_bytes = ~std::uint64_t{0};
+    return before;
+  }
+  if (base.record) {
+    const auto* stream = find_stream(*base.record, name);
+    if (stream == nullptr) return before;
+    before.kind = StreamBefore::Kind::volume;
+    before.size_bytes = stream->size_bytes;
+    before.side = {&comparison_.before.mirror()->volume, stream, find_state(base.item, name)};
+    // The journal of today knows more tags of the same base bytes.
+    const auto* latest = base.item == nullptr || comparison_.provenance == nullptr
+                             ? nullptr
+                             : comparison_.provenance->find(base.item->id);
+    before.base_tags = find_state(same_file && item != nullptr ? item : latest, name);
+    return before;
+  }
+  const auto& entry = base.item->entry;
+  if (name.empty()) {
+    before.kind = StreamBefore::Kind::published;
+    before.size_bytes = entry.size_bytes;
+  }
+  for (const auto& stream : entry.streams)
+    if (stream.name == name) {
+      before.kind = StreamBefore::Kind::published;
+      before.size_bytes = stream.size_bytes;
+    }
+  before.base_tags = find_state(base.item, name);
+  return before;
+}
+
+Result<std::vector<profile::StreamContent>> BatchBuilder::contents(const ntfs::FileRecord& file,
+                                                                   const profile::Entry& entry,
+                                                                   const ItemState* item, const Origin* base,
+                                                                   bool base_readable, bool same_file) {
+  // What no honest volume needs to have read: sparse files of absurd sizes are held back instead of read for
+  // hours.
+  const auto most = comparison_.volume.info().volume_bytes + (std::uint64_t{16} << 30);
+  static const ntfs::StreamInfo kEmpty = [] {
+    ntfs::StreamInfo stream;
+    stream.resident = true;
+    return stream;
+  }();
+  std::vector<std::string> names;
+  if (has_content(entry)) names.emplace_back();
+  for (const auto& stream : entry.streams) names.push_back(stream.name);
+  std::vector<profile::StreamContent> result;
+  for (const auto& name : names) {
+    const auto* stream = find_stream(file, name);
+    if (stream == nullptr) stream = &kEmpty;
+    const StreamSide now{&comparison_.volume, stream, find_state(item, name)};
+    const auto before =
+        base == nullptr ? StreamBefore{} : stream_before(name, *base, base_readable, same_file, item);
+    const auto examine = ranges_to_examine(now, before, comparison_.changed);
+    if (examine.total_bytes() > most)
+      return fail(ErrorCode::unsupported, "stream '" + name + "': " + std::to_string(examine.total_bytes()) +
+                                              " bytes to look at, more than the volume could hold");
+    StreamWrites found;
+    if (now.state == nullptr && before.kind == StreamBefore::Kind::none) {
+      found.writes = examine.ranges();  // all of it is new
+    } else {
+      RS_TRY(found, find_writes(now, before, examine));
+    }
+    if (found.missing_at)
+      return fail(ErrorCode::corrupt,
+                  "stream '" + name + "': the bytes at " + std::to_string(*found.missing_at) +
+                      " were never loaded, and the file they belong to is no longer in the profile");
+    if (before.kind == StreamBefore::Kind::none || before.size_bytes != stream->size_bytes ||
+        !found.writes.empty())
+      result.push_back({name, stream->size_bytes, std::move(found.writes)});
+  }
+  return result;
+}
+
+Result<void> BatchBuilder::finish(profile::Batch& batch, std::vector<Locator>& locators) {
+  RS_CHECK(vanished_items());
+  RS_CHECK(new_files());
+  const auto add = [&](profile::ChangeRecord record, const Locator& locator) {
+    batch.records.push_back(std::move(record));
+    locators.push_back(locator);
+  };
+  for (auto& [path, record] : deletes_) add(std::move(record), {});
+  for (auto& [path, record] : moves_) add(std::move(record), {});
+  for (auto& [path, planned] : puts_) add(std::move(planned.put), planned.locator);
+  for (auto& [path, reason] : held_back_) batch.held_back.push_back({path, reason});
+  return {};
+}
+
+Result<void> BatchBuilder::new_files() {
+  for (auto number : new_) {
+    RS_TRY(const auto file, comparison_.volume.record(number));
+    const auto placement = comparison_.tree.place(file);
+    const auto* item = comparison_.before.item_of(file);
+    // Saved by writing a new file and renaming it over the old one: most of it may be what the old one had.
+    auto old = vacated_.find(placement.names.front().path);
+    const Origin* alike = nullptr;
+    if (old != vacated_.end() && item == nullptr && !file.directory && placement.names.size() == 1) {
+      const auto& origin = old->second;
+      const bool is_file = origin.record ? !origin.record->directory && !origin.record->reparse_tag &&
+                                               !blocked_reason(*origin.record)
+                                         : has_content(origin.item->entry);
+      if (is_file) alike = &origin;
+    }
+    auto done = put(file, item, placement, {}, alike, true);
+    if (!done) RS_CHECK(blame(placement.names.front().path, std::move(done).error()));
+  }
+  return {};
+}
+
+Result<void> BatchBuilder::vanished_items() {
+  const auto* provenance = comparison_.provenance;
+  if (provenance == nullptr) return {};
+  for (const auto& [id, item] : provenance->items()) {
+    if (item.withdrawn || item.base_path.is_root() || comparison_.before.accounted_for(item)) continue;
+    if (provenance->find_by_base(item.base_path) != &item) continue;  // published anew
+    // Whoever is killed between recording an item and naming it leaves a record without a file. Only once its
+    // directory was populated is it certain that the item had its name.
+    const auto* parent = provenance->find_by_base(item.base_path.parent());
+    if (parent == nullptr || !parent->populated) continue;
+    auto file = comparison_.volume.record(item.identity.record);
+    if (file && comparison_.before.item_of(*file) == &item) continue;  // there, and looked at
+    if (!file && file.error().code != ErrorCode::not_found) {
+      RS_CHECK(blame(item.base_path.text(), std::move(file).error()));
+      continue;
+    }
+    gone(comparison_.before.origin_of_published(item));
+  }
+  return {};
+}
+
+Result<void> BatchBuilder::queue_descendants(std::uint64_t directory) {
+  auto children = comparison_.volume.list(directory);
+  if (!children) {
+    auto record = comparison_.volume.record(directory);
+    return blame(record ? describe(*record, comparison_.tree.place(*record)) : std::to_string(directory),
+                 std::move(children).error());
+  }
+  for (const auto& child : *children) {
+    if (examined_.count(child.reference.record) != 0) continue;
+    queue_.push_back(child.reference.record);
+  }
+  return {};
+}
+
+bool BatchBuilder::still_inside(const ntfs::FileReference& directory) {
+  return (directory.record >> 63) == 0 && comparison_.tree.directory(directory).place == Place::inside;
+}
+
+std::optional<std::string> BatchBuilder::missing_from_index(const Location& name,
+                                                            const ntfs::FileReference& file) {
+  if (name.path.empty()) return std::nullopt;
+  auto known = indexes_.find(name.parent.record);
+  if (known == indexes_.end()) {
+    Result<Index> index = Index{};
+    auto entries = comparison_.volume.list(name.parent.record);
+    if (entries) {
+      for (auto& entry : *entries) index->emplace(std::move(entry.name), entry.reference);
+    } else {
+      index = fail(std::move(entries).error());
+    }
+    known = indexes_.emplace(name.parent.record, std::move(index)).first;
+  }
+  if (!known->second) return "damaged: its directory cannot be read: " + known->second.error().to_string();
+  if (known->second->count({name.name, file}) != 0) return std::nullopt;
+  return "damaged: its MFT record names it, its directory does not";
+}
+
+std::uint64_t BatchBuilder::link_group(const ntfs::FileRecord& file) const {
+  // Unique beyond this volume, for groups of other sessions live on in the same profile.
+  ByteWriter seed;
+  if (comparison_.provenance != nullptr) seed.bytes(comparison_.provenance->header().session.bytes);
+  seed.le<std::uint64_t>(file.reference.record);
+  seed.le<std::uint16_t>(file.reference.sequence);
+  const auto group = load_le<std::uint64_t>(sha256(seed.view()));
+  return group == 0 ? 1 : group;
+}
+
+void BatchBuilder::add_delete(const Location& name) {
+  auto path = profile::ProfilePath::parse(name.path);
+  if (!path) return hold_back(name.path, path.error().to_string());
+  if (moves_.count(name.path) == 0) deletes_.emplace(name.path, profile::Delete{std::move(*path)});
+}
+
+void BatchBuilder::add_move(const Location& from, const Location& to) {
+  auto source = profile::ProfilePath::parse(from.path);
+  auto target = profile::ProfilePath::parse(to.path);
+  if (!source || !target) return hold_back(to.path, "its path is not one a profile can have");
+  if (!move_targets_.insert(to.path).second) return hold_back(to.path, "damaged: two files have this name");
+  deletes_.erase(from.path);
+  if (!moves_.emplace(from.path, profile::Move{std::move(*source), std::move(*target)}).second)
+    hold_back(to.path, "damaged: two files were published as '" + from.path + "'");
+}
+
+void BatchBuilder::hold_back(const std::string& path, const std::string& reason) {
+  held_back_.emplace(path, reason);
+}
+
+Result<void> BatchBuilder::blame(const std::string& path, Error error) {
+  switch (error.code) {
+    case ErrorCode::corrupt:
+    case ErrorCode::unsupported:
+    case ErrorCode::not_found:
+    case ErrorCode::invalid_argument:
+      hold_back(path, error.to_string());
+      return {};
+    default:
+      return fail(std::move(error).with(path));
+  }
+}
+
+std::string BatchBuilder::describe(const ntfs::FileRecord& file, const Placement& placement) const {
+  if (!placement.names.empty()) return placement.names.front().path;
+  const auto number = "MFT record " + std::to_string(file.reference.record);
+  return file.names.empty() ? number : file.names.front().name + " (" + number + ")";
+}
+
+}  // namespace roamstead::extract

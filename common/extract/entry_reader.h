@@ -1,0 +1,38 @@
+// A file on a volume as the profile model's entry.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "common/extract/provenance.h"
+#include "common/ntfs/volume.h"
+#include "common/profile/entry.h"
+
+namespace roamstead::extract {
+
+inline constexpr std::uint32_t kTagMountPoint = 0xA0000003;
+inline constexpr std::uint32_t kTagSymlink = 0xA000000C;
+inline constexpr std::uint32_t kTagWof = 0x80000017;
+
+// Why the file's bytes cannot be saved yet (encrypted, compressed …); nullopt: they can.
+std::optional<std::string> blocked_reason(const ntfs::FileRecord& file);
+
+// `profile_root` is the profile's path on the volume and `path` the file's within the profile: to tell
+// whether a link leads back into the profile. `item` (may be null) is what the journal knows of the file.
+// Fails where something that the entry must say is damaged.
+Result<profile::Entry> read_entry(const ntfs::Volume& volume, const ntfs::FileRecord& file,
+                                  const std::string& profile_root, const std::string& path,
+                                  const ItemState* item);
+
+// Whether only what nobody asked for differs: a directory's write time moves with every child.
+bool same_entry(const profile::Entry& a, const profile::Entry& b);
+
+// The path inside the profile that a link leads to; nullopt: outside, or not understood.
+std::optional<std::string> link_target(std::uint32_t tag, ByteView reparse_data,
+                                       const std::string& profile_root, const std::string& path);
+
+// Whether a self-relative descriptor holds an entry of its own, not inherited from the directory above (also
+// when it is damaged: then it must not be mistaken for nothing).
+bool has_own_access_entries(ByteView security_descriptor);
+
+}  // namespace roamstead::extract

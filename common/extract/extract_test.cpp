@@ -1,0 +1,244 @@
+#include "common/extract/extract.h"
+
+#include <doctest/doctest.h>
+
+#include "common/extract/test_desktop.h"
+
+namespace roamstead::extract {
+namespace {
+
+Bytes pattern(std::size_t size, unsigned seed) {
+  Bytes bytes(size);
+  for (std::size_t i = 0; i < size; ++i)
+    bytes[i] = static_cast<std::byte>((i * 31 + seed * 7 + i / 251) % 255 + 1);
+  return bytes;
+}
+
+// A volume without an agent: the layer below is what the session holds.
+struct Plain {
+  explicit Plain(const std::function<void(support::NtfsImage&)>& prepare) : desktop(prepare) {
+    tree = desktop.read_profile(desktop.golden_path());
+  }
+  // What the changes since the last call become; applied to `tree`, which must then equal the volume.
+  profile::Batch next() {
+    auto frozen = desktop.freeze();
+    Request request;
+    request.frozen_path = frozen.frozen_path;
+    request.below_id = below;
+    request.profile_root = kTestRoot;
+    auto extraction = desktop.extract(request);
+    below = frozen.frozen_id;
+    CAPTURE(describe(extraction->batch()));
+    CHECK(extraction->batch().snapshot == frozen.frozen_id);
+    CHECK(extraction->locators().size() == extraction->batch().records.size());
+    tree.apply(extraction->batch(), extraction->content());
+    if (extraction->batch().held_back.empty()) {
+      auto actual = desktop.read_profile(frozen.frozen_path);
+      CHECK(difference(actual, tree) == "");
+    }
+    last = frozen;
+    statistics = extraction->statistics();
+    return extraction->batch();
+  }
+
+  TestDesktop desktop;
+  TestTree tree;
+  Guid below;
+  vdisk::Disk::Frozen last;
+  Statistics statistics;
+};
+
+const profile::Put* find_put(const profile::Batch& batch, const std::string& path) {
+  for (const auto& record : batch.records)
+    if (const auto* put = std::get_if<profile::Put>(&record); put != nullptr && put->path.text() == path)
+      return put;
+  return nullptr;
+}
+
+TEST_CASE("nothing changed is an empty batch, and changes outside the profile are nobody's business") {
+  if (!support::can_format_ntfs()) return;
+  Plain plain([](auto& volume) { volume.write("Users/alice/a.txt", 0, pattern(10'000, 1)); });
+  (void)plain.desktop.volume();
+  CHECK(plain.next().records.empty());
+  plain.desktop.volume().write("Users/other/b.txt", 0, pattern(10'000, 2));
+  plain.desktop.volume().write("ProgramData/Roamstead/x", 0, pattern(100, 2));
+  CHECK(plain.next().records.empty());
+}
+
+TEST_CASE("a write in place travels as the pages it changed") {
+  if (!support::can_format_ntfs()) return;
+  Plain plain([](auto& volume) { volume.write("Users/alice/db", 0, pattern(1 << 20, 1)); });
+  plain.desktop.volume().write("Users/alice/db", 500'000, pattern(5, 9));
+  auto batch = plain.next();
+  REQUIRE(batch.records.size() == 1);
+  const auto* put = find_put(batch, "db");
+  REQUIRE(put != nullptr);
+  CHECK(put->base->text() == "db");
+  REQUIRE(put->contents.size() == 1);
+  CHECK(put->contents[0].writes == std::vector<ByteRange>{{499'712, 4096}});
+}
+
+TEST_CASE("the same bytes written again are no change") {
+  if (!support::can_format_ntfs()) return;
+  Plain plain([](auto& volume) { volume.write("Users/alice/db", 0, pattern(100'000, 1)); });
+  plain.desktop.volume().write("Users/alice/db", 0, pattern(100'000, 1));
+  CHECK(plain.next().records.empty());
+}
+
+TEST_CASE("moves, swaps, renames over and deletes come out as such") {
+  if (!support::can_format_ntfs()) return;
+  Plain plain([](auto& volume) {
+    volume.make_directory("Users/alice/d");
+    volume.make_directory("Users/alice/d/e");
+    for (const char* name : {"a", "b", "c", "d/x", "d/e/y", "gone"})
+      volume.write(std::string("Users/alice/") + name, 0, pattern(30'000, static_cast<unsigned>(name[0])));
+  });
+  auto& volume = plain.desktop.volume();
+  volume.rename("Users/alice/a", "Users/alice/t");
+  volume.rename("Users/alice/b", "Users/alice/a");
+  volume.rename("Users/alice/t", "Users/alice/b");
+  auto batch = plain.next();
+  CHECK(describe(batch) == "move a -> b\nmove b -> a\n");
+
+  // The child changes places with its parent.
+  auto& again = plain.desktop.volume();
+  again.rename("Users/alice/d/e", "Users/alice/e");
+  again.rename("Users/alice/d", "Users/alice/e/d");
+  again.rename("Users/alice/e", "Users/alice/D");
+  again.remove("Users/alice/gone");
+  again.rename("Users/alice/c", "Users/other/c");
+  CHECK(describe(plain.next()) == "delete c\ndelete gone\nmove d -> D/d\nmove d/e -> D\n");
+
+  plain.desktop.volume().rename("Users/other/c", "Users/alice/c");
+  plain.desktop.volume().remove("Users/alice/D/d/x");
+  plain.desktop.volume().remove("Users/alice/D/d");
+  CHECK(describe(plain.next()) == "delete D/d\nput c kind 0 size 30000 '' 30000: 0+30000\n");
+}
+
+TEST_CASE("a file saved under another name and renamed over the old one travels as what differs") {
+  if (!support::can_format_ntfs()) return;
+  Plain plain([](auto& volume) { volume.write("Users/alice/doc", 0, pattern(200'000, 1)); });
+  auto content = pattern(200'000, 1);
+  content[100'000] ^= std::byte{1};
+  plain.desktop.volume().write("Users/alice/doc.tmp", 0, content);
+  plain.desktop.volume().remove("Users/alice/doc");
+  plain.desktop.volume().rename("Users/alice/doc.tmp", "Users/alice/doc");
+  auto batch = plain.next();
+  CHECK(describe(batch) == "delete doc\nput doc kind 0 size 200000 base doc '' 200000: 98304+4096\n");
+}
+
+TEST_CASE("holes, sizes, streams, attributes, times and links are kept") {
+  if (!support::can_format_ntfs()) return;
+  Plain plain([](auto& volume) {
+    for (const char* name : {"shrink", "grow", "streams", "meta", "linked"})
+      volume.write(std::string("Users/alice/") + name, 0, pattern(50'000, static_cast<unsigned>(name[0])));
+    volume.write("Users/alice/streams", 0, pattern(20'000, 3), "old");
+    volume.write("Users/alice/streams", 0, pattern(20'000, 3), "kept");
+  });
+  auto& volume = plain.desktop.volume();
+  volume.truncate("Users/alice/shrink", 20'001);
+  volume.truncate("Users/alice/grow", 3'000'000);
+  volume.write("Users/alice/sparse", 5'000'000, pattern(10, 1));
+  volume.write("Users/alice/streams", 0, as_bytes("new"), "new");
+  volume.remove_stream("Users/alice/streams", "old");
+  volume.write("Users/alice/streams", 19'000, as_bytes("!"), "kept");
+  volume.set_attributes("Users/alice/meta", 0x2 | 0x1);
+  volume.set_times("Users/alice/meta", 130'000'000'000'000'001, 130'000'000'000'000'003);
+  volume.link("Users/alice/linked", "Users/alice/linked too");
+  volume.make_directory("Users/alice/ünï\xed\xa0\x80");
+  auto batch = plain.next();
+  const auto* grown = find_put(batch, "grow");
+  REQUIRE(grown != nullptr);
+  CHECK(grown->contents.at(0).writes.empty());
+  const auto* sparse = find_put(batch, "sparse");
+  REQUIRE(sparse != nullptr);
+  CHECK(sparse->contents.at(0).writes.at(0).offset >= 4'990'000);
+  const auto* first = find_put(batch, "linked");
+  const auto* second = find_put(batch, "linked too");
+  REQUIRE(first != nullptr);
+  REQUIRE(second != nullptr);
+  CHECK(first->entry.link_group != 0);
+  CHECK(first->entry.link_group == second->entry.link_group);
+  CHECK(second->contents.empty());
+  const auto* metadata = find_put(batch, "meta");
+  REQUIRE(metadata != nullptr);
+  CHECK(metadata->contents.empty());
+  CHECK(metadata->entry.metadata.attributes == 3);
+
+  plain.desktop.volume().remove("Users/alice/linked");
+  batch = plain.next();
+  CHECK(find_put(batch, "linked too")->entry.link_group == 0);
+}
+
+TEST_CASE("several layers are extracted as one batch, and an unknown layer below is named") {
+  if (!support::can_format_ntfs()) return;
+  Plain plain([](auto& volume) { volume.write("Users/alice/a", 0, pattern(30'000, 1)); });
+  plain.desktop.volume().write("Users/alice/b", 0, pattern(30'000, 2));
+  (void)plain.next();
+  plain.desktop.volume().write("Users/alice/a", 8192, pattern(10, 5));
+  (void)plain.desktop.freeze();
+  plain.desktop.volume().remove("Users/alice/b");
+  auto batch = plain.next();
+  CHECK(describe(batch) == "delete b\nput a kind 0 size 30000 base a '' 30000: 8192+4096\n");
+
+  Request request;
+  request.frozen_path = plain.last.frozen_path;
+  request.profile_root = kTestRoot;
+  request.below_id = Guid::random();
+  auto refused = extract(os::real_file_system(), request);
+  REQUIRE_FALSE(refused.has_value());
+  CHECK(refused.error().code == ErrorCode::not_found);
+  CHECK(refused.error().to_string().find(request.below_id.to_string()) != std::string::npos);
+  request.profile_root.clear();
+  request.below_id = {};
+  CHECK(extract(os::real_file_system(), request).error().code == ErrorCode::not_found);
+}
+
+TEST_CASE("a batch's content can be opened again by its locators") {
+  if (!support::can_format_ntfs()) return;
+  Plain plain({});
+  plain.desktop.volume().write("Users/alice/a", 0, pattern(30'000, 1));
+  plain.desktop.volume().write("Users/alice/a", 0, pattern(3'000, 2), "s");
+  auto frozen = plain.desktop.freeze();
+  Request request;
+  request.frozen_path = frozen.frozen_path;
+  request.profile_root = kTestRoot;
+  auto extraction = plain.desktop.extract(request);
+  auto batch = extraction->batch();
+  auto locators = extraction->locators();
+  extraction.reset();
+  REQUIRE(batch.records.size() == 1);
+  auto& files = os::real_file_system();
+  auto content = open_content(files, frozen.frozen_path, 0, locators, batch).value();
+  Bytes bytes(30'000);
+  REQUIRE(content->read(0, 0, 0, bytes));
+  CHECK(bytes == pattern(30'000, 1));
+  bytes.resize(1000);
+  REQUIRE(content->read(0, 1, 2000, bytes));
+  CHECK(bytes == to_bytes(ByteView(pattern(3'000, 2)).subspan(2000)));
+  CHECK_FALSE(content->read(0, 1, 2001, bytes).has_value());
+  CHECK_FALSE(content->read(0, 2, 0, bytes).has_value());
+  CHECK_FALSE(content->read(1, 0, 0, bytes).has_value());
+  batch.snapshot = Guid::random();
+  CHECK(open_content(files, frozen.frozen_path, 0, locators, batch).error().code == ErrorCode::stale);
+  locators.clear();
+  CHECK(open_content(files, frozen.frozen_path, 0, locators, batch).error().code == ErrorCode::corrupt);
+}
+
+TEST_CASE("what cannot be saved is held back by name") {
+  if (!support::can_format_ntfs()) return;
+  Plain plain({});
+  plain.desktop.volume().make_directory("Users/alice/small");
+  plain.desktop.volume().set_compressed("Users/alice/small");
+  plain.desktop.volume().write("Users/alice/small/file", 0, Bytes(200'000, std::byte{7}));
+  auto batch = plain.next();
+  REQUIRE(batch.held_back.size() == 1);
+  CHECK(batch.held_back[0].path == "small/file");
+  CHECK(batch.held_back[0].reason.find("compressed") != std::string::npos);
+  CHECK(find_put(batch, "small/file") == nullptr);
+  plain.desktop.volume().remove("Users/alice/small/file");
+  CHECK(plain.next().records.empty());
+}
+
+}  // namespace
+}  // namespace roamstead::extract

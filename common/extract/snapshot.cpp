@@ -1,0 +1,71 @@
+#include "common/extract/snapshot.h"
+
+#include "common/volume/partition.h"
+
+namespace roamstead::extract {
+namespace {
+
+struct Place {
+  std::uint64_t offset = 0;
+  std::uint64_t size_bytes = 0;
+};
+
+bool has_ntfs_signature(const vdisk::BlockDevice& disk, std::uint64_t offset) {
+  Bytes sector(512);
+  if (offset > disk.size_bytes() || disk.size_bytes() - offset < sector.size()) return false;
+  return disk.read(offset, sector).has_value() && as_text(ByteView(sector).subspan(3, 8)) == "NTFS    ";
+}
+
+Result<Place> find_volume(const vdisk::BlockDevice& disk, std::uint32_t number) {
+  RS_TRY(auto table, volume::read_partition_table(disk));
+  if (table.kind == volume::TableKind::none) {
+    if (number > 1)
+      return fail(ErrorCode::not_found, disk.name() + ": partition " + std::to_string(number) +
+                                            " of a disk without a partition table");
+    return Place{0, disk.size_bytes()};
+  }
+  for (const auto& partition : table.partitions) {
+    const bool chosen =
+        number == 0 ? has_ntfs_signature(disk, partition.offset_bytes) : partition.number == number;
+    if (chosen) return Place{partition.offset_bytes, partition.size_bytes};
+  }
+  return fail(ErrorCode::not_found, disk.name() + (number == 0 ? std::string(": no NTFS partition")
+                                                               : ": no partition " + std::to_string(number)));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Snapshot>> Snapshot::open(os::FileSystem& files, const std::string& path,
+                                                 std::uint32_t partition) {
+  std::unique_ptr<Snapshot> snapshot(new Snapshot);
+  RS_TRY(snapshot->disk_, vdisk::Disk::open(files, path, vdisk::Access::read));
+  RS_TRY(auto place, find_volume(*snapshot->disk_, partition));
+  snapshot->volume_offset_ = place.offset;
+  snapshot->part_ = std::make_unique<vdisk::SubDevice>(*snapshot->disk_, place.offset, place.size_bytes,
+                                                       path + ": volume at " + std::to_string(place.offset));
+  RS_TRY_CTX(snapshot->volume_, path, ntfs::Volume::open(*snapshot->part_));
+  return snapshot;
+}
+
+Result<void> Snapshot::load_provenance(const std::string& path) {
+  auto reference = volume_->lookup(path);
+  if (!reference) {
+    if (reference.error().code == ErrorCode::not_found) return {};
+    return fail(std::move(reference).error().with("provenance journal '" + path + "'"));
+  }
+  RS_TRY_CTX(auto file, "provenance journal '" + path + "'", volume_->record(reference->record));
+  for (const auto& stream : file.streams) {
+    if (!stream.name.empty()) continue;
+    if (stream.size_bytes > kMaxJournalBytes)
+      return fail(ErrorCode::corrupt, "provenance journal '" + path +
+                                          "': " + std::to_string(stream.size_bytes) + " bytes, more than " +
+                                          std::to_string(kMaxJournalBytes));
+    Bytes journal(stream.size_bytes);
+    RS_CHECK_CTX("provenance journal '" + path + "'", volume_->read(stream, 0, journal));
+    RS_TRY_CTX(provenance_, path, Provenance::parse(journal));
+    return {};
+  }
+  return fail(ErrorCode::corrupt, "provenance journal '" + path + "': not a file with data");
+}
+
+}  // namespace roamstead::extract

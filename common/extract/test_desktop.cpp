@@ -1,0 +1,84 @@
+#include "common/extract/test_desktop.h"
+
+#include <stdexcept>
+
+#include "common/volume/partition.h"
+
+namespace roamstead::extract {
+namespace {
+
+template <class T>
+T must(Result<T> result) {
+  if (!result) throw std::runtime_error(result.error().to_string());
+  return std::move(*result);
+}
+void must(Result<void> result) {
+  if (!result) throw std::runtime_error(result.error().to_string());
+}
+
+void copy_image(const std::string& image, vdisk::BlockDevice& device) {
+  auto file = must(os::real_file_system().open(image, os::OpenMode::read));
+  const auto size = must(file->size());
+  Bytes buffer(64 << 10);
+  for (std::uint64_t at = 0; at < size; at += buffer.size()) {
+    const auto count = must(file->read_at(at, buffer));
+    const auto part = ByteView(buffer).first(count);
+    if (!all_zero(part)) must(device.write(at, part));
+  }
+}
+
+}  // namespace
+
+TestDesktop::TestDesktop(const std::function<void(support::NtfsImage&)>& prepare, std::uint64_t volume_bytes)
+    : golden_path_(directory_ / "golden.vhdx") {
+  auto& files = os::real_file_system();
+  const auto image = directory_ / "image";
+  support::FormatOptions options;
+  options.size_bytes = volume_bytes;
+  support::format_ntfs(image, options);
+  must(vdisk::create_disk(files, golden_path_, volume_bytes + (4u << 20)));
+  {
+    auto golden = must(vdisk::Disk::open(files, golden_path_, vdisk::Access::write));
+    const auto place = must(volume::create_single_partition(*golden, "test"));
+    vdisk::SubDevice device(*golden, place.offset_bytes, volume_bytes, "golden volume");
+    copy_image(image, device);
+    support::NtfsImage ntfs(device);
+    for (const char* path : {"Users", "Users/alice", "Users/other", "ProgramData", "ProgramData/Roamstead",
+                             "ProgramData/Roamstead/staging"})
+      ntfs.make_directory(path);
+    if (prepare) prepare(ntfs);
+  }
+  must(files.remove(image));
+  must(vdisk::create_child(files, golden_path_, directory_ / "desktop.vhdx"));
+  open();
+}
+
+TestDesktop::~TestDesktop() { unmount(); }
+
+void TestDesktop::open() {
+  disk_ = must(vdisk::Disk::open(os::real_file_system(), directory_ / "desktop.vhdx", vdisk::Access::write));
+  const auto table = must(volume::read_partition_table(*disk_));
+  const auto& place = table.partitions.at(0);
+  partition_ = std::make_unique<vdisk::SubDevice>(*disk_, place.offset_bytes, place.size_bytes, "volume");
+}
+
+support::NtfsImage& TestDesktop::volume() {
+  if (!volume_) volume_ = std::make_unique<support::NtfsImage>(*partition_);
+  return *volume_;
+}
+
+vdisk::Disk::Frozen TestDesktop::freeze() {
+  unmount();
+  return must(disk_->freeze());
+}
+
+std::unique_ptr<Extraction> TestDesktop::extract(const Request& request) {
+  return must(extract::extract(os::real_file_system(), request));
+}
+
+TestTree TestDesktop::read_profile(const std::string& frozen_path, const std::string& root) {
+  auto snapshot = must(Snapshot::open(os::real_file_system(), frozen_path, 0));
+  return read_tree(snapshot->volume(), root);
+}
+
+}  // namespace roamstead::extract

@@ -1,0 +1,47 @@
+// A desktop's disk for tests: a golden image with one NTFS volume, a child of it in use, frozen on request.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "common/extract/extract.h"
+#include "common/extract/snapshot.h"
+#include "common/extract/test_tree.h"
+#include "common/vdisk/disk.h"
+#include "tests/support/ntfs_image.h"
+#include "tests/support/temporary_directory.h"
+
+namespace roamstead::extract {
+
+inline constexpr const char* kTestRoot = "Users/alice";
+
+// Throws std::runtime_error where something fails.
+class TestDesktop {
+ public:
+  // `prepare` fills the golden image's volume, which has Users/alice, Users/other and
+  // ProgramData/Roamstead/staging.
+  explicit TestDesktop(const std::function<void(support::NtfsImage&)>& prepare = {},
+                       std::uint64_t volume_bytes = 48u << 20);
+  ~TestDesktop();
+
+  support::NtfsImage& volume();  // mounted when first asked for, unmounted by freeze()
+  void unmount() { volume_.reset(); }
+  // The path of what is frozen now.
+  vdisk::Disk::Frozen freeze();
+  vdisk::Disk& disk() { return *disk_; }
+  const std::string& golden_path() const { return golden_path_; }
+  std::unique_ptr<Extraction> extract(const Request& request);
+  TestTree read_profile(const std::string& frozen_path, const std::string& root = kTestRoot);
+
+ private:
+  void open();
+
+  support::TemporaryDirectory directory_;
+  std::string golden_path_;
+  std::unique_ptr<vdisk::Disk> disk_;
+  std::unique_ptr<vdisk::SubDevice> partition_;
+  std::unique_ptr<support::NtfsImage> volume_;
+};
+
+}  // namespace roamstead::extract

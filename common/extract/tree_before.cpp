@@ -1,0 +1,127 @@
+#include "common/extract/tree_before.h"
+
+#include "common/extract/entry_reader.h"
+
+namespace roamstead::extract {
+namespace {
+
+// A reference that no file has: for directories that are not on the volume. Record numbers have 48 bits.
+ntfs::FileReference absent_reference(std::uint64_t number) { return {number | std::uint64_t{1} << 63, 0}; }
+
+std::string join(const std::string& directory, std::string_view name) {
+  return directory.empty() ? std::string(name) : directory + "/" + std::string(name);
+}
+
+}  // namespace
+
+const ItemState* find_item(const Provenance* provenance, const ntfs::FileRecord& file) {
+  if (provenance == nullptr) return nullptr;
+  const auto* item = provenance->find_by_record(file.reference.record);
+  if (item == nullptr) return nullptr;
+  const auto& identity = item->identity;
+  const bool same = identity.sequence != 0 ? identity.sequence == file.reference.sequence
+                                           : identity.created_100ns == file.created_100ns;
+  return same ? item : nullptr;
+}
+
+TreeBefore::TreeBefore(const ntfs::Volume& volume, const ntfs::FileReference& root,
+                       const Provenance* provenance, Mirror* mirror)
+    : volume_(volume), root_(root), provenance_(provenance), mirror_(mirror) {}
+
+const ItemState* TreeBefore::item_of(const ntfs::FileRecord& file) const {
+  if (provenance_ == nullptr) return nullptr;
+  if (const auto* item = find_item(provenance_, file)) return item;
+  if (mirror_ == nullptr) return nullptr;
+  // The creation time may have been changed since; the sequence number says that it is still the same file.
+  auto before = mirror_->volume.record(file.reference.record);
+  if (!before || before->reference != file.reference) return nullptr;
+  const auto* known = find_item(mirror_->provenance, *before);
+  if (known == nullptr) return nullptr;
+  const auto* item = provenance_->find_by_record(file.reference.record);
+  return item != nullptr && item->id == known->id ? item : nullptr;
+}
+
+Result<Origin> TreeBefore::origin_of(const ntfs::FileRecord& file) {
+  const auto* item = item_of(file);
+  if (mirror_ != nullptr) {
+    auto before = mirror_->volume.record(file.reference.record);
+    if (before && before->reference == file.reference) {
+      const auto place = mirror_->tree.place(*before).place;
+      if (place == Place::inside) return origin_in_mirror(*before);
+      // Outside, it was not (or no longer) part of the tree, whatever it once was.
+      if (place == Place::outside) return Origin{};
+    } else if (!before && before.error().code == ErrorCode::io) {
+      return fail(std::move(before).error());
+    }
+  }
+  return item != nullptr ? origin_of_published(*item) : Origin{};
+}
+
+Origin TreeBefore::origin_in_mirror(const ntfs::FileRecord& file) {
+  Origin origin;
+  auto placement = mirror_->tree.place(file);
+  if (placement.place != Place::inside) return origin;
+  origin.item = find_item(mirror_->provenance, file);
+  // What could not be saved then is not in the tree, unless it came from there.
+  if (origin.item == nullptr && blocked_reason(file)) return origin;
+  origin.exists = true;
+  origin.names = std::move(placement.names);
+  origin.record = file;
+  return origin;
+}
+
+Origin TreeBefore::origin_of_published(const ItemState& item) {
+  Origin origin;
+  origin.exists = true;
+  origin.item = &item;
+  if (item.base_path.is_root()) {
+    origin.names.push_back({});
+    return origin;
+  }
+  const auto directory = base_directory(item.base_path.parent());
+  const std::string name(item.base_path.name());
+  origin.names.push_back({directory.reference, name, join(directory.path, name)});
+  return origin;
+}
+
+std::optional<ntfs::FileRecord> TreeBefore::in_mirror(const ItemState& item) const {
+  if (mirror_ == nullptr) return std::nullopt;
+  auto file = mirror_->volume.record(item.identity.record);
+  if (!file) return std::nullopt;
+  const auto* known = find_item(mirror_->provenance, *file);
+  if (known == nullptr || known->id != item.id) return std::nullopt;
+  return std::move(*file);
+}
+
+TreeBefore::BaseDirectory TreeBefore::base_directory(const profile::ProfilePath& path) {
+  if (path.is_root()) return {root_, ""};
+  if (auto known = base_directories_.find(path.text()); known != base_directories_.end())
+    return known->second;
+  BaseDirectory result;
+  const auto* item = provenance_ == nullptr ? nullptr : provenance_->find_by_base(path);
+  auto before = item == nullptr ? std::nullopt : in_mirror(*item);
+  auto placement = before ? mirror_->tree.place(*before) : Placement{};
+  if (placement.place == Place::inside) {
+    result = {before->reference, placement.names.front().path};
+  } else {
+    // Not moved since it was published, for the tree before has it where the base version has it.
+    const auto up = base_directory(path.parent());
+    result.path = join(up.path, path.name());
+    result.reference = absent_reference(item == nullptr ? 0 : item->identity.record);
+    if (item != nullptr)
+      if (auto file = volume_.record(item->identity.record); file && item_of(*file) == item)
+        result.reference = file->reference;
+  }
+  base_directories_.emplace(path.text(), result);
+  return result;
+}
+
+bool TreeBefore::accounted_for(const ItemState& item) const {
+  if (mirror_ == nullptr || mirror_->provenance == nullptr) return false;
+  const auto* known = mirror_->provenance->find(item.id);
+  if (known == nullptr || known->base_path != item.base_path) return false;
+  auto file = in_mirror(item);
+  return !file || mirror_->tree.place(*file).place != Place::staging;  // there it had yet to be named
+}
+
+}  // namespace roamstead::extract

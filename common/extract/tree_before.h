@@ -1,0 +1,71 @@
+// The tree before a batch: what the session holds of a file, as the snapshot before mirrors it or as
+// provenance tells.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "common/extract/profile_tree.h"
+#include "common/extract/provenance.h"
+
+namespace roamstead::extract {
+
+// A snapshot of which the session holds everything that was in the profile then.
+struct Mirror {
+  const ntfs::Volume& volume;
+  ProfileTree tree;
+  const Provenance* provenance;  // of that snapshot; null in a comparison without journals
+};
+
+// A file in the tree before.
+struct Origin {
+  bool exists = false;
+  std::vector<Location> names;  // parents by their reference on the volume; at least one when it exists
+  std::optional<ntfs::FileRecord>
+      record;  // as the mirror has it; none: published since, the tree has what was published
+  const ItemState* item = nullptr;  // mirror: what the journal said then. Otherwise: what it says now
+};
+
+// Not thread-safe.
+class TreeBefore {
+ public:
+  // `provenance` and `mirror` may be null; all must outlive this object. `root` is the profile's root on
+  // `volume`.
+  TreeBefore(const ntfs::Volume& volume, const ntfs::FileReference& root, const Provenance* provenance,
+             Mirror* mirror);
+
+  // What the journal knows of a file that is on the volume now.
+  const ItemState* item_of(const ntfs::FileRecord& file) const;
+  // Of a file that is on the volume now.
+  Result<Origin> origin_of(const ntfs::FileRecord& file);
+  // Of a file in the mirror that is no longer on the volume.
+  Origin origin_in_mirror(const ntfs::FileRecord& file);
+  // Of an item that the tree has because it was published, wherever its file is now.
+  Origin origin_of_published(const ItemState& item);
+
+  // Whether the mirror already accounts for this item: its file was there, or had been deleted by then.
+  bool accounted_for(const ItemState& item) const;
+  Mirror* mirror() const { return mirror_; }
+
+ private:
+  struct BaseDirectory {
+    ntfs::FileReference reference;
+    std::string path;
+  };
+  // Where a directory of the base version is in the tree before.
+  BaseDirectory base_directory(const profile::ProfilePath& path);
+  std::optional<ntfs::FileRecord> in_mirror(const ItemState& item) const;
+
+  const ntfs::Volume& volume_;
+  ntfs::FileReference root_;
+  const Provenance* provenance_;
+  Mirror* mirror_;
+  std::unordered_map<std::string, BaseDirectory> base_directories_;
+};
+
+// The item that a journal has for this file, by record number and sequence number or creation time.
+const ItemState* find_item(const Provenance* provenance, const ntfs::FileRecord& file);
+
+}  // namespace roamstead::extract
