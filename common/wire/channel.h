@@ -5,6 +5,7 @@
 // timeout, or the connection is closed; so is an idle one after the idle timeout, where there is one.
 #pragma once
 
+#include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/ssl/stream.hpp>
@@ -43,6 +44,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   // After what is queued has left.
   void close_when_sent();
   bool closed() const { return closed_; }
+  asio::any_io_executor executor() { return stream_.get_executor(); }
   SSL* ssl() { return stream_.native_handle(); }
   std::string remote() const { return remote_; }
 

@@ -1,0 +1,218 @@
+#include "coordinator/server/connection.h"
+
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+#include <asio/redirect_error.hpp>
+
+#include "common/base/log.h"
+#include "common/wire/tls.h"
+#include "coordinator/server/run_on.h"
+
+namespace roamstead::server {
+namespace {
+
+using wire::Frame;
+using wire::FrameType;
+
+constexpr std::size_t kMaxSoftwareName = 200;
+
+asio::awaitable<void> wait_for(asio::steady_timer& condition) {
+  asio::error_code ignored;
+  co_await condition.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+}
+
+}  // namespace
+
+Connection::Connection(std::shared_ptr<wire::Channel> channel, ConnectionContext context)
+    : channel_(std::move(channel)),
+      context_(context),
+      changed_(channel_->executor(), asio::steady_timer::time_point::max()) {}
+
+void Connection::wake() { changed_.cancel(); }
+
+asio::awaitable<void> Connection::run() {
+  auto self = shared_from_this();
+  bool welcome = co_await greet();
+  while (welcome && !channel_->closed()) {
+    while (requests_ >= kMaxRequests && !channel_->closed()) co_await wait_for(changed_);
+    co_await channel_->drained(kMaxUnsentBytes);
+    auto frame = co_await channel_->read();
+    if (!frame) {
+      if (frame.error().code == ErrorCode::protocol) {
+        log_warning("desktop '{}': {}", desktop_, frame.error().to_string());
+        channel_->send(failure_frame(0, frame.error()));
+        channel_->close_when_sent();
+      }
+      break;
+    }
+    auto taken = dispatch(std::move(*frame));
+    if (!taken) {
+      log_warning("desktop '{}' at {}: {}", desktop_, channel_->remote(), taken.error().to_string());
+      channel_->send(failure_frame(0, taken.error()));
+      channel_->close_when_sent();
+      break;
+    }
+  }
+  // Batches that were arriving are dropped: the desktop sends them again.
+  for (auto& [id, upload] : uploads_) {
+    upload->abandoned = true;
+    upload->arrived.cancel();
+  }
+  if (!channel_->closed()) channel_->close_when_sent();
+}
+
+asio::awaitable<bool> Connection::greet() {
+  auto refuse = [this](const Error& error) {
+    log_warning("connection from {}: {}", channel_->remote(), error.to_string());
+    channel_->send(failure_frame(0, error));
+    channel_->close_when_sent();
+  };
+  auto peer = wire::peer_certificate(channel_->ssl());
+  if (!peer) {
+    refuse(peer.error());
+    co_return false;
+  }
+  auto check = [&store = context_.store, peer = *peer] { return store.check_desktop(peer.common_name, peer.serial); };
+  auto enrolled = co_await run_on(context_.request_pool, std::move(check));
+  if (!enrolled) {
+    refuse(enrolled.error());
+    co_return false;
+  }
+  auto frame = co_await channel_->read(wire::kMaxHelloBytes);
+  if (!frame) {
+    if (frame.error().code == ErrorCode::protocol) refuse(frame.error());
+    co_return false;
+  }
+  auto type = frame->type;
+  auto hello = wire::decode_message<wire::Hello>(std::move(*frame), "greeting");
+  if (!hello || type != FrameType::hello || hello->magic != wire::kProtocolMagic) {
+    refuse(Error(ErrorCode::protocol, "this is not how a desktop greets"));
+    co_return false;
+  }
+  if (hello->version != wire::kProtocolVersion) {
+    refuse(Error(ErrorCode::protocol, "protocol version " + std::to_string(hello->version) + " where " +
+                                          std::to_string(wire::kProtocolVersion) + " is spoken"));
+    co_return false;
+  }
+  desktop_ = peer->common_name;
+  wire::HelloReply reply;
+  reply.desktop = desktop_;
+  channel_->send(wire::encode_frame(FrameType::hello_reply, 0, wire::encode_message(reply)));
+  log_info("desktop '{}' connected from {} ({})", desktop_, channel_->remote(), hello->software.substr(0, kMaxSoftwareName));
+  co_return true;
+}
+
+Result<void> Connection::dispatch(Frame frame) {
+  switch (frame.type) {
+    case FrameType::open:
+    case FrameType::list:
+    case FrameType::read:
+    case FrameType::renew:
+    case FrameType::close:
+      ++requests_;
+      asio::co_spawn(channel_->executor(), serve(std::move(frame)), asio::detached);
+      return {};
+    case FrameType::batch_begin: return begin_upload(std::move(frame));
+    case FrameType::batch_part: return add_part(std::move(frame));
+    case FrameType::batch_abandon:
+      if (auto it = uploads_.find(frame.request); it != uploads_.end()) {
+        it->second->abandoned = true;
+        it->second->arrived.cancel();
+        uploads_.erase(it);
+      }
+      return {};
+    default:
+      return fail(ErrorCode::protocol, "a frame of type " + std::to_string(static_cast<unsigned>(frame.type)) + " from a desktop");
+  }
+}
+
+asio::awaitable<void> Connection::serve(Frame frame) {
+  auto self = shared_from_this();
+  auto work = [self, frame = std::move(frame)]() mutable {
+    return self->context_.handler.answer(self->desktop_, std::move(frame));
+  };
+  auto reply = co_await run_on(context_.request_pool, std::move(work));
+  channel_->send(std::move(reply));
+  --requests_;
+  wake();
+}
+
+Result<void> Connection::begin_upload(Frame frame) {
+  auto request = frame.request;
+  if (uploads_.size() >= kMaxUploads)
+    return fail(ErrorCode::protocol, "more than " + std::to_string(kMaxUploads) + " batches at once");
+  if (uploads_.count(request) != 0) return fail(ErrorCode::protocol, "two batches with one request id");
+  if (frame.payload.size() > wire::kMaxHelloBytes) return fail(ErrorCode::protocol, "too long an announcement of a batch");
+  RS_TRY(auto begin, wire::decode_message<wire::BatchBegin>(std::move(frame), "announcement of a batch"));
+  auto upload = std::make_shared<Upload>(channel_->executor());
+  upload->request = request;
+  upload->begin = begin;
+  uploads_[request] = upload;
+  asio::co_spawn(channel_->executor(), take_batch(upload), asio::detached);
+  return {};
+}
+
+Result<void> Connection::add_part(Frame frame) {
+  auto it = uploads_.find(frame.request);
+  if (it == uploads_.end()) return {};  // already answered; the sender does not know yet
+  auto& upload = *it->second;
+  upload.parts_bytes += frame.payload.size();
+  // What is under way never exceeds the window, plain; packed it may be a little more, never twice as much.
+  if (upload.parts_bytes > 2 * wire::kBatchWindowBytes) return fail(ErrorCode::protocol, "a batch sent beyond its window");
+  upload.parts.push_back(std::move(frame));
+  upload.arrived.cancel();
+  return {};
+}
+
+asio::awaitable<bool> Connection::receive(std::shared_ptr<Upload> upload, Spool& spool) {
+  while (spool.size() < spool.expected_bytes()) {
+    while (upload->parts.empty() && !upload->abandoned) co_await wait_for(upload->arrived);
+    if (upload->abandoned) co_return false;
+    std::vector<Frame> parts(std::make_move_iterator(upload->parts.begin()), std::make_move_iterator(upload->parts.end()));
+    upload->parts.clear();
+    upload->parts_bytes = 0;
+    auto work = [self = shared_from_this(), upload, &spool, parts = std::move(parts)]() mutable {
+      return self->context_.handler.take(self->desktop_, upload->begin, spool, std::move(parts));
+    };
+    auto taken = co_await run_on(context_.request_pool, std::move(work));
+    if (!taken) {
+      channel_->send(failure_frame(upload->request, taken.error()));
+      co_return false;
+    }
+    wire::Credit credit{*taken};
+    channel_->send(wire::encode_frame(FrameType::credit, upload->request, wire::encode_message(credit)));
+  }
+  co_return !upload->abandoned;
+}
+
+// The spool lives in this coroutine: however it ends, what had arrived is gone.
+asio::awaitable<void> Connection::take_batch(std::shared_ptr<Upload> upload) {
+  auto self = shared_from_this();
+  auto admit = [self, upload] { return self->context_.handler.admit(self->desktop_, upload->request, upload->begin); };
+  auto admission = co_await run_on(context_.request_pool, std::move(admit));
+  if (!admission.spool) {
+    channel_->send(std::move(admission.answer));
+  } else {
+    auto& spool = *admission.spool;
+    bool complete = co_await receive(upload, spool);
+    if (complete) {
+      co_await commit_turn();
+      auto work = [self, upload, &spool] {
+        return self->context_.handler.commit(self->desktop_, upload->request, upload->begin, spool);
+      };
+      auto reply = co_await run_on(context_.commit_pool, std::move(work));
+      committing_ = false;
+      wake();
+      channel_->send(std::move(reply));
+    }
+  }
+  auto it = uploads_.find(upload->request);
+  if (it != uploads_.end() && it->second == upload) uploads_.erase(it);
+}
+
+asio::awaitable<void> Connection::commit_turn() {
+  while (committing_) co_await wait_for(changed_);
+  committing_ = true;
+}
+
+}  // namespace roamstead::server

@@ -1,0 +1,70 @@
+// One desktop's connection: greets it, hands its requests to the pools, sends the answers. Lives on the io thread.
+//
+// Bounds: kMaxRequests under way and kMaxUnsentBytes of answers, beyond which nothing more is read; kMaxUploads batches
+// arriving, each with at most a window of bytes in memory; one batch committing at a time.
+#pragma once
+
+#include <asio/steady_timer.hpp>
+#include <asio/thread_pool.hpp>
+#include <deque>
+#include <map>
+
+#include "common/wire/channel.h"
+#include "coordinator/server/request_handler.h"
+#include "coordinator/server/state_store.h"
+
+namespace roamstead::server {
+
+// What all connections share.
+struct ConnectionContext {
+  asio::thread_pool& request_pool;
+  asio::thread_pool& commit_pool;
+  RequestHandler& handler;
+  StateStore& store;
+};
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  static constexpr std::size_t kMaxRequests = 64;
+  static constexpr std::size_t kMaxUnsentBytes = 8u << 20;
+  static constexpr std::size_t kMaxUploads = 4;
+
+  Connection(std::shared_ptr<wire::Channel> channel, ConnectionContext context);
+
+  // After the TLS handshake: until the connection ends.
+  asio::awaitable<void> run();
+  void close() { channel_->close(); }
+  const std::string& desktop() const { return desktop_; }  // "" until greeted
+
+ private:
+  struct Upload {
+    std::uint64_t request = 0;
+    wire::BatchBegin begin;
+    std::deque<wire::Frame> parts;  // arrived, not yet spooled
+    std::size_t parts_bytes = 0;
+    bool abandoned = false;
+    asio::steady_timer arrived;     // a condition: cancelled when a part comes or the upload ends
+    explicit Upload(const asio::any_io_executor& executor) : arrived(executor, asio::steady_timer::time_point::max()) {}
+  };
+
+  asio::awaitable<bool> greet();
+  Result<void> dispatch(wire::Frame frame);
+  Result<void> begin_upload(wire::Frame frame);
+  Result<void> add_part(wire::Frame frame);
+  asio::awaitable<void> serve(wire::Frame frame);
+  asio::awaitable<void> take_batch(std::shared_ptr<Upload> upload);
+  // The whole batch is in the spool, or the upload is over (answered, abandoned or cut).
+  asio::awaitable<bool> receive(std::shared_ptr<Upload> upload, Spool& spool);
+  asio::awaitable<void> commit_turn();
+  void wake();
+
+  std::shared_ptr<wire::Channel> channel_;  // shared with its own pending operations
+  ConnectionContext context_;
+  asio::steady_timer changed_;              // a condition: cancelled when a request or a commit ends
+  std::string desktop_;
+  std::size_t requests_ = 0;
+  bool committing_ = false;
+  std::map<std::uint64_t, std::shared_ptr<Upload>> uploads_;
+};
+
+}  // namespace roamstead::server

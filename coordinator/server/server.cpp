@@ -1,0 +1,184 @@
+#include "coordinator/server/server.h"
+
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+#include <asio/io_context.hpp>
+#include <asio/redirect_error.hpp>
+#include <set>
+#include <thread>
+
+#include "common/base/log.h"
+#include "common/wire/tls.h"
+#include "coordinator/server/connection.h"
+#include "coordinator/server/run_on.h"
+
+namespace roamstead::server {
+namespace {
+
+using asio::ip::tcp;
+constexpr std::chrono::milliseconds kAcceptRetry{100};
+
+Result<tcp::endpoint> parse_endpoint(const std::string& text) {
+  auto colon = text.rfind(':');
+  auto host = text.substr(0, colon == std::string::npos ? 0 : colon);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  asio::error_code error;
+  auto address = asio::ip::make_address(host, error);
+  auto digits = colon == std::string::npos ? std::string() : text.substr(colon + 1);
+  bool number = !digits.empty() && digits.size() <= 5 && digits.find_first_not_of("0123456789") == std::string::npos;
+  if (error || !number || std::stoul(digits) > 65535)
+    return fail(ErrorCode::invalid_argument, "'" + text + "' is not an address to listen on, such as 127.0.0.1:7420");
+  return tcp::endpoint(address, static_cast<unsigned short>(std::stoul(digits)));
+}
+
+std::string to_text(const tcp::endpoint& endpoint) {
+  auto host = endpoint.address().to_string();
+  return (endpoint.address().is_v6() ? "[" + host + "]" : host) + ":" + std::to_string(endpoint.port());
+}
+
+}  // namespace
+
+class Server::Impl {
+ public:
+  Impl(const ServerOptions& options, StateStore& store, SessionTable& sessions, std::unique_ptr<asio::ssl::context> tls)
+      : options_(options),
+        tls_(std::move(tls)),
+        request_pool_(options.request_threads),
+        commit_pool_(options.commit_threads),
+        handler_(sessions, os::join_path(options.state_directory, "spool"), options.spool_limit_bytes),
+        context_{request_pool_, commit_pool_, handler_, store} {}
+  ~Impl() { stop(); }
+
+  Result<void> listen(const tcp::endpoint& endpoint) {
+    asio::error_code error;
+    acceptor_.open(endpoint.protocol(), error);
+    if (!error) acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
+    if (!error) acceptor_.bind(endpoint, error);
+    if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
+    if (error) return fail(ErrorCode::io, "cannot listen on " + to_text(endpoint) + ": " + error.message());
+    address_ = to_text(acceptor_.local_endpoint(error));
+    asio::co_spawn(io_, accept(), asio::detached);
+    thread_ = std::thread([this] { io_.run(); });
+    return {};
+  }
+
+  void stop() {
+    if (!thread_.joinable()) return;
+    asio::post(io_, [this] {
+      stopping_ = true;
+      asio::error_code ignored;
+      acceptor_.close(ignored);
+      room_.cancel();
+      for (const auto& channel : handshaking_) channel->close();
+      for (const auto& connection : connections_) connection->close();
+    });
+    // Ends when the last coroutine has: those that wait for a pool keep it running.
+    thread_.join();
+    request_pool_.join();
+    commit_pool_.join();
+  }
+
+  void disconnect(const std::string& desktop) {
+    asio::post(io_, [this, desktop] {
+      for (const auto& connection : connections_)
+        if (connection->desktop() == desktop) connection->close();
+    });
+  }
+
+  const std::string& address() const { return address_; }
+  std::size_t connections() const { return connection_count_; }
+
+ private:
+  asio::awaitable<void> accept() {
+    while (!stopping_) {
+      asio::error_code error;
+      while (!stopping_ && (handshaking_.size() >= options_.max_handshakes ||
+                            connections_.size() + handshaking_.size() >= options_.max_connections))
+        co_await room_.async_wait(asio::redirect_error(asio::use_awaitable, error));
+      auto socket = co_await acceptor_.async_accept(asio::redirect_error(asio::use_awaitable, error));
+      if (stopping_) co_return;
+      if (error) {  // out of descriptors, or the peer went already
+        log_warning("cannot accept a connection: {}", error.message());
+        asio::steady_timer pause(io_, kAcceptRetry);
+        co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, error));
+        continue;
+      }
+      wire::Channel::Timeouts timeouts{options_.handshake_timeout, options_.stall_timeout, options_.idle_timeout};
+      auto channel = std::make_shared<wire::Channel>(std::move(socket), *tls_, timeouts);
+      handshaking_.insert(channel);
+      asio::co_spawn(io_, serve(channel), asio::detached);
+    }
+  }
+
+  asio::awaitable<void> serve(std::shared_ptr<wire::Channel> channel) {
+    auto shaken = co_await channel->handshake(asio::ssl::stream_base::server);
+    handshaking_.erase(channel);
+    room_.cancel();
+    if (!shaken) {
+      log_info("connection refused: {}", shaken.error().to_string());
+      co_return;
+    }
+    if (stopping_ || !has_room_for(*channel)) {
+      channel->close();
+      co_return;
+    }
+    auto connection = std::make_shared<Connection>(channel, context_);
+    connections_.insert(connection);
+    connection_count_ = connections_.size();
+    co_await connection->run();
+    connections_.erase(connection);
+    connection_count_ = connections_.size();
+    room_.cancel();
+  }
+
+  bool has_room_for(wire::Channel& channel) {
+    auto peer = wire::peer_certificate(channel.ssl());
+    if (!peer) return false;
+    std::size_t count = 0;
+    for (const auto& connection : connections_) count += connection->desktop() == peer->common_name ? 1 : 0;
+    if (count < options_.max_connections_per_desktop) return true;
+    log_warning("desktop '{}' has {} connections already: refused", peer->common_name, count);
+    return false;
+  }
+
+  const ServerOptions options_;
+  std::unique_ptr<asio::ssl::context> tls_;
+  asio::thread_pool request_pool_;
+  asio::thread_pool commit_pool_;
+  RequestHandler handler_;
+  ConnectionContext context_;
+  asio::io_context io_{1};
+  tcp::acceptor acceptor_{io_};
+  asio::steady_timer room_{io_, asio::steady_timer::time_point::max()};  // a condition: a place became free
+  std::string address_;
+  std::thread thread_;
+  std::atomic<std::size_t> connection_count_{0};
+  // Of the io thread:
+  std::set<std::shared_ptr<wire::Channel>> handshaking_;
+  std::set<std::shared_ptr<Connection>> connections_;
+  bool stopping_ = false;
+};
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Server::~Server() = default;
+
+Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options, const identity::CertificateAuthority& authority,
+                                              StateStore& store, SessionTable& sessions) {
+  RS_TRY(auto endpoint, parse_endpoint(options.listen));
+  std::vector<std::string> names{wire::kCoordinatorName};
+  if (!endpoint.address().is_unspecified()) names.push_back(endpoint.address().to_string());
+  names.insert(names.end(), options.names.begin(), options.names.end());
+  RS_TRY(auto issued, authority.issue_server(names));
+  RS_TRY(auto tls, wire::make_server_context({issued.certificate_pem, issued.key_pem, authority.certificate_pem()}));
+  RS_CHECK(os::real_file_system().make_directories(os::join_path(options.state_directory, "spool")));
+  auto impl = std::make_unique<Impl>(options, store, sessions, std::move(tls));
+  RS_CHECK(impl->listen(endpoint));
+  return std::unique_ptr<Server>(new Server(std::move(impl)));
+}
+
+std::string Server::address() const { return impl_->address(); }
+void Server::disconnect(const std::string& desktop) { impl_->disconnect(desktop); }
+std::size_t Server::connections() const { return impl_->connections(); }
+void Server::stop() { impl_->stop(); }
+
+}  // namespace roamstead::server

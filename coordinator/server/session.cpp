@@ -1,0 +1,50 @@
+#include "coordinator/server/session.h"
+
+#include <algorithm>
+
+namespace roamstead::server {
+
+std::uint64_t Incarnation::last_ordinal() const {
+  return std::max(row.noted_ordinal, by_ordinal.empty() ? 0 : by_ordinal.rbegin()->first);
+}
+
+Incarnation::Committed Incarnation::at(std::uint64_t ordinal) const {
+  auto after = by_ordinal.upper_bound(ordinal);
+  if (after == by_ordinal.begin()) return {row.base_version, false};
+  return std::prev(after)->second;
+}
+
+Incarnation* Session::find(const Guid& incarnation) {
+  for (auto& known : incarnations)
+    if (known.row.incarnation == incarnation) return &known;
+  return nullptr;
+}
+
+std::uint64_t Session::tip() const { return incarnations.back().tip(); }
+
+Guid Session::last_snapshot() const {
+  for (auto it = incarnations.rbegin(); it != incarnations.rend(); ++it)
+    if (!it->snapshot.is_zero()) return it->snapshot;
+  return {};
+}
+
+Result<std::shared_ptr<Session>> restore_session(const SessionRow& row, const StateStore& store,
+                                                 const repository::Repository& repository) {
+  auto session = std::make_shared<Session>();
+  session->row = row;
+  RS_TRY(auto rows, store.incarnations(row.id));
+  if (rows.empty()) return fail(ErrorCode::corrupt, "session " + row.id.to_string() + " has no incarnation");
+  for (const auto& known : rows) session->incarnations.push_back({known, {}, known.noted_snapshot});
+  RS_TRY(auto versions, repository.versions(row.profile));
+  for (const auto& version : versions) {
+    if (version.session != row.id) continue;
+    auto* incarnation = session->find(version.incarnation);
+    if (incarnation == nullptr) continue;
+    incarnation->by_ordinal[version.ordinal] = {version.number, !version.on_head_line};
+    if (version.ordinal > incarnation->row.noted_ordinal && version.ordinal == incarnation->by_ordinal.rbegin()->first)
+      incarnation->snapshot = version.snapshot;
+  }
+  return session;
+}
+
+}  // namespace roamstead::server

@@ -1,0 +1,56 @@
+// One session as the coordinator sees it: who has it, and how far each of its incarnations has committed.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "coordinator/server/state_store.h"
+
+namespace roamstead::server {
+
+// The batches of one incarnation, in a line: each applies to the version that the one before became.
+struct Incarnation {
+  IncarnationRow row;
+  struct Committed {
+    std::uint64_t version = 0;
+    bool forked = false;
+  };
+  std::map<std::uint64_t, Committed> by_ordinal;  // only batches that became versions
+  Guid snapshot;                                  // of the last batch
+
+  std::uint64_t last_ordinal() const;
+  // What the next batch applies to.
+  std::uint64_t tip() const { return by_ordinal.empty() ? row.base_version : by_ordinal.rbegin()->second.version; }
+  bool forked() const { return !by_ordinal.empty() && by_ordinal.rbegin()->second.forked; }
+  // What a durable batch became: for one that made no version, that of the batch before it.
+  Committed at(std::uint64_t ordinal) const;
+};
+
+struct Session {
+  using Clock = std::chrono::steady_clock;
+
+  // Held while a batch is committed or the session changes hands; taken before the table's mutex.
+  std::timed_mutex commit_mutex;
+  // Guarded by commit_mutex:
+  std::vector<Incarnation> incarnations;  // the last is the current one
+
+  SessionRow row;  // never changed once made, but for state and ended_100ns, which the table's mutex guards
+  // Guarded by the table's mutex:
+  Clock::time_point lease_until;
+  std::shared_ptr<const repository::Tree> tree;  // pinned; shared with reads under way; null until first used
+
+  Incarnation* find(const Guid& incarnation);
+  Incarnation& current() { return incarnations.back(); }
+  // The version that the session as a whole has come to, and the layer it was cut from (zero: nothing committed).
+  std::uint64_t tip() const;
+  Guid last_snapshot() const;
+};
+
+// From what the state store keeps and what the repository holds of it, which is the truth.
+Result<std::shared_ptr<Session>> restore_session(const SessionRow& row, const StateStore& store,
+                                                 const repository::Repository& repository);
+
+}  // namespace roamstead::server

@@ -1,0 +1,77 @@
+#include "coordinator/server/spool.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace roamstead::server {
+namespace {
+
+tl::unexpected<Error> spool_failure(const std::string& what) {
+  auto number = errno;
+  return fail(number == ENOSPC || number == EDQUOT ? ErrorCode::full : ErrorCode::io,
+              "spool: " + what + ": " + std::strerror(number));
+}
+
+// The file gets no name where the file system can do that, and loses it at once elsewhere.
+int open_nameless(const std::string& directory) {
+  auto descriptor = ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (descriptor >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT)) return descriptor;
+  auto name = directory + "/batch-XXXXXX";
+  descriptor = ::mkostemp(name.data(), O_CLOEXEC);
+  if (descriptor >= 0) ::unlink(name.c_str());
+  return descriptor;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Spool>> Spool::create(const std::string& directory, std::uint64_t expected_bytes, SpoolBudget& budget) {
+  auto used = budget.used.load();
+  do {
+    if (expected_bytes > budget.limit || used > budget.limit - expected_bytes)
+      return fail(ErrorCode::full, "spool: no room for a batch of " + std::to_string(expected_bytes) + " bytes, " +
+                                       std::to_string(used) + " of " + std::to_string(budget.limit) + " are in use");
+  } while (!budget.used.compare_exchange_weak(used, used + expected_bytes));
+  std::unique_ptr<Spool> spool(new Spool(open_nameless(directory), expected_bytes, budget));
+  if (spool->descriptor_ < 0) return spool_failure("cannot make a file in " + directory);
+  return spool;
+}
+
+Spool::~Spool() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+  budget_.used -= expected_bytes_;
+}
+
+Result<void> Spool::append(ByteView data) {
+  if (data.size() > expected_bytes_ - size_)
+    return fail(ErrorCode::protocol, "a batch of more than the " + std::to_string(expected_bytes_) + " bytes announced");
+  while (!data.empty()) {
+    auto written = ::pwrite(descriptor_, data.data(), data.size(), static_cast<off_t>(size_));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return spool_failure("cannot write");
+    size_ += static_cast<std::uint64_t>(written);
+    data = data.subspan(static_cast<std::size_t>(written));
+  }
+  return {};
+}
+
+Result<void> Spool::read(std::uint64_t offset, MutableByteView out) const {
+  while (!out.empty()) {
+    auto got = ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return spool_failure("cannot read");
+    if (got == 0) return fail(ErrorCode::internal, "spool: read beyond the end at " + std::to_string(offset));
+    offset += static_cast<std::uint64_t>(got);
+    out = out.subspan(static_cast<std::size_t>(got));
+  }
+  return {};
+}
+
+Result<void> SpoolContent::read(std::size_t record, std::size_t stream, std::uint64_t offset, MutableByteView out) {
+  RS_TRY(auto position, layout_.locate(record, stream, {offset, out.size()}));
+  return spool_.read(offset_ + position, out);
+}
+
+}  // namespace roamstead::server

@@ -1,0 +1,58 @@
+// Where a batch waits while it arrives: a file without a name, so that nothing of it outlives the process or can be
+// opened by another.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "common/wire/batch_stream.h"
+
+namespace roamstead::server {
+
+// Bytes spooled by all batches together, and how many may be.
+struct SpoolBudget {
+  explicit SpoolBudget(std::uint64_t bytes) : limit(bytes) {}
+  const std::uint64_t limit;
+  std::atomic<std::uint64_t> used{0};
+};
+
+// One writer appends; then it is read. The budget must outlive it.
+class Spool {
+ public:
+  // Sets `expected_bytes` aside; ErrorCode::full when the budget does not allow them.
+  static Result<std::unique_ptr<Spool>> create(const std::string& directory, std::uint64_t expected_bytes, SpoolBudget& budget);
+  ~Spool();
+  Spool(const Spool&) = delete;
+  Spool& operator=(const Spool&) = delete;
+
+  // ErrorCode::protocol beyond the expected bytes.
+  Result<void> append(ByteView data);
+  Result<void> read(std::uint64_t offset, MutableByteView out) const;
+  std::uint64_t size() const { return size_; }
+  std::uint64_t expected_bytes() const { return expected_bytes_; }
+
+ private:
+  Spool(int descriptor, std::uint64_t expected_bytes, SpoolBudget& budget)
+      : descriptor_(descriptor), expected_bytes_(expected_bytes), budget_(budget) {}
+
+  int descriptor_;
+  std::uint64_t expected_bytes_;
+  SpoolBudget& budget_;
+  std::uint64_t size_ = 0;
+};
+
+// A batch's content within a spool, from `offset` on. Thread-safe. All must outlive it.
+class SpoolContent final : public profile::ContentSource {
+ public:
+  SpoolContent(const Spool& spool, std::uint64_t offset, wire::ContentLayout layout)
+      : spool_(spool), offset_(offset), layout_(std::move(layout)) {}
+  Result<void> read(std::size_t record, std::size_t stream, std::uint64_t offset, MutableByteView out) override;
+
+ private:
+  const Spool& spool_;
+  std::uint64_t offset_;
+  wire::ContentLayout layout_;
+};
+
+}  // namespace roamstead::server

@@ -1,0 +1,276 @@
+#include "coordinator/server/state_store.h"
+
+#include <sys/stat.h>
+
+#include <chrono>
+#include <mutex>
+
+#include "coordinator/server/database.h"
+
+namespace roamstead::server {
+namespace {
+
+constexpr std::uint64_t kSchemaVersion = 1;
+constexpr const char* kSchema = R"sql(
+CREATE TABLE desktops(serial TEXT PRIMARY KEY, name TEXT NOT NULL, enrolled INTEGER NOT NULL, revoked INTEGER NOT NULL);
+CREATE UNIQUE INDEX live_desktops ON desktops(name) WHERE revoked = 0;
+CREATE TABLE assignments(desktop TEXT NOT NULL, profile BLOB NOT NULL, profile_name TEXT NOT NULL,
+  PRIMARY KEY(desktop, profile));
+CREATE TABLE epochs(profile BLOB PRIMARY KEY, epoch INTEGER NOT NULL);
+CREATE TABLE sessions(id BLOB PRIMARY KEY, secret_digest BLOB NOT NULL UNIQUE, desktop TEXT NOT NULL, profile BLOB NOT NULL,
+  profile_name TEXT NOT NULL, profile_root TEXT NOT NULL, epoch INTEGER NOT NULL, version INTEGER NOT NULL,
+  state INTEGER NOT NULL, opened INTEGER NOT NULL, ended INTEGER NOT NULL);
+CREATE TABLE incarnations(incarnation BLOB PRIMARY KEY, session BLOB NOT NULL REFERENCES sessions(id),
+  sequence INTEGER NOT NULL, base_version INTEGER NOT NULL, noted_ordinal INTEGER NOT NULL, noted_snapshot BLOB NOT NULL);
+CREATE INDEX incarnations_of_session ON incarnations(session);
+)sql";
+constexpr const char* kSessionColumns =
+    "SELECT id, secret_digest, desktop, profile, profile_name, profile_root, epoch, version, state, opened, ended FROM sessions ";
+
+SessionRow session_of(const Statement& row) {
+  SessionRow session;
+  session.id = row.guid(0);
+  session.secret_digest = row.blob(1);
+  session.desktop = row.text(2);
+  session.profile = row.guid(3);
+  session.profile_name = row.text(4);
+  session.profile_root = row.text(5);
+  session.epoch = row.integer(6);
+  session.version = row.integer(7);
+  session.state = static_cast<SessionState>(row.integer(8));
+  session.opened_100ns = row.integer(9);
+  session.ended_100ns = row.integer(10);
+  return session;
+}
+
+Result<std::optional<SessionRow>> one_session(Statement& statement) {
+  RS_TRY(bool found, statement.step());
+  if (!found) return std::optional<SessionRow>();
+  return std::optional<SessionRow>(session_of(statement));
+}
+
+Result<void> insert_incarnation(Database& database, const Guid& session, const IncarnationRow& row) {
+  return database.prepare("INSERT INTO incarnations VALUES(?, ?, ?, ?, ?, ?)")
+      .bind(row.incarnation)
+      .bind(session)
+      .bind(row.sequence)
+      .bind(row.base_version)
+      .bind(row.noted_ordinal)
+      .bind(row.noted_snapshot)
+      .run();
+}
+
+}  // namespace
+
+class StateStore::Impl {
+ public:
+  explicit Impl(std::unique_ptr<Database> opened) : database(std::move(opened)) {}
+
+  std::mutex mutex;  // guards the database
+  std::unique_ptr<Database> database;
+};
+
+StateStore::StateStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+StateStore::~StateStore() = default;
+
+Result<std::unique_ptr<StateStore>> StateStore::open(const std::string& directory) {
+  auto path = os::join_path(directory, "state.db");
+  RS_TRY(auto database, Database::open(path));
+  ::chmod(path.c_str(), 0600);
+  RS_TRY(auto transaction, Transaction::begin(*database));
+  std::uint64_t version = 0;
+  {
+    auto statement = database->prepare("PRAGMA user_version");
+    RS_TRY(bool row, statement.step());
+    if (row) version = statement.integer(0);
+  }
+  if (version > kSchemaVersion)
+    return fail(ErrorCode::unsupported, path + ": of version " + std::to_string(version) + ", this program knows " +
+                                            std::to_string(kSchemaVersion));
+  if (version == 0) {
+    RS_CHECK(database->execute(kSchema));
+    RS_CHECK(database->execute("PRAGMA user_version = 1"));
+  }
+  RS_CHECK(transaction.commit());
+  return std::unique_ptr<StateStore>(new StateStore(std::make_unique<Impl>(std::move(database))));
+}
+
+Result<void> StateStore::add_desktop(const Desktop& desktop) {
+  std::lock_guard guard(impl_->mutex);
+  auto added = impl_->database->prepare("INSERT INTO desktops VALUES(?, ?, ?, 0)")
+                   .bind(desktop.serial)
+                   .bind(desktop.name)
+                   .bind(desktop.enrolled_100ns)
+                   .run();
+  if (!added && added.error().code == ErrorCode::exists)
+    return fail(ErrorCode::exists, "desktop '" + desktop.name + "' is enrolled; revoke it first to enrol it again");
+  return added;
+}
+
+Result<void> StateStore::revoke_desktop(const std::string& name, std::uint64_t now) {
+  std::lock_guard guard(impl_->mutex);
+  auto statement = impl_->database->prepare("UPDATE desktops SET revoked = ? WHERE name = ? AND revoked = 0 RETURNING serial");
+  RS_TRY(bool found, statement.bind(now).bind(name).step());
+  if (!found) return fail(ErrorCode::not_found, "no desktop '" + name + "' is enrolled");
+  return statement.run();
+}
+
+Result<std::vector<Desktop>> StateStore::desktops() const {
+  std::lock_guard guard(impl_->mutex);
+  auto statement = impl_->database->prepare("SELECT name, serial, enrolled, revoked FROM desktops ORDER BY name, enrolled");
+  std::vector<Desktop> found;
+  for (;;) {
+    RS_TRY(bool row, statement.step());
+    if (!row) return found;
+    found.push_back({statement.text(0), statement.text(1), statement.integer(2), statement.integer(3)});
+  }
+}
+
+Result<void> StateStore::check_desktop(const std::string& name, const std::string& serial) const {
+  std::lock_guard guard(impl_->mutex);
+  auto statement = impl_->database->prepare("SELECT revoked FROM desktops WHERE serial = ? AND name = ?");
+  RS_TRY(bool row, statement.bind(serial).bind(name).step());
+  if (!row) return fail(ErrorCode::denied, "desktop '" + name + "' is not enrolled here with certificate " + serial);
+  if (statement.integer(0) != 0) return fail(ErrorCode::denied, "the certificate of desktop '" + name + "' is revoked");
+  return {};
+}
+
+Result<void> StateStore::assign(const Assignment& assignment) {
+  std::lock_guard guard(impl_->mutex);
+  return impl_->database->prepare("INSERT OR REPLACE INTO assignments VALUES(?, ?, ?)")
+      .bind(assignment.desktop)
+      .bind(assignment.profile)
+      .bind(assignment.profile_name)
+      .run();
+}
+
+Result<void> StateStore::unassign(const std::string& desktop, const repository::ProfileId& profile) {
+  std::lock_guard guard(impl_->mutex);
+  auto statement = impl_->database->prepare("DELETE FROM assignments WHERE desktop = ? AND profile = ? RETURNING desktop");
+  RS_TRY(bool found, statement.bind(desktop).bind(profile).step());
+  if (!found) return fail(ErrorCode::not_found, "the profile is not assigned to desktop '" + desktop + "'");
+  return statement.run();
+}
+
+Result<std::vector<Assignment>> StateStore::assignments() const {
+  std::lock_guard guard(impl_->mutex);
+  auto statement = impl_->database->prepare("SELECT desktop, profile, profile_name FROM assignments ORDER BY desktop, profile_name");
+  std::vector<Assignment> found;
+  for (;;) {
+    RS_TRY(bool row, statement.step());
+    if (!row) return found;
+    found.push_back({statement.text(0), statement.guid(1), statement.text(2)});
+  }
+}
+
+Result<bool> StateStore::is_assigned(const std::string& desktop, const repository::ProfileId& profile) const {
+  std::lock_guard guard(impl_->mutex);
+  auto statement = impl_->database->prepare("SELECT 1 FROM assignments WHERE desktop = ? AND profile = ?");
+  return statement.bind(desktop).bind(profile).step();
+}
+
+Result<std::uint64_t> StateStore::epoch(const repository::ProfileId& profile) const {
+  std::lock_guard guard(impl_->mutex);
+  auto statement = impl_->database->prepare("SELECT epoch FROM epochs WHERE profile = ?");
+  RS_TRY(bool row, statement.bind(profile).step());
+  return row ? statement.integer(0) : 0;
+}
+
+Result<void> StateStore::begin_session(const SessionRow& session, const IncarnationRow& first, const std::optional<Guid>& ended) {
+  std::lock_guard guard(impl_->mutex);
+  RS_TRY(auto transaction, Transaction::begin(*impl_->database));
+  if (ended)
+    RS_CHECK(impl_->database->prepare("UPDATE sessions SET state = ?, ended = ? WHERE id = ?")
+                 .bind(static_cast<std::uint64_t>(SessionState::superseded))
+                 .bind(session.opened_100ns)
+                 .bind(*ended)
+                 .run());
+  RS_CHECK(impl_->database->prepare("INSERT OR REPLACE INTO epochs VALUES(?, ?)").bind(session.profile).bind(session.epoch).run());
+  RS_CHECK(impl_->database->prepare("INSERT INTO sessions VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+               .bind(session.id)
+               .bind(ByteView(session.secret_digest))
+               .bind(session.desktop)
+               .bind(session.profile)
+               .bind(session.profile_name)
+               .bind(session.profile_root)
+               .bind(session.epoch)
+               .bind(session.version)
+               .bind(static_cast<std::uint64_t>(session.state))
+               .bind(session.opened_100ns)
+               .bind(session.ended_100ns)
+               .run());
+  RS_CHECK(insert_incarnation(*impl_->database, session.id, first));
+  return transaction.commit();
+}
+
+Result<void> StateStore::end_session(const Guid& id, SessionState state, std::uint64_t now) {
+  std::lock_guard guard(impl_->mutex);
+  return impl_->database->prepare("UPDATE sessions SET state = ?, ended = ? WHERE id = ?")
+      .bind(static_cast<std::uint64_t>(state))
+      .bind(now)
+      .bind(id)
+      .run();
+}
+
+Result<void> StateStore::add_incarnation(const Guid& session, const IncarnationRow& row) {
+  std::lock_guard guard(impl_->mutex);
+  return insert_incarnation(*impl_->database, session, row);
+}
+
+Result<void> StateStore::note_ordinal(const IncarnationRow& row) {
+  std::lock_guard guard(impl_->mutex);
+  return impl_->database->prepare("UPDATE incarnations SET noted_ordinal = ?, noted_snapshot = ? WHERE incarnation = ?")
+      .bind(row.noted_ordinal)
+      .bind(row.noted_snapshot)
+      .bind(row.incarnation)
+      .run();
+}
+
+Result<std::vector<SessionRow>> StateStore::sessions(bool active_only) const {
+  std::lock_guard guard(impl_->mutex);
+  auto sql = std::string(kSessionColumns) + (active_only ? "WHERE state = 0 ORDER BY opened" : "ORDER BY opened");
+  auto statement = impl_->database->prepare(sql.c_str());
+  std::vector<SessionRow> found;
+  for (;;) {
+    RS_TRY(bool row, statement.step());
+    if (!row) return found;
+    found.push_back(session_of(statement));
+  }
+}
+
+Result<std::optional<SessionRow>> StateStore::find_session(const Guid& id) const {
+  std::lock_guard guard(impl_->mutex);
+  auto statement = impl_->database->prepare((std::string(kSessionColumns) + "WHERE id = ?").c_str());
+  statement.bind(id);
+  return one_session(statement);
+}
+
+Result<std::optional<SessionRow>> StateStore::find_session_by_digest(ByteView digest) const {
+  std::lock_guard guard(impl_->mutex);
+  auto statement = impl_->database->prepare((std::string(kSessionColumns) + "WHERE secret_digest = ?").c_str());
+  statement.bind(digest);
+  return one_session(statement);
+}
+
+Result<std::vector<IncarnationRow>> StateStore::incarnations(const Guid& session) const {
+  std::lock_guard guard(impl_->mutex);
+  auto statement = impl_->database->prepare(
+      "SELECT incarnation, sequence, base_version, noted_ordinal, noted_snapshot FROM incarnations WHERE session = ? "
+      "ORDER BY sequence");
+  statement.bind(session);
+  std::vector<IncarnationRow> found;
+  for (;;) {
+    RS_TRY(bool row, statement.step());
+    if (!row) return found;
+    found.push_back({statement.guid(0), statement.integer(1), statement.integer(2), statement.integer(3), statement.guid(4)});
+  }
+}
+
+std::uint64_t now_100ns() {
+  constexpr std::uint64_t kUnixEpoch = 116'444'736'000'000'000;  // 1970-01-01 in this count
+  auto since = std::chrono::system_clock::now().time_since_epoch();
+  return kUnixEpoch +
+         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count()) / 100;
+}
+
+}  // namespace roamstead::server
