@@ -102,19 +102,22 @@ Result<void> add_extension(X509* certificate, X509* issuer, int nid, const std::
 }
 
 // Signed by `issuer_key`; a null issuer means that it signs itself.
-Result<X509Certificate> make_certificate(const std::string& common_name, EVP_PKEY* key, X509* issuer, EVP_PKEY* issuer_key,
-                                         const Kind& kind, std::string& serial) {
+Result<X509Certificate> make_certificate(const std::string& common_name, EVP_PKEY* key, X509* issuer,
+                                         EVP_PKEY* issuer_key, const Kind& kind, std::string& serial) {
   X509Certificate certificate(X509_new());
-  if (!certificate || X509_set_version(certificate.get(), X509_VERSION_3) != 1) return openssl_failure("certificate");
+  if (!certificate || X509_set_version(certificate.get(), X509_VERSION_3) != 1)
+    return openssl_failure("certificate");
   RS_CHECK(set_serial(certificate.get(), serial));
   if (X509_gmtime_adj(X509_getm_notBefore(certificate.get()), -kBackdatedDays * kDay) == nullptr ||
       X509_gmtime_adj(X509_getm_notAfter(certificate.get()), kind.days * kDay) == nullptr ||
       X509_set_pubkey(certificate.get(), key) != 1)
     return openssl_failure("certificate");
   auto* subject = X509_get_subject_name(certificate.get());
-  if (X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(common_name.data()),
+  if (X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
+                                 reinterpret_cast<const unsigned char*>(common_name.data()),
                                  static_cast<int>(common_name.size()), -1, 0) != 1 ||
-      X509_set_issuer_name(certificate.get(), issuer != nullptr ? X509_get_subject_name(issuer) : subject) != 1)
+      X509_set_issuer_name(certificate.get(), issuer != nullptr ? X509_get_subject_name(issuer) : subject) !=
+          1)
     return openssl_failure("certificate of '" + common_name + "'");
   auto* parent = issuer != nullptr ? issuer : certificate.get();
   RS_CHECK(add_extension(certificate.get(), parent, NID_basic_constraints, kind.basic_constraints));
@@ -125,7 +128,8 @@ Result<X509Certificate> make_certificate(const std::string& common_name, EVP_PKE
     RS_CHECK(add_extension(certificate.get(), parent, NID_ext_key_usage, kind.extended_key_usage));
   if (!kind.alternative_names.empty())
     RS_CHECK(add_extension(certificate.get(), parent, NID_subject_alt_name, kind.alternative_names));
-  if (X509_sign(certificate.get(), issuer_key, EVP_sha256()) == 0) return openssl_failure("certificate signature");
+  if (X509_sign(certificate.get(), issuer_key, EVP_sha256()) == 0)
+    return openssl_failure("certificate signature");
   return certificate;
 }
 
@@ -138,7 +142,8 @@ bool is_ip_address(const std::string& text) {
 // Anything else would be understood by OpenSSL's extension syntax as more than a name.
 bool is_plain_name(const std::string& text) {
   for (char c : text)
-    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_'))
+    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+          c == '-' || c == '_'))
       return false;
   return !text.empty() && text.size() <= 253;
 }
@@ -166,7 +171,8 @@ struct CertificateAuthority::Keys {
   Result<Issued> issue(const std::string& common_name, const Kind& kind) const {
     Issued issued;
     RS_TRY(auto fresh, make_key());
-    RS_TRY(auto made, make_certificate(common_name, fresh.get(), certificate.get(), key.get(), kind, issued.serial));
+    RS_TRY(auto made,
+           make_certificate(common_name, fresh.get(), certificate.get(), key.get(), kind, issued.serial));
     RS_TRY(issued.key_pem, key_to_pem(fresh.get()));
     RS_TRY(issued.certificate_pem, certificate_to_pem(made.get()));
     return issued;
@@ -176,15 +182,18 @@ struct CertificateAuthority::Keys {
 Result<void> check_desktop_name(const std::string& name) {
   bool good = is_plain_name(name) && name.size() <= 63 && name[0] != '.' && name[0] != '-' && name[0] != '_';
   if (!good)
-    return fail(ErrorCode::invalid_argument,
-                "'" + name + "' is not a desktop's name: 1 to 63 letters, digits, '-', '_' and '.', a letter or digit first");
+    return fail(
+        ErrorCode::invalid_argument,
+        "'" + name +
+            "' is not a desktop's name: 1 to 63 letters, digits, '-', '_' and '.', a letter or digit first");
   return {};
 }
 
 CertificateAuthority::CertificateAuthority(std::shared_ptr<const Keys> keys, std::string certificate_pem)
     : keys_(std::move(keys)), certificate_pem_(std::move(certificate_pem)) {}
 
-Result<CertificateAuthority> CertificateAuthority::open_or_create(os::FileSystem& files, const std::string& directory) {
+Result<CertificateAuthority> CertificateAuthority::open_or_create(os::FileSystem& files,
+                                                                  const std::string& directory) {
   auto key_path = os::join_path(directory, "ca-key.pem");
   auto certificate_path = os::join_path(directory, "ca-cert.pem");
   auto keys = std::make_shared<Keys>();
@@ -201,9 +210,10 @@ Result<CertificateAuthority> CertificateAuthority::open_or_create(os::FileSystem
   RS_CHECK(files.make_directories(directory));
   std::string serial;
   RS_TRY(keys->key, make_key());
-  RS_TRY(keys->certificate, make_certificate("Roamstead CA", keys->key.get(), nullptr, keys->key.get(),
-                                             {"critical,CA:TRUE,pathlen:0", "critical,keyCertSign,cRLSign", nullptr, "", kCaDays},
-                                             serial));
+  RS_TRY(keys->certificate,
+         make_certificate(
+             "Roamstead CA", keys->key.get(), nullptr, keys->key.get(),
+             {"critical,CA:TRUE,pathlen:0", "critical,keyCertSign,cRLSign", nullptr, "", kCaDays}, serial));
   RS_TRY(auto key_pem, key_to_pem(keys->key.get()));
   RS_TRY(auto certificate_pem, certificate_to_pem(keys->certificate.get()));
   RS_CHECK(os::write_file_durably(files, key_path, as_bytes(key_pem)));
@@ -213,20 +223,23 @@ Result<CertificateAuthority> CertificateAuthority::open_or_create(os::FileSystem
 
 Result<Issued> CertificateAuthority::issue_desktop(const std::string& name) const {
   RS_CHECK(check_desktop_name(name));
-  return keys_->issue(name, {"critical,CA:FALSE", "critical,digitalSignature", "clientAuth", "URI:roamstead:desktop:" + name,
-                             kDesktopDays});
+  return keys_->issue(name, {"critical,CA:FALSE", "critical,digitalSignature", "clientAuth",
+                             "URI:roamstead:desktop:" + name, kDesktopDays});
 }
 
 Result<Issued> CertificateAuthority::issue_server(const std::vector<std::string>& names) const {
   std::string alternatives;
   for (const auto& name : names) {
     if (!alternatives.empty()) alternatives += ',';
-    if (is_ip_address(name)) alternatives += "IP:" + name;
-    else if (is_plain_name(name)) alternatives += "DNS:" + name;
-    else return fail(ErrorCode::invalid_argument, "'" + name + "' is neither a DNS name nor an IP address");
+    if (is_ip_address(name))
+      alternatives += "IP:" + name;
+    else if (is_plain_name(name))
+      alternatives += "DNS:" + name;
+    else
+      return fail(ErrorCode::invalid_argument, "'" + name + "' is neither a DNS name nor an IP address");
   }
-  return keys_->issue("Roamstead coordinator",
-                      {"critical,CA:FALSE", "critical,digitalSignature", "serverAuth", alternatives, kServerDays});
+  return keys_->issue("Roamstead coordinator", {"critical,CA:FALSE", "critical,digitalSignature",
+                                                "serverAuth", alternatives, kServerDays});
 }
 
 }  // namespace roamstead::identity

@@ -1,5 +1,5 @@
-// The coordinator's own certificate authority: P-256 keys, certificates for desktops (clients only) and for the
-// coordinator (server only). Its key lies in the state directory, readable by the coordinator alone.
+// The coordinator's own certificate authority: P-256 keys, certificates for desktops (clients only) and for
+// the coordinator (server only). Its key lies in the state directory, readable by the coordinator alone.
 #pragma once
 
 #include <memory>
@@ -17,15 +17,15 @@ struct Issued {
   std::string serial;  // lower-case hexadecimal
 };
 
-// A desktop's name: 1 to 63 of a-z, A-Z, 0-9, '-', '_', '.', beginning with a letter or digit. It goes into certificates,
-// file names and logs.
+// A desktop's name: 1 to 63 of a-z, A-Z, 0-9, '-', '_', '.', beginning with a letter or digit. It goes into
+// certificates, file names and logs.
 Result<void> check_desktop_name(const std::string& name);
 
 // Thread-safe.
 class CertificateAuthority {
  public:
-  // Made at the first call: `directory`/ca-key.pem and ca-cert.pem. The two are written key first, so that a certificate
-  // that is there always has its key.
+  // Made at the first call: `directory`/ca-key.pem and ca-cert.pem. The two are written key first, so that a
+  // certificate that is there always has its key.
   static Result<CertificateAuthority> open_or_create(os::FileSystem& files, const std::string& directory);
 
   const std::string& certificate_pem() const { return certificate_pem_; }

@@ -28,7 +28,8 @@ TEST_CASE("certificates satisfy the openssl command, each for its own purpose on
   write(folder / "server.pem", server->certificate_pem);
   auto verify = "openssl verify -x509_strict -CAfile " + (folder / "ca.pem") + " -purpose ";
   CHECK(shell(verify + "sslclient " + (folder / "desktop.pem")));
-  CHECK(shell(verify + "sslserver -verify_hostname coordinator.roamstead.internal " + (folder / "server.pem")));
+  CHECK(
+      shell(verify + "sslserver -verify_hostname coordinator.roamstead.internal " + (folder / "server.pem")));
   CHECK(shell(verify + "sslserver -verify_ip 127.0.0.1 " + (folder / "server.pem")));
   CHECK(!shell(verify + "sslserver " + (folder / "desktop.pem")));
   CHECK(!shell(verify + "sslclient " + (folder / "server.pem")));

@@ -72,7 +72,9 @@ asio::awaitable<bool> Connection::greet() {
     refuse(peer.error());
     co_return false;
   }
-  auto check = [&store = context_.store, peer = *peer] { return store.check_desktop(peer.common_name, peer.serial); };
+  auto check = [&store = context_.store, peer = *peer] {
+    return store.check_desktop(peer.common_name, peer.serial);
+  };
   auto enrolled = co_await run_on(context_.request_pool, std::move(check));
   if (!enrolled) {
     refuse(enrolled.error());
@@ -98,7 +100,8 @@ asio::awaitable<bool> Connection::greet() {
   wire::HelloReply reply;
   reply.desktop = desktop_;
   channel_->send(wire::encode_frame(FrameType::hello_reply, 0, wire::encode_message(reply)));
-  log_info("desktop '{}' connected from {} ({})", desktop_, channel_->remote(), hello->software.substr(0, kMaxSoftwareName));
+  log_info("desktop '{}' connected from {} ({})", desktop_, channel_->remote(),
+           hello->software.substr(0, kMaxSoftwareName));
   co_return true;
 }
 
@@ -112,8 +115,10 @@ Result<void> Connection::dispatch(Frame frame) {
       ++requests_;
       asio::co_spawn(channel_->executor(), serve(std::move(frame)), asio::detached);
       return {};
-    case FrameType::batch_begin: return begin_upload(std::move(frame));
-    case FrameType::batch_part: return add_part(std::move(frame));
+    case FrameType::batch_begin:
+      return begin_upload(std::move(frame));
+    case FrameType::batch_part:
+      return add_part(std::move(frame));
     case FrameType::batch_abandon:
       if (auto it = uploads_.find(frame.request); it != uploads_.end()) {
         it->second->abandoned = true;
@@ -122,7 +127,8 @@ Result<void> Connection::dispatch(Frame frame) {
       }
       return {};
     default:
-      return fail(ErrorCode::protocol, "a frame of type " + std::to_string(static_cast<unsigned>(frame.type)) + " from a desktop");
+      return fail(ErrorCode::protocol,
+                  "a frame of type " + std::to_string(static_cast<unsigned>(frame.type)) + " from a desktop");
   }
 }
 
@@ -142,7 +148,8 @@ Result<void> Connection::begin_upload(Frame frame) {
   if (uploads_.size() >= kMaxUploads)
     return fail(ErrorCode::protocol, "more than " + std::to_string(kMaxUploads) + " batches at once");
   if (uploads_.count(request) != 0) return fail(ErrorCode::protocol, "two batches with one request id");
-  if (frame.payload.size() > wire::kMaxHelloBytes) return fail(ErrorCode::protocol, "too long an announcement of a batch");
+  if (frame.payload.size() > wire::kMaxHelloBytes)
+    return fail(ErrorCode::protocol, "too long an announcement of a batch");
   RS_TRY(auto begin, wire::decode_message<wire::BatchBegin>(std::move(frame), "announcement of a batch"));
   auto upload = std::make_shared<Upload>(channel_->executor());
   upload->request = request;
@@ -158,7 +165,8 @@ Result<void> Connection::add_part(Frame frame) {
   auto& upload = *it->second;
   upload.parts_bytes += frame.payload.size();
   // What is under way never exceeds the window, plain; packed it may be a little more, never twice as much.
-  if (upload.parts_bytes > 2 * wire::kBatchWindowBytes) return fail(ErrorCode::protocol, "a batch sent beyond its window");
+  if (upload.parts_bytes > 2 * wire::kBatchWindowBytes)
+    return fail(ErrorCode::protocol, "a batch sent beyond its window");
   upload.parts.push_back(std::move(frame));
   upload.arrived.cancel();
   return {};
@@ -168,7 +176,8 @@ asio::awaitable<bool> Connection::receive(std::shared_ptr<Upload> upload, Spool&
   while (spool.size() < spool.expected_bytes()) {
     while (upload->parts.empty() && !upload->abandoned) co_await wait_for(upload->arrived);
     if (upload->abandoned) co_return false;
-    std::vector<Frame> parts(std::make_move_iterator(upload->parts.begin()), std::make_move_iterator(upload->parts.end()));
+    std::vector<Frame> parts(std::make_move_iterator(upload->parts.begin()),
+                             std::make_move_iterator(upload->parts.end()));
     upload->parts.clear();
     upload->parts_bytes = 0;
     auto work = [self = shared_from_this(), upload, &spool, parts = std::move(parts)]() mutable {
@@ -188,7 +197,9 @@ asio::awaitable<bool> Connection::receive(std::shared_ptr<Upload> upload, Spool&
 // The spool lives in this coroutine: however it ends, what had arrived is gone.
 asio::awaitable<void> Connection::take_batch(std::shared_ptr<Upload> upload) {
   auto self = shared_from_this();
-  auto admit = [self, upload] { return self->context_.handler.admit(self->desktop_, upload->request, upload->begin); };
+  auto admit = [self, upload] {
+    return self->context_.handler.admit(self->desktop_, upload->request, upload->begin);
+  };
   auto admission = co_await run_on(context_.request_pool, std::move(admit));
   if (!admission.spool) {
     channel_->send(std::move(admission.answer));

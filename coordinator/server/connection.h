@@ -1,7 +1,9 @@
-// One desktop's connection: greets it, hands its requests to the pools, sends the answers. Lives on the io thread.
+// One desktop's connection: greets it, hands its requests to the pools, sends the answers. Lives on the io
+// thread.
 //
-// Bounds: kMaxRequests under way and kMaxUnsentBytes of answers, beyond which nothing more is read; kMaxUploads batches
-// arriving, each with at most a window of bytes in memory; one batch committing at a time.
+// Bounds: kMaxRequests under way and kMaxUnsentBytes of answers, beyond which nothing more is read;
+// kMaxUploads batches arriving, each with at most a window of bytes in memory; one batch committing at a
+// time.
 #pragma once
 
 #include <asio/steady_timer.hpp>
@@ -43,8 +45,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
     std::deque<wire::Frame> parts;  // arrived, not yet spooled
     std::size_t parts_bytes = 0;
     bool abandoned = false;
-    asio::steady_timer arrived;     // a condition: cancelled when a part comes or the upload ends
-    explicit Upload(const asio::any_io_executor& executor) : arrived(executor, asio::steady_timer::time_point::max()) {}
+    asio::steady_timer arrived;  // a condition: cancelled when a part comes or the upload ends
+    explicit Upload(const asio::any_io_executor& executor)
+        : arrived(executor, asio::steady_timer::time_point::max()) {}
   };
 
   asio::awaitable<bool> greet();
@@ -60,7 +63,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   std::shared_ptr<wire::Channel> channel_;  // shared with its own pending operations
   ConnectionContext context_;
-  asio::steady_timer changed_;              // a condition: cancelled when a request or a commit ends
+  asio::steady_timer changed_;  // a condition: cancelled when a request or a commit ends
   std::string desktop_;
   std::size_t requests_ = 0;
   bool committing_ = false;

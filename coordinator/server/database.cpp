@@ -9,38 +9,51 @@ Error sqlite_error(sqlite3* database, const std::string& path, int status) {
   auto code = ErrorCode::io;
   switch (status & 0xff) {
     case SQLITE_BUSY:
-    case SQLITE_LOCKED: code = ErrorCode::busy; break;
-    case SQLITE_FULL: code = ErrorCode::full; break;
+    case SQLITE_LOCKED:
+      code = ErrorCode::busy;
+      break;
+    case SQLITE_FULL:
+      code = ErrorCode::full;
+      break;
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: code = ErrorCode::corrupt; break;
-    case SQLITE_CONSTRAINT: code = ErrorCode::exists; break;
-    default: break;
+    case SQLITE_NOTADB:
+      code = ErrorCode::corrupt;
+      break;
+    case SQLITE_CONSTRAINT:
+      code = ErrorCode::exists;
+      break;
+    default:
+      break;
   }
   return Error(code, path + ": " + (database != nullptr ? sqlite3_errmsg(database) : sqlite3_errstr(status)));
 }
 
 }  // namespace
 
-Statement::Statement(sqlite3* database, const std::string& path, const char* sql) : database_(database), path_(path) {
+Statement::Statement(sqlite3* database, const std::string& path, const char* sql)
+    : database_(database), path_(path) {
   status_ = sqlite3_prepare_v2(database, sql, -1, &statement_, nullptr);
 }
 
 tl::unexpected<Error> Statement::failure() const { return fail(sqlite_error(database_, path_, status_)); }
 
 Statement& Statement::bind(std::uint64_t value) {
-  if (status_ == SQLITE_OK) status_ = sqlite3_bind_int64(statement_, next_++, static_cast<sqlite3_int64>(value));
+  if (status_ == SQLITE_OK)
+    status_ = sqlite3_bind_int64(statement_, next_++, static_cast<sqlite3_int64>(value));
   return *this;
 }
 
 Statement& Statement::bind(std::string_view value) {
   if (status_ == SQLITE_OK)
-    status_ = sqlite3_bind_text(statement_, next_++, value.data(), static_cast<int>(value.size()), SQLITE_STATIC);
+    status_ =
+        sqlite3_bind_text(statement_, next_++, value.data(), static_cast<int>(value.size()), SQLITE_STATIC);
   return *this;
 }
 
 Statement& Statement::bind(ByteView value) {
   if (status_ == SQLITE_OK)
-    status_ = sqlite3_bind_blob(statement_, next_++, value.data(), static_cast<int>(value.size()), SQLITE_STATIC);
+    status_ =
+        sqlite3_bind_blob(statement_, next_++, value.data(), static_cast<int>(value.size()), SQLITE_STATIC);
   return *this;
 }
 
@@ -60,7 +73,9 @@ Result<void> Statement::run() {
 
 std::string Statement::text(int column) const {
   auto* data = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
-  return data != nullptr ? std::string(data, static_cast<std::size_t>(sqlite3_column_bytes(statement_, column))) : "";
+  return data != nullptr
+             ? std::string(data, static_cast<std::size_t>(sqlite3_column_bytes(statement_, column)))
+             : "";
 }
 
 Bytes Statement::blob(int column) const {
@@ -75,7 +90,8 @@ Guid Statement::guid(int column) const {
 
 Result<std::unique_ptr<Database>> Database::open(const std::string& path) {
   sqlite3* handle = nullptr;
-  auto status = sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+  auto status = sqlite3_open_v2(path.c_str(), &handle,
+                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
   std::unique_ptr<Database> database(new Database(handle, path));
   if (status != SQLITE_OK) return fail(sqlite_error(handle, path, status));
   sqlite3_extended_result_codes(handle, 1);

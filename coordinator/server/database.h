@@ -30,7 +30,9 @@ class Statement {
   // For statements without rows.
   Result<void> run();
 
-  std::uint64_t integer(int column) const { return static_cast<std::uint64_t>(sqlite3_column_int64(statement_, column)); }
+  std::uint64_t integer(int column) const {
+    return static_cast<std::uint64_t>(sqlite3_column_int64(statement_, column));
+  }
   std::string text(int column) const;
   Bytes blob(int column) const;
   // Zero when the column does not hold 16 bytes.

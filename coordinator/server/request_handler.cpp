@@ -13,7 +13,8 @@ using wire::FrameType;
 constexpr std::uint64_t kLargeBatchBytes = 8u << 20;
 
 template <class Request, class Answer>
-Bytes handle(Frame frame, const char* what, FrameType reply_type, Compression compression, const Answer& answer) {
+Bytes handle(Frame frame, const char* what, FrameType reply_type, Compression compression,
+             const Answer& answer) {
   auto id = frame.request;
   auto request = wire::decode_message<Request>(std::move(frame), what);
   if (!request) return failure_frame(id, request.error());
@@ -28,7 +29,8 @@ Result<Bytes> payload(Result<Message> message) {
   if (!message) return fail(std::move(message).error());
   auto bytes = wire::encode_message(*message);
   if (bytes.size() > wire::kMaxPayloadBytes)
-    return fail(ErrorCode::unsupported, "an entry of " + std::to_string(bytes.size()) + " bytes is too large for the protocol");
+    return fail(ErrorCode::unsupported,
+                "an entry of " + std::to_string(bytes.size()) + " bytes is too large for the protocol");
   return bytes;
 }
 
@@ -47,42 +49,50 @@ Bytes RequestHandler::answer(const std::string& desktop, Frame request) {
   auto id = request.request;
   switch (request.type) {
     case FrameType::open:  // never compressed: it holds a secret beside what others may choose
-      return handle<wire::OpenRequest>(std::move(request), "open", FrameType::open_reply, Compression::no,
-                                       [&](const auto& message) { return payload(sessions_.open(desktop, message)); });
+      return handle<wire::OpenRequest>(
+          std::move(request), "open", FrameType::open_reply, Compression::no,
+          [&](const auto& message) { return payload(sessions_.open(desktop, message)); });
     case FrameType::list:
-      return handle<wire::ListRequest>(std::move(request), "list", FrameType::list_reply, Compression::if_smaller,
-                                       [&](const auto& message) { return payload(sessions_.list(desktop, message)); });
+      return handle<wire::ListRequest>(
+          std::move(request), "list", FrameType::list_reply, Compression::if_smaller,
+          [&](const auto& message) { return payload(sessions_.list(desktop, message)); });
     case FrameType::read:
-      return handle<wire::ReadRequest>(std::move(request), "read", FrameType::read_reply, Compression::if_smaller,
+      return handle<wire::ReadRequest>(std::move(request), "read", FrameType::read_reply,
+                                       Compression::if_smaller,
                                        [&](const auto& message) { return sessions_.read(desktop, message); });
     case FrameType::renew:
-      return handle<wire::SessionRequest>(std::move(request), "renew", FrameType::done, Compression::no, [&](const auto& message) {
-        return nothing(sessions_.renew(desktop, message.session_secret));
-      });
+      return handle<wire::SessionRequest>(
+          std::move(request), "renew", FrameType::done, Compression::no,
+          [&](const auto& message) { return nothing(sessions_.renew(desktop, message.session_secret)); });
     case FrameType::close:
-      return handle<wire::SessionRequest>(std::move(request), "close", FrameType::done, Compression::no, [&](const auto& message) {
-        return nothing(sessions_.close(desktop, message.session_secret));
-      });
+      return handle<wire::SessionRequest>(
+          std::move(request), "close", FrameType::done, Compression::no,
+          [&](const auto& message) { return nothing(sessions_.close(desktop, message.session_secret)); });
     default:
-      return failure_frame(id, Error(ErrorCode::protocol,
-                                     "a frame of type " + std::to_string(static_cast<unsigned>(request.type)) + " from a desktop"));
+      return failure_frame(
+          id, Error(ErrorCode::protocol, "a frame of type " +
+                                             std::to_string(static_cast<unsigned>(request.type)) +
+                                             " from a desktop"));
   }
 }
 
-RequestHandler::Admission RequestHandler::admit(const std::string& desktop, std::uint64_t request, const wire::BatchBegin& begin) {
+RequestHandler::Admission RequestHandler::admit(const std::string& desktop, std::uint64_t request,
+                                                const wire::BatchBegin& begin) {
   if (begin.batch_bytes > wire::kMaxEncodedBatchBytes || begin.content_bytes > budget_.limit)
-    return {nullptr, failure_frame(request, Error(ErrorCode::full, "a batch of " + std::to_string(begin.batch_bytes) + " + " +
-                                                                       std::to_string(begin.content_bytes) + " bytes"))};
+    return {nullptr, failure_frame(request, Error(ErrorCode::full,
+                                                  "a batch of " + std::to_string(begin.batch_bytes) + " + " +
+                                                      std::to_string(begin.content_bytes) + " bytes"))};
   auto committed = sessions_.find_committed(desktop, begin);
   if (!committed) return {nullptr, failure_frame(request, committed.error())};
-  if (*committed) return {nullptr, wire::encode_frame(FrameType::commit_reply, request, wire::encode_message(**committed))};
+  if (*committed)
+    return {nullptr, wire::encode_frame(FrameType::commit_reply, request, wire::encode_message(**committed))};
   auto spool = Spool::create(spool_directory_, begin.batch_bytes + begin.content_bytes, budget_);
   if (!spool) return {nullptr, failure_frame(request, spool.error())};
   return {std::move(*spool), {}};
 }
 
-Result<std::uint64_t> RequestHandler::take(const std::string& desktop, const wire::BatchBegin& begin, Spool& spool,
-                                           std::vector<Frame> parts) {
+Result<std::uint64_t> RequestHandler::take(const std::string& desktop, const wire::BatchBegin& begin,
+                                           Spool& spool, std::vector<Frame> parts) {
   std::uint64_t taken = 0;
   for (auto& part : parts) {
     RS_TRY_CTX(auto plain, "part of a batch", wire::plain_payload(std::move(part)));
@@ -94,14 +104,16 @@ Result<std::uint64_t> RequestHandler::take(const std::string& desktop, const wir
   return taken;
 }
 
-Bytes RequestHandler::commit(const std::string& desktop, std::uint64_t request, const wire::BatchBegin& begin, const Spool& spool) {
+Bytes RequestHandler::commit(const std::string& desktop, std::uint64_t request, const wire::BatchBegin& begin,
+                             const Spool& spool) {
   auto reply = commit_spooled(desktop, begin, spool);
   if (reply) return wire::encode_frame(FrameType::commit_reply, request, wire::encode_message(*reply));
   log_warning("batch {} from desktop '{}' failed: {}", begin.ordinal, desktop, reply.error().to_string());
   return failure_frame(request, reply.error());
 }
 
-Result<wire::CommitReply> RequestHandler::commit_spooled(const std::string& desktop, const wire::BatchBegin& begin, const Spool& spool) {
+Result<wire::CommitReply> RequestHandler::commit_spooled(const std::string& desktop,
+                                                         const wire::BatchBegin& begin, const Spool& spool) {
   std::unique_lock large(large_batch_mutex_, std::defer_lock);
   if (begin.batch_bytes > kLargeBatchBytes) large.lock();
   Bytes encoded(static_cast<std::size_t>(begin.batch_bytes));
@@ -112,8 +124,9 @@ Result<wire::CommitReply> RequestHandler::commit_spooled(const std::string& desk
     return fail(ErrorCode::protocol, "a batch that is not the one announced");
   RS_TRY(auto layout, wire::ContentLayout::of(batch));
   if (layout.total_bytes() != begin.content_bytes)
-    return fail(ErrorCode::protocol, "a batch with content of " + std::to_string(layout.total_bytes()) + " bytes where " +
-                                         std::to_string(begin.content_bytes) + " were announced");
+    return fail(ErrorCode::protocol, "a batch with content of " + std::to_string(layout.total_bytes()) +
+                                         " bytes where " + std::to_string(begin.content_bytes) +
+                                         " were announced");
   SpoolContent content(spool, begin.batch_bytes, std::move(layout));
   return sessions_.commit(desktop, begin.session_secret, batch, content);
 }

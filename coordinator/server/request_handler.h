@@ -17,19 +17,23 @@ class RequestHandler {
   // open, list, read, renew, close: the reply as a frame, a failure included.
   Bytes answer(const std::string& desktop, wire::Frame request);
 
-  // A batch is announced: where its bytes go, or the frame that answers at once (durable already, or refused).
+  // A batch is announced: where its bytes go, or the frame that answers at once (durable already, or
+  // refused).
   struct Admission {
     std::unique_ptr<Spool> spool;
     Bytes answer;  // when there is no spool
   };
   Admission admit(const std::string& desktop, std::uint64_t request, const wire::BatchBegin& begin);
   // Appends parts; returns their plain bytes. Keeps the lease alive.
-  Result<std::uint64_t> take(const std::string& desktop, const wire::BatchBegin& begin, Spool& spool, std::vector<wire::Frame> parts);
+  Result<std::uint64_t> take(const std::string& desktop, const wire::BatchBegin& begin, Spool& spool,
+                             std::vector<wire::Frame> parts);
   // The whole batch is there: commits it; the frame that answers.
-  Bytes commit(const std::string& desktop, std::uint64_t request, const wire::BatchBegin& begin, const Spool& spool);
+  Bytes commit(const std::string& desktop, std::uint64_t request, const wire::BatchBegin& begin,
+               const Spool& spool);
 
  private:
-  Result<wire::CommitReply> commit_spooled(const std::string& desktop, const wire::BatchBegin& begin, const Spool& spool);
+  Result<wire::CommitReply> commit_spooled(const std::string& desktop, const wire::BatchBegin& begin,
+                                           const Spool& spool);
 
   SessionTable& sessions_;
   std::string spool_directory_;

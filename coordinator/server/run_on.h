@@ -20,11 +20,13 @@ asio::awaitable<std::invoke_result_t<Function>> run_on(asio::thread_pool& pool, 
       [&pool](auto handler, Function work) {
         // The guard keeps the io_context running until the outcome is back there.
         auto executor = asio::get_associated_executor(handler);
-        asio::post(pool, [handler = std::move(handler), work = std::move(work), guard = asio::make_work_guard(executor)]() mutable {
+        asio::post(pool, [handler = std::move(handler), work = std::move(work),
+                          guard = asio::make_work_guard(executor)]() mutable {
           auto outcome = std::make_unique<Outcome>(work());
-          asio::post(guard.get_executor(), [handler = std::move(handler), outcome = std::move(outcome)]() mutable {
-            handler(std::move(*outcome));
-          });
+          asio::post(guard.get_executor(),
+                     [handler = std::move(handler), outcome = std::move(outcome)]() mutable {
+                       handler(std::move(*outcome));
+                     });
         });
       },
       asio::use_awaitable, std::move(function));

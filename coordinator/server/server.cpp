@@ -25,9 +25,11 @@ Result<tcp::endpoint> parse_endpoint(const std::string& text) {
   asio::error_code error;
   auto address = asio::ip::make_address(host, error);
   auto digits = colon == std::string::npos ? std::string() : text.substr(colon + 1);
-  bool number = !digits.empty() && digits.size() <= 5 && digits.find_first_not_of("0123456789") == std::string::npos;
+  bool number =
+      !digits.empty() && digits.size() <= 5 && digits.find_first_not_of("0123456789") == std::string::npos;
   if (error || !number || std::stoul(digits) > 65535)
-    return fail(ErrorCode::invalid_argument, "'" + text + "' is not an address to listen on, such as 127.0.0.1:7420");
+    return fail(ErrorCode::invalid_argument,
+                "'" + text + "' is not an address to listen on, such as 127.0.0.1:7420");
   return tcp::endpoint(address, static_cast<unsigned short>(std::stoul(digits)));
 }
 
@@ -40,7 +42,8 @@ std::string to_text(const tcp::endpoint& endpoint) {
 
 class Server::Impl {
  public:
-  Impl(const ServerOptions& options, StateStore& store, SessionTable& sessions, std::unique_ptr<asio::ssl::context> tls)
+  Impl(const ServerOptions& options, StateStore& store, SessionTable& sessions,
+       std::unique_ptr<asio::ssl::context> tls)
       : options_(options),
         tls_(std::move(tls)),
         request_pool_(options.request_threads),
@@ -103,7 +106,8 @@ class Server::Impl {
         co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, error));
         continue;
       }
-      wire::Channel::Timeouts timeouts{options_.handshake_timeout, options_.stall_timeout, options_.idle_timeout};
+      wire::Channel::Timeouts timeouts{options_.handshake_timeout, options_.stall_timeout,
+                                       options_.idle_timeout};
       auto channel = std::make_shared<wire::Channel>(std::move(socket), *tls_, timeouts);
       handshaking_.insert(channel);
       asio::co_spawn(io_, serve(channel), asio::detached);
@@ -162,14 +166,16 @@ class Server::Impl {
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Server::~Server() = default;
 
-Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options, const identity::CertificateAuthority& authority,
+Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options,
+                                              const identity::CertificateAuthority& authority,
                                               StateStore& store, SessionTable& sessions) {
   RS_TRY(auto endpoint, parse_endpoint(options.listen));
   std::vector<std::string> names{wire::kCoordinatorName};
   if (!endpoint.address().is_unspecified()) names.push_back(endpoint.address().to_string());
   names.insert(names.end(), options.names.begin(), options.names.end());
   RS_TRY(auto issued, authority.issue_server(names));
-  RS_TRY(auto tls, wire::make_server_context({issued.certificate_pem, issued.key_pem, authority.certificate_pem()}));
+  RS_TRY(auto tls,
+         wire::make_server_context({issued.certificate_pem, issued.key_pem, authority.certificate_pem()}));
   RS_CHECK(os::real_file_system().make_directories(os::join_path(options.state_directory, "spool")));
   auto impl = std::make_unique<Impl>(options, store, sessions, std::move(tls));
   RS_CHECK(impl->listen(endpoint));

@@ -14,15 +14,15 @@
 namespace roamstead::server {
 
 struct ServerOptions {
-  std::string listen = "127.0.0.1:7420";     // "address:port"; port 0: any
-  std::vector<std::string> names;            // further names for the certificate
-  std::string state_directory;               // spool/ is made there
+  std::string listen = "127.0.0.1:7420";  // "address:port"; port 0: any
+  std::vector<std::string> names;         // further names for the certificate
+  std::string state_directory;            // spool/ is made there
   std::uint64_t spool_limit_bytes = 64ull << 30;
   std::size_t request_threads = 4;
-  std::size_t commit_threads = 16;           // they wait for storage, and share its flushes
+  std::size_t commit_threads = 16;  // they wait for storage, and share its flushes
   std::size_t max_connections = 4096;
   std::size_t max_connections_per_desktop = 8;
-  std::size_t max_handshakes = 256;          // connections not yet known to be desktops
+  std::size_t max_handshakes = 256;  // connections not yet known to be desktops
   std::chrono::milliseconds handshake_timeout{10'000};
   std::chrono::milliseconds stall_timeout{30'000};
   std::chrono::milliseconds idle_timeout{300'000};
@@ -31,7 +31,8 @@ struct ServerOptions {
 class Server {
  public:
   // Listens when it returns. All must outlive it.
-  static Result<std::unique_ptr<Server>> start(const ServerOptions& options, const identity::CertificateAuthority& authority,
+  static Result<std::unique_ptr<Server>> start(const ServerOptions& options,
+                                               const identity::CertificateAuthority& authority,
                                                StateStore& store, SessionTable& sessions);
   ~Server();  // stops
 

@@ -41,7 +41,8 @@ Result<std::shared_ptr<Session>> restore_session(const SessionRow& row, const St
     auto* incarnation = session->find(version.incarnation);
     if (incarnation == nullptr) continue;
     incarnation->by_ordinal[version.ordinal] = {version.number, !version.on_head_line};
-    if (version.ordinal > incarnation->row.noted_ordinal && version.ordinal == incarnation->by_ordinal.rbegin()->first)
+    if (version.ordinal > incarnation->row.noted_ordinal &&
+        version.ordinal == incarnation->by_ordinal.rbegin()->first)
       incarnation->snapshot = version.snapshot;
   }
   return session;

@@ -23,7 +23,9 @@ struct Incarnation {
 
   std::uint64_t last_ordinal() const;
   // What the next batch applies to.
-  std::uint64_t tip() const { return by_ordinal.empty() ? row.base_version : by_ordinal.rbegin()->second.version; }
+  std::uint64_t tip() const {
+    return by_ordinal.empty() ? row.base_version : by_ordinal.rbegin()->second.version;
+  }
   bool forked() const { return !by_ordinal.empty() && by_ordinal.rbegin()->second.forked; }
   // What a durable batch became: for one that made no version, that of the batch before it.
   Committed at(std::uint64_t ordinal) const;
@@ -44,7 +46,8 @@ struct Session {
 
   Incarnation* find(const Guid& incarnation);
   Incarnation& current() { return incarnations.back(); }
-  // The version that the session as a whole has come to, and the layer it was cut from (zero: nothing committed).
+  // The version that the session as a whole has come to, and the layer it was cut from (zero: nothing
+  // committed).
   std::uint64_t tip() const;
   Guid last_snapshot() const;
 };

@@ -4,17 +4,19 @@
 
 namespace roamstead::server {
 
-Result<std::optional<wire::CommitReply>> SessionTable::find_committed(const std::string& desktop, const wire::BatchBegin& begin) {
+Result<std::optional<wire::CommitReply>> SessionTable::find_committed(const std::string& desktop,
+                                                                      const wire::BatchBegin& begin) {
   RS_TRY(auto session, authorise(desktop, begin.session_secret));
   std::lock_guard lock(session->commit_mutex);
   auto* incarnation = session->find(begin.incarnation);
-  if (incarnation == nullptr || begin.ordinal > incarnation->last_ordinal()) return std::optional<wire::CommitReply>();
+  if (incarnation == nullptr || begin.ordinal > incarnation->last_ordinal())
+    return std::optional<wire::CommitReply>();
   auto committed = incarnation->at(begin.ordinal);
   return std::optional(wire::CommitReply{begin.ordinal, committed.version, committed.forked});
 }
 
-Result<wire::CommitReply> SessionTable::commit(const std::string& desktop, const Guid& secret, const profile::Batch& batch,
-                                               profile::ContentSource& content) {
+Result<wire::CommitReply> SessionTable::commit(const std::string& desktop, const Guid& secret,
+                                               const profile::Batch& batch, profile::ContentSource& content) {
   RS_TRY(auto session, authorise(desktop, secret));
   std::lock_guard lock(session->commit_mutex);
   return commit_locked(*session, batch, content);
@@ -30,11 +32,13 @@ Result<void> SessionTable::note_empty(Incarnation& incarnation, const profile::B
   return {};
 }
 
-Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const profile::Batch& batch, profile::ContentSource& content) {
+Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const profile::Batch& batch,
+                                                      profile::ContentSource& content) {
   auto* incarnation = session.find(batch.incarnation);
   if (incarnation == nullptr) {
     // Not one of ours, but the session's secret is: kept, from its first batch on, beside the head.
-    IncarnationRow row{batch.incarnation, 0, session.row.version, batch.ordinal == 0 ? 0 : batch.ordinal - 1, {}};
+    IncarnationRow row{
+        batch.incarnation, 0, session.row.version, batch.ordinal == 0 ? 0 : batch.ordinal - 1, {}};
     RS_CHECK(store_.add_incarnation(session.row.id, row));
     incarnation = &*session.incarnations.insert(session.incarnations.begin(), Incarnation{row, {}, {}});
   }
@@ -44,16 +48,16 @@ Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const pr
     return wire::CommitReply{batch.ordinal, committed.version, committed.forked};
   }
   if (batch.ordinal != last + 1)
-    return fail(ErrorCode::protocol, "batch " + std::to_string(batch.ordinal) + " came where " + std::to_string(last + 1) +
-                                         " was expected");
+    return fail(ErrorCode::protocol, "batch " + std::to_string(batch.ordinal) + " came where " +
+                                         std::to_string(last + 1) + " was expected");
   if (batch.records.empty() && !batch.final) {
     RS_CHECK(note_empty(*incarnation, batch));
     return wire::CommitReply{batch.ordinal, incarnation->tip(), incarnation->forked()};
   }
-  bool entitled = batch.quiesced && state_of(session) == SessionState::active && incarnation == &session.current() &&
-                  !incarnation->forked();
-  repository::CommitOrigin origin{entitled ? repository::VersionKind::batch : repository::VersionKind::fork, session.row.desktop,
-                                  session.row.id, session.row.epoch};
+  bool entitled = batch.quiesced && state_of(session) == SessionState::active &&
+                  incarnation == &session.current() && !incarnation->forked();
+  repository::CommitOrigin origin{entitled ? repository::VersionKind::batch : repository::VersionKind::fork,
+                                  session.row.desktop, session.row.id, session.row.epoch};
   RS_CHECK(faults_.check("server.before_commit"));
   auto version = repository_.commit(session.row.profile, incarnation->tip(), batch, content, origin);
   if (!version && version.error().code == ErrorCode::stale && entitled) {
@@ -65,8 +69,9 @@ Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const pr
   incarnation->by_ordinal[batch.ordinal] = {version->number, !version->on_head_line};
   incarnation->snapshot = batch.snapshot;
   if (!version->on_head_line)
-    log_warning("session {}: batch {} of '{}' from '{}' kept beside the head as version {}", session.row.id.to_string(),
-                batch.ordinal, session.row.profile_name, session.row.desktop, version->number);
+    log_warning("session {}: batch {} of '{}' from '{}' kept beside the head as version {}",
+                session.row.id.to_string(), batch.ordinal, session.row.profile_name, session.row.desktop,
+                version->number);
   RS_CHECK(faults_.check("server.before_ack"));
   return wire::CommitReply{batch.ordinal, version->number, !version->on_head_line};
 }
@@ -82,13 +87,14 @@ Result<std::shared_ptr<Session>> SessionTable::by_id(const Guid& id) {
   return remember(*row);
 }
 
-Result<std::optional<wire::CommitReply>> SessionTable::bury(const Guid& id, profile::Batch batch, profile::ContentSource& content) {
+Result<std::optional<wire::CommitReply>> SessionTable::bury(const Guid& id, profile::Batch batch,
+                                                            profile::ContentSource& content) {
   std::lock_guard open_guard(open_mutex_);
   RS_TRY(auto session, by_id(id));
   RS_TRY(auto lock, lock_for_hand_over(*session));
   if (state_of(*session) == SessionState::active) RS_CHECK(end(*session, SessionState::superseded));
-  log_info("session {} of '{}' ended: the disk of desktop '{}' was extracted on the host, {} records", id.to_string(),
-           session->row.profile_name, session->row.desktop, batch.records.size());
+  log_info("session {} of '{}' ended: the disk of desktop '{}' was extracted on the host, {} records",
+           id.to_string(), session->row.profile_name, session->row.desktop, batch.records.size());
   if (batch.records.empty()) return std::optional<wire::CommitReply>();
   batch.incarnation = session->current().row.incarnation;
   batch.ordinal = session->current().last_ordinal() + 1;
@@ -123,7 +129,8 @@ Result<SessionInfo> SessionTable::find(const std::string& session_or_profile) {
       wanted = row.id;
       if (row.state == SessionState::active) break;
     }
-    if (wanted.is_zero()) return fail(ErrorCode::not_found, "profile '" + session_or_profile + "' was never opened");
+    if (wanted.is_zero())
+      return fail(ErrorCode::not_found, "profile '" + session_or_profile + "' was never opened");
   }
   RS_TRY(auto session, by_id(wanted));
   std::lock_guard lock(session->commit_mutex);

@@ -23,8 +23,9 @@ Guid random_128_bits() {
 }
 
 std::string describe_holder(const SessionRow& row, double lease_seconds) {
-  return "profile '" + row.profile_name + "' is open on desktop '" + row.desktop + "' (session " + row.id.to_string() +
-         "); its lease ends in " + std::to_string(static_cast<long>(lease_seconds) + 1) + " s unless renewed";
+  return "profile '" + row.profile_name + "' is open on desktop '" + row.desktop + "' (session " +
+         row.id.to_string() + "); its lease ends in " + std::to_string(static_cast<long>(lease_seconds) + 1) +
+         " s unless renewed";
 }
 
 }  // namespace
@@ -36,15 +37,20 @@ SessionTable::Digest SessionTable::digest_of(const Guid& secret) {
   return digest;
 }
 
-Result<std::unique_ptr<SessionTable>> SessionTable::create(StateStore& store, repository::Repository& repository,
+Result<std::unique_ptr<SessionTable>> SessionTable::create(StateStore& store,
+                                                           repository::Repository& repository,
                                                            SessionOptions options, Faults faults) {
-  std::unique_ptr<SessionTable> table(new SessionTable(store, repository, std::move(options), std::move(faults)));
+  std::unique_ptr<SessionTable> table(
+      new SessionTable(store, repository, std::move(options), std::move(faults)));
   RS_TRY(auto rows, store.sessions(true));
   for (const auto& row : rows) {
     auto session = table->remember(row);
     // One profile that cannot be read must not keep the others out.
-    if (!session) log_error("session {} of '{}' cannot be restored: {}", row.id.to_string(), row.profile_name, session.error().to_string());
-    else log_info("session {} of '{}' on '{}' goes on", row.id.to_string(), row.profile_name, row.desktop);
+    if (!session)
+      log_error("session {} of '{}' cannot be restored: {}", row.id.to_string(), row.profile_name,
+                session.error().to_string());
+    else
+      log_info("session {} of '{}' on '{}' goes on", row.id.to_string(), row.profile_name, row.desktop);
   }
   return table;
 }
@@ -63,8 +69,8 @@ SessionState SessionTable::state_of(const Session& session) {
   return session.row.state;
 }
 
-// The secret is looked up by its digest, so the time the search takes says nothing about secrets near to it; the digest
-// found is then compared in constant time.
+// The secret is looked up by its digest, so the time the search takes says nothing about secrets near to it;
+// the digest found is then compared in constant time.
 Result<std::shared_ptr<Session>> SessionTable::authorise(const std::string& desktop, const Guid& secret) {
   auto digest = digest_of(secret);
   std::shared_ptr<Session> session;
@@ -89,14 +95,19 @@ Result<std::shared_ptr<Session>> SessionTable::authorise(const std::string& desk
   return session;
 }
 
-Result<std::shared_ptr<Session>> SessionTable::authorise_active(const std::string& desktop, const Guid& secret) {
+Result<std::shared_ptr<Session>> SessionTable::authorise_active(const std::string& desktop,
+                                                                const Guid& secret) {
   RS_TRY(auto session, authorise(desktop, secret));
   switch (state_of(*session)) {
-    case SessionState::active: return session;
-    case SessionState::closed: return fail(ErrorCode::denied, "the session is closed");
-    case SessionState::superseded: break;
+    case SessionState::active:
+      return session;
+    case SessionState::closed:
+      return fail(ErrorCode::denied, "the session is closed");
+    case SessionState::superseded:
+      break;
   }
-  return fail(ErrorCode::stale, "the session is superseded: profile '" + session->row.profile_name + "' was handed over");
+  return fail(ErrorCode::stale,
+              "the session is superseded: profile '" + session->row.profile_name + "' was handed over");
 }
 
 Result<std::shared_ptr<const repository::Tree>> SessionTable::tree_of(Session& session) {
@@ -140,7 +151,8 @@ Result<Bytes> SessionTable::read(const std::string& desktop, const wire::ReadReq
     auto found = std::find_if(entry.streams.begin(), entry.streams.end(),
                               [&](const profile::Stream& stream) { return stream.name == request.stream; });
     if (found == entry.streams.end())
-      return fail(ErrorCode::not_found, "'" + request.path.text() + "' has no stream '" + request.stream + "'");
+      return fail(ErrorCode::not_found,
+                  "'" + request.path.text() + "' has no stream '" + request.stream + "'");
     size = found->size_bytes;
   }
   if (request.offset >= size) return Bytes();
@@ -163,7 +175,8 @@ std::shared_ptr<Session> SessionTable::holder_of(const repository::ProfileId& pr
 Result<std::unique_lock<std::timed_mutex>> SessionTable::lock_for_hand_over(Session& session) {
   std::unique_lock lock(session.commit_mutex, std::defer_lock);
   if (!lock.try_lock_for(options_.hand_over_wait))
-    return fail(ErrorCode::busy, "a batch of session " + session.row.id.to_string() + " is just being committed; try again");
+    return fail(ErrorCode::busy,
+                "a batch of session " + session.row.id.to_string() + " is just being committed; try again");
   return lock;
 }
 
@@ -185,7 +198,8 @@ Result<void> SessionTable::close(const std::string& desktop, const Guid& secret)
   RS_TRY(auto lock, lock_for_hand_over(*session));
   if (state_of(*session) != SessionState::active) return {};
   RS_CHECK(end(*session, SessionState::closed));
-  log_info("session {} of '{}' on '{}' closed", session->row.id.to_string(), session->row.profile_name, desktop);
+  log_info("session {} of '{}' on '{}' closed", session->row.id.to_string(), session->row.profile_name,
+           desktop);
   return {};
 }
 
@@ -197,8 +211,10 @@ Result<wire::OpenReply> SessionTable::open(const std::string& desktop, const wir
     RS_TRY(assigned, store_.is_assigned(desktop, profile->id));
   }
   if (!assigned) {  // the same answer whether or not there is such a profile
-    log_warning("desktop '{}' asked for profile '{}', which is not assigned to it: denied", desktop, request.profile);
-    return fail(ErrorCode::denied, "profile '" + request.profile + "' is not assigned to desktop '" + desktop + "'");
+    log_warning("desktop '{}' asked for profile '{}', which is not assigned to it: denied", desktop,
+                request.profile);
+    return fail(ErrorCode::denied,
+                "profile '" + request.profile + "' is not assigned to desktop '" + desktop + "'");
   }
   std::lock_guard guard(open_mutex_);
   forget_old_sessions();
@@ -225,7 +241,8 @@ Result<wire::OpenReply> SessionTable::open_fresh(const std::string& desktop, con
       left = std::chrono::duration<double>(holder->lease_until - options_.now()).count();
     }
     // A desktop that opens what it has open itself has lost its state: it need not wait for itself.
-    if (left > 0 && holder->row.desktop != desktop) return fail(ErrorCode::busy, describe_holder(holder->row, left));
+    if (left > 0 && holder->row.desktop != desktop)
+      return fail(ErrorCode::busy, describe_holder(holder->row, left));
     RS_TRY(lock, lock_for_hand_over(*holder));
   }
   auto secret = random_128_bits();
@@ -233,9 +250,10 @@ Result<wire::OpenReply> SessionTable::open_fresh(const std::string& desktop, con
   // Looked up again: the previous holder may have moved the head until its lock was taken.
   RS_TRY(auto fresh, repository_.find_profile(request.profile));
   RS_TRY(auto epoch, next_epoch(profile.id));
-  session->row = {Guid::random(), digest_of(secret), desktop, profile.id, profile.name, request.profile_root,
-                  epoch,          fresh.head,        SessionState::active, now_100ns(), 0};
-  IncarnationRow first{random_128_bits(), 0, fresh.head, 0, {}};
+  session->row = {Guid::random(),       digest_of(secret),    desktop, profile.id,
+                  profile.name,         request.profile_root, epoch,   fresh.head,
+                  SessionState::active, now_100ns(),          0};
+  IncarnationRow first{random_128_bits(), 1, fresh.head, 0, {}};
   session->incarnations.push_back({first, {}, {}});
   RS_CHECK(store_.begin_session(session->row, first, holder ? std::optional(holder->row.id) : std::nullopt));
   {
@@ -250,27 +268,33 @@ Result<wire::OpenReply> SessionTable::open_fresh(const std::string& desktop, con
     holders_[profile.id] = session;
   }
   if (holder)
-    log_info("profile '{}' handed over from desktop '{}' to '{}', epoch {}", profile.name, holder->row.desktop, desktop, epoch);
-  log_info("session {}: desktop '{}' opened '{}' at version {}", session->row.id.to_string(), desktop, profile.name, fresh.head);
+    log_info("profile '{}' handed over from desktop '{}' to '{}', epoch {}", profile.name,
+             holder->row.desktop, desktop, epoch);
+  log_info("session {}: desktop '{}' opened '{}' at version {}", session->row.id.to_string(), desktop,
+           profile.name, fresh.head);
   return reply_for(*session, secret);
 }
 
-// A desktop may come back with the incarnation it was given last, or, when it never learnt of that one, the one before.
-// Anything else, and anything that knows of fewer batches than are durable, is a state from the past.
+// A desktop may come back with the incarnation it was given last, or, when it never learnt of that one, the
+// one before. Anything else, and anything that knows of fewer batches than are durable, is a state from the
+// past.
 Result<wire::OpenReply> SessionTable::resume(const std::string& desktop, const wire::ResumeInfo& resume) {
   RS_TRY(auto session, authorise_active(desktop, resume.session_secret));
   RS_TRY(auto lock, lock_for_hand_over(*session));
   auto& known = session->incarnations;
-  auto position = static_cast<std::size_t>(std::find_if(known.begin(), known.end(), [&](const Incarnation& each) {
-                                             return each.row.incarnation == resume.incarnation;
-                                           }) - known.begin());
-  bool later_unused = std::all_of(known.begin() + static_cast<std::ptrdiff_t>(std::min(position + 1, known.size())), known.end(),
-                                  [](const Incarnation& later) { return later.last_ordinal() == 0; });
+  auto position = static_cast<std::size_t>(
+      std::find_if(known.begin(), known.end(),
+                   [&](const Incarnation& each) { return each.row.incarnation == resume.incarnation; }) -
+      known.begin());
+  bool later_unused =
+      std::all_of(known.begin() + static_cast<std::ptrdiff_t>(std::min(position + 1, known.size())),
+                  known.end(), [](const Incarnation& later) { return later.last_ordinal() == 0; });
   if (position == known.size() || !later_unused || resume.highest_ordinal < known[position].last_ordinal()) {
     RS_CHECK(end(*session, SessionState::superseded));
     log_warning("session {}: desktop '{}' came back in an earlier state (a reverted machine?): superseded",
                 session->row.id.to_string(), desktop);
-    return fail(ErrorCode::stale, "the desktop is in an earlier state than its last saved batch; its session is superseded");
+    return fail(ErrorCode::stale,
+                "the desktop is in an earlier state than its last saved batch; its session is superseded");
   }
   auto committed = known[position].last_ordinal();
   auto base = known[position].tip();
@@ -278,8 +302,8 @@ Result<wire::OpenReply> SessionTable::resume(const std::string& desktop, const w
   IncarnationRow fresh{random_128_bits(), known.back().row.sequence + 1, base, 0, {}};
   RS_CHECK(store_.add_incarnation(session->row.id, fresh));
   known.push_back({fresh, {}, {}});
-  log_info("session {}: desktop '{}' resumed after batch {}{}", session->row.id.to_string(), desktop, committed,
-           base_forked ? " on a fork" : "");
+  log_info("session {}: desktop '{}' resumed after batch {}{}", session->row.id.to_string(), desktop,
+           committed, base_forked ? " on a fork" : "");
   RS_TRY(auto reply, reply_for(*session, resume.session_secret));
   reply.committed_ordinal = committed;
   return reply;
@@ -303,7 +327,8 @@ void SessionTable::forget_old_sessions() {
   auto before = options_.now() - kKeepEndedSessions;
   for (auto it = by_digest_.begin(); it != by_digest_.end();) {
     // Those still needed are restored from the store. The count tells that no call holds this one just now.
-    bool old = it->second->row.state != SessionState::active && it->second->lease_until < before && it->second.use_count() == 1;
+    bool old = it->second->row.state != SessionState::active && it->second->lease_until < before &&
+               it->second.use_count() == 1;
     it = old ? by_digest_.erase(it) : std::next(it);
   }
 }

@@ -1,7 +1,8 @@
-// The rules of sessions: who may open what, who may read, which batch moves the head and which becomes a fork. Knows
-// nothing of connections; the desktop's name that each call is given comes from its certificate.
+// The rules of sessions: who may open what, who may read, which batch moves the head and which becomes a
+// fork. Knows nothing of connections; the desktop's name that each call is given comes from its certificate.
 //
-// Thread-safe; calls block on the repository and the state store. Lock order: open_mutex_, a session's commit_mutex, mutex_.
+// Thread-safe; calls block on the repository and the state store. Lock order: open_mutex_, a session's
+// commit_mutex, mutex_.
 #pragma once
 
 #include <chrono>
@@ -24,15 +25,16 @@ struct SessionOptions {
 
 struct SessionInfo {
   SessionRow row;
-  double lease_seconds = 0;          // left; negative since it ran out
-  std::uint64_t last_ordinal = 0;    // of the current incarnation
+  double lease_seconds = 0;        // left; negative since it ran out
+  std::uint64_t last_ordinal = 0;  // of the current incarnation
   std::uint64_t last_version = 0;
   Guid last_snapshot;
 };
 
 class SessionTable {
  public:
-  // Restores the sessions that were active; each gets a whole lease, as nobody could renew while nobody listened.
+  // Restores the sessions that were active; each gets a whole lease, as nobody could renew while nobody
+  // listened.
   static Result<std::unique_ptr<SessionTable>> create(StateStore& store, repository::Repository& repository,
                                                       SessionOptions options, Faults faults);
 
@@ -43,17 +45,19 @@ class SessionTable {
   Result<void> close(const std::string& desktop, const Guid& secret);
 
   // Before a batch's bytes are taken: its reply when it is durable already, nothing when it is welcome.
-  Result<std::optional<wire::CommitReply>> find_committed(const std::string& desktop, const wire::BatchBegin& begin);
+  Result<std::optional<wire::CommitReply>> find_committed(const std::string& desktop,
+                                                          const wire::BatchBegin& begin);
   // Durable when it returns. Moves the head, or forks where the batch is not entitled to that; never drops.
-  Result<wire::CommitReply> commit(const std::string& desktop, const Guid& secret, const profile::Batch& batch,
-                                   profile::ContentSource& content);
+  Result<wire::CommitReply> commit(const std::string& desktop, const Guid& secret,
+                                   const profile::Batch& batch, profile::ContentSource& content);
 
   // By public id, or the latest session of the profile of that name (active ones first).
   Result<SessionInfo> find(const std::string& session_or_profile);
-  // Ends a session whose desktop is dead, and saves what was extracted of its disk as its next batch: a fork, as nobody
-  // prepared that snapshot. Without records no version is made. Only the records, held-back files and snapshot of the
-  // batch count.
-  Result<std::optional<wire::CommitReply>> bury(const Guid& session, profile::Batch batch, profile::ContentSource& content);
+  // Ends a session whose desktop is dead, and saves what was extracted of its disk as its next batch: a fork,
+  // as nobody prepared that snapshot. Without records no version is made. Only the records, held-back files
+  // and snapshot of the batch count.
+  Result<std::optional<wire::CommitReply>> bury(const Guid& session, profile::Batch batch,
+                                                profile::ContentSource& content);
 
   Result<std::vector<SessionInfo>> sessions(bool active_only);
 
@@ -80,7 +84,8 @@ class SessionTable {
   Result<std::uint64_t> next_epoch(const repository::ProfileId& profile);
   Result<void> end(Session& session, SessionState state);  // under its commit_mutex
   void forget_old_sessions();
-  Result<wire::CommitReply> commit_locked(Session& session, const profile::Batch& batch, profile::ContentSource& content);
+  Result<wire::CommitReply> commit_locked(Session& session, const profile::Batch& batch,
+                                          profile::ContentSource& content);
   Result<void> note_empty(Incarnation& incarnation, const profile::Batch& batch);
   Result<std::unique_lock<std::timed_mutex>> lock_for_hand_over(Session& session);
   SessionInfo describe(Session& session);

@@ -27,12 +27,14 @@ int open_nameless(const std::string& directory) {
 
 }  // namespace
 
-Result<std::unique_ptr<Spool>> Spool::create(const std::string& directory, std::uint64_t expected_bytes, SpoolBudget& budget) {
+Result<std::unique_ptr<Spool>> Spool::create(const std::string& directory, std::uint64_t expected_bytes,
+                                             SpoolBudget& budget) {
   auto used = budget.used.load();
   do {
     if (expected_bytes > budget.limit || used > budget.limit - expected_bytes)
-      return fail(ErrorCode::full, "spool: no room for a batch of " + std::to_string(expected_bytes) + " bytes, " +
-                                       std::to_string(used) + " of " + std::to_string(budget.limit) + " are in use");
+      return fail(ErrorCode::full, "spool: no room for a batch of " + std::to_string(expected_bytes) +
+                                       " bytes, " + std::to_string(used) + " of " +
+                                       std::to_string(budget.limit) + " are in use");
   } while (!budget.used.compare_exchange_weak(used, used + expected_bytes));
   std::unique_ptr<Spool> spool(new Spool(open_nameless(directory), expected_bytes, budget));
   if (spool->descriptor_ < 0) return spool_failure("cannot make a file in " + directory);
@@ -46,7 +48,8 @@ Spool::~Spool() {
 
 Result<void> Spool::append(ByteView data) {
   if (data.size() > expected_bytes_ - size_)
-    return fail(ErrorCode::protocol, "a batch of more than the " + std::to_string(expected_bytes_) + " bytes announced");
+    return fail(ErrorCode::protocol,
+                "a batch of more than the " + std::to_string(expected_bytes_) + " bytes announced");
   while (!data.empty()) {
     auto written = ::pwrite(descriptor_, data.data(), data.size(), static_cast<off_t>(size_));
     if (written < 0 && errno == EINTR) continue;
@@ -69,7 +72,8 @@ Result<void> Spool::read(std::uint64_t offset, MutableByteView out) const {
   return {};
 }
 
-Result<void> SpoolContent::read(std::size_t record, std::size_t stream, std::uint64_t offset, MutableByteView out) {
+Result<void> SpoolContent::read(std::size_t record, std::size_t stream, std::uint64_t offset,
+                                MutableByteView out) {
   RS_TRY(auto position, layout_.locate(record, stream, {offset, out.size()}));
   return spool_.read(offset_ + position, out);
 }

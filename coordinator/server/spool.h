@@ -1,5 +1,5 @@
-// Where a batch waits while it arrives: a file without a name, so that nothing of it outlives the process or can be
-// opened by another.
+// Where a batch waits while it arrives: a file without a name, so that nothing of it outlives the process or
+// can be opened by another.
 #pragma once
 
 #include <atomic>
@@ -21,7 +21,8 @@ struct SpoolBudget {
 class Spool {
  public:
   // Sets `expected_bytes` aside; ErrorCode::full when the budget does not allow them.
-  static Result<std::unique_ptr<Spool>> create(const std::string& directory, std::uint64_t expected_bytes, SpoolBudget& budget);
+  static Result<std::unique_ptr<Spool>> create(const std::string& directory, std::uint64_t expected_bytes,
+                                               SpoolBudget& budget);
   ~Spool();
   Spool(const Spool&) = delete;
   Spool& operator=(const Spool&) = delete;
@@ -47,7 +48,8 @@ class SpoolContent final : public profile::ContentSource {
  public:
   SpoolContent(const Spool& spool, std::uint64_t offset, wire::ContentLayout layout)
       : spool_(spool), offset_(offset), layout_(std::move(layout)) {}
-  Result<void> read(std::size_t record, std::size_t stream, std::uint64_t offset, MutableByteView out) override;
+  Result<void> read(std::size_t record, std::size_t stream, std::uint64_t offset,
+                    MutableByteView out) override;
 
  private:
   const Spool& spool_;

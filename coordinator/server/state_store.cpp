@@ -25,7 +25,8 @@ CREATE TABLE incarnations(incarnation BLOB PRIMARY KEY, session BLOB NOT NULL RE
 CREATE INDEX incarnations_of_session ON incarnations(session);
 )sql";
 constexpr const char* kSessionColumns =
-    "SELECT id, secret_digest, desktop, profile, profile_name, profile_root, epoch, version, state, opened, ended FROM sessions ";
+    "SELECT id, secret_digest, desktop, profile, profile_name, profile_root, epoch, version, state, opened, "
+    "ended FROM sessions ";
 
 SessionRow session_of(const Statement& row) {
   SessionRow session;
@@ -85,8 +86,8 @@ Result<std::unique_ptr<StateStore>> StateStore::open(const std::string& director
     if (row) version = statement.integer(0);
   }
   if (version > kSchemaVersion)
-    return fail(ErrorCode::unsupported, path + ": of version " + std::to_string(version) + ", this program knows " +
-                                            std::to_string(kSchemaVersion));
+    return fail(ErrorCode::unsupported, path + ": of version " + std::to_string(version) +
+                                            ", this program knows " + std::to_string(kSchemaVersion));
   if (version == 0) {
     RS_CHECK(database->execute(kSchema));
     RS_CHECK(database->execute("PRAGMA user_version = 1"));
@@ -103,13 +104,15 @@ Result<void> StateStore::add_desktop(const Desktop& desktop) {
                    .bind(desktop.enrolled_100ns)
                    .run();
   if (!added && added.error().code == ErrorCode::exists)
-    return fail(ErrorCode::exists, "desktop '" + desktop.name + "' is enrolled; revoke it first to enrol it again");
+    return fail(ErrorCode::exists,
+                "desktop '" + desktop.name + "' is enrolled; revoke it first to enrol it again");
   return added;
 }
 
 Result<void> StateStore::revoke_desktop(const std::string& name, std::uint64_t now) {
   std::lock_guard guard(impl_->mutex);
-  auto statement = impl_->database->prepare("UPDATE desktops SET revoked = ? WHERE name = ? AND revoked = 0 RETURNING serial");
+  auto statement = impl_->database->prepare(
+      "UPDATE desktops SET revoked = ? WHERE name = ? AND revoked = 0 RETURNING serial");
   RS_TRY(bool found, statement.bind(now).bind(name).step());
   if (!found) return fail(ErrorCode::not_found, "no desktop '" + name + "' is enrolled");
   return statement.run();
@@ -117,7 +120,8 @@ Result<void> StateStore::revoke_desktop(const std::string& name, std::uint64_t n
 
 Result<std::vector<Desktop>> StateStore::desktops() const {
   std::lock_guard guard(impl_->mutex);
-  auto statement = impl_->database->prepare("SELECT name, serial, enrolled, revoked FROM desktops ORDER BY name, enrolled");
+  auto statement = impl_->database->prepare(
+      "SELECT name, serial, enrolled, revoked FROM desktops ORDER BY name, enrolled");
   std::vector<Desktop> found;
   for (;;) {
     RS_TRY(bool row, statement.step());
@@ -130,8 +134,10 @@ Result<void> StateStore::check_desktop(const std::string& name, const std::strin
   std::lock_guard guard(impl_->mutex);
   auto statement = impl_->database->prepare("SELECT revoked FROM desktops WHERE serial = ? AND name = ?");
   RS_TRY(bool row, statement.bind(serial).bind(name).step());
-  if (!row) return fail(ErrorCode::denied, "desktop '" + name + "' is not enrolled here with certificate " + serial);
-  if (statement.integer(0) != 0) return fail(ErrorCode::denied, "the certificate of desktop '" + name + "' is revoked");
+  if (!row)
+    return fail(ErrorCode::denied, "desktop '" + name + "' is not enrolled here with certificate " + serial);
+  if (statement.integer(0) != 0)
+    return fail(ErrorCode::denied, "the certificate of desktop '" + name + "' is revoked");
   return {};
 }
 
@@ -146,7 +152,8 @@ Result<void> StateStore::assign(const Assignment& assignment) {
 
 Result<void> StateStore::unassign(const std::string& desktop, const repository::ProfileId& profile) {
   std::lock_guard guard(impl_->mutex);
-  auto statement = impl_->database->prepare("DELETE FROM assignments WHERE desktop = ? AND profile = ? RETURNING desktop");
+  auto statement =
+      impl_->database->prepare("DELETE FROM assignments WHERE desktop = ? AND profile = ? RETURNING desktop");
   RS_TRY(bool found, statement.bind(desktop).bind(profile).step());
   if (!found) return fail(ErrorCode::not_found, "the profile is not assigned to desktop '" + desktop + "'");
   return statement.run();
@@ -154,7 +161,8 @@ Result<void> StateStore::unassign(const std::string& desktop, const repository::
 
 Result<std::vector<Assignment>> StateStore::assignments() const {
   std::lock_guard guard(impl_->mutex);
-  auto statement = impl_->database->prepare("SELECT desktop, profile, profile_name FROM assignments ORDER BY desktop, profile_name");
+  auto statement = impl_->database->prepare(
+      "SELECT desktop, profile, profile_name FROM assignments ORDER BY desktop, profile_name");
   std::vector<Assignment> found;
   for (;;) {
     RS_TRY(bool row, statement.step());
@@ -176,7 +184,8 @@ Result<std::uint64_t> StateStore::epoch(const repository::ProfileId& profile) co
   return row ? statement.integer(0) : 0;
 }
 
-Result<void> StateStore::begin_session(const SessionRow& session, const IncarnationRow& first, const std::optional<Guid>& ended) {
+Result<void> StateStore::begin_session(const SessionRow& session, const IncarnationRow& first,
+                                       const std::optional<Guid>& ended) {
   std::lock_guard guard(impl_->mutex);
   RS_TRY(auto transaction, Transaction::begin(*impl_->database));
   if (ended)
@@ -185,7 +194,10 @@ Result<void> StateStore::begin_session(const SessionRow& session, const Incarnat
                  .bind(session.opened_100ns)
                  .bind(*ended)
                  .run());
-  RS_CHECK(impl_->database->prepare("INSERT OR REPLACE INTO epochs VALUES(?, ?)").bind(session.profile).bind(session.epoch).run());
+  RS_CHECK(impl_->database->prepare("INSERT OR REPLACE INTO epochs VALUES(?, ?)")
+               .bind(session.profile)
+               .bind(session.epoch)
+               .run());
   RS_CHECK(impl_->database->prepare("INSERT INTO sessions VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
                .bind(session.id)
                .bind(ByteView(session.secret_digest))
@@ -219,7 +231,8 @@ Result<void> StateStore::add_incarnation(const Guid& session, const IncarnationR
 
 Result<void> StateStore::note_ordinal(const IncarnationRow& row) {
   std::lock_guard guard(impl_->mutex);
-  return impl_->database->prepare("UPDATE incarnations SET noted_ordinal = ?, noted_snapshot = ? WHERE incarnation = ?")
+  return impl_->database
+      ->prepare("UPDATE incarnations SET noted_ordinal = ?, noted_snapshot = ? WHERE incarnation = ?")
       .bind(row.noted_ordinal)
       .bind(row.noted_snapshot)
       .bind(row.incarnation)
@@ -228,7 +241,8 @@ Result<void> StateStore::note_ordinal(const IncarnationRow& row) {
 
 Result<std::vector<SessionRow>> StateStore::sessions(bool active_only) const {
   std::lock_guard guard(impl_->mutex);
-  auto sql = std::string(kSessionColumns) + (active_only ? "WHERE state = 0 ORDER BY opened" : "ORDER BY opened");
+  auto sql =
+      std::string(kSessionColumns) + (active_only ? "WHERE state = 0 ORDER BY opened" : "ORDER BY opened");
   auto statement = impl_->database->prepare(sql.c_str());
   std::vector<SessionRow> found;
   for (;;) {
@@ -247,7 +261,8 @@ Result<std::optional<SessionRow>> StateStore::find_session(const Guid& id) const
 
 Result<std::optional<SessionRow>> StateStore::find_session_by_digest(ByteView digest) const {
   std::lock_guard guard(impl_->mutex);
-  auto statement = impl_->database->prepare((std::string(kSessionColumns) + "WHERE secret_digest = ?").c_str());
+  auto statement =
+      impl_->database->prepare((std::string(kSessionColumns) + "WHERE secret_digest = ?").c_str());
   statement.bind(digest);
   return one_session(statement);
 }
@@ -255,14 +270,16 @@ Result<std::optional<SessionRow>> StateStore::find_session_by_digest(ByteView di
 Result<std::vector<IncarnationRow>> StateStore::incarnations(const Guid& session) const {
   std::lock_guard guard(impl_->mutex);
   auto statement = impl_->database->prepare(
-      "SELECT incarnation, sequence, base_version, noted_ordinal, noted_snapshot FROM incarnations WHERE session = ? "
+      "SELECT incarnation, sequence, base_version, noted_ordinal, noted_snapshot FROM incarnations WHERE "
+      "session = ? "
       "ORDER BY sequence");
   statement.bind(session);
   std::vector<IncarnationRow> found;
   for (;;) {
     RS_TRY(bool row, statement.step());
     if (!row) return found;
-    found.push_back({statement.guid(0), statement.integer(1), statement.integer(2), statement.integer(3), statement.guid(4)});
+    found.push_back({statement.guid(0), statement.integer(1), statement.integer(2), statement.integer(3),
+                     statement.guid(4)});
   }
 }
 
@@ -270,7 +287,8 @@ std::uint64_t now_100ns() {
   constexpr std::uint64_t kUnixEpoch = 116'444'736'000'000'000;  // 1970-01-01 in this count
   auto since = std::chrono::system_clock::now().time_since_epoch();
   return kUnixEpoch +
-         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count()) / 100;
+         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count()) /
+             100;
 }
 
 }  // namespace roamstead::server

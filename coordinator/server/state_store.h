@@ -1,6 +1,7 @@
-// What the coordinator itself must remember: desktops, assignments, sessions, epochs. SQLite in `<state>/state.db`, apart
-// from the catalog, which can be rebuilt; this cannot. How far a session has committed is not noted here but taken from
-// the repository's versions, so the two cannot disagree; only batches that made no version are noted.
+// What the coordinator itself must remember: desktops, assignments, sessions, epochs. SQLite in
+// `<state>/state.db`, apart from the catalog, which can be rebuilt; this cannot. How far a session has
+// committed is not noted here but taken from the repository's versions, so the two cannot disagree; only
+// batches that made no version are noted.
 //
 // Thread-safe; each call is one transaction, durable when it returns.
 #pragma once
@@ -19,7 +20,7 @@ namespace roamstead::server {
 
 struct Desktop {
   std::string name;
-  std::string serial;              // of its certificate, lower-case hexadecimal
+  std::string serial;  // of its certificate, lower-case hexadecimal
   std::uint64_t enrolled_100ns = 0;
   std::uint64_t revoked_100ns = 0;  // 0: not revoked
 };
@@ -32,8 +33,9 @@ struct Assignment {
 
 enum class SessionState : std::uint8_t {
   active = 0,
-  closed = 1,      // by the desktop
-  superseded = 2,  // the profile was handed over, or the desktop was declared dead, or it came back from the past
+  closed = 1,  // by the desktop
+  superseded =
+      2,  // the profile was handed over, or the desktop was declared dead, or it came back from the past
 };
 
 struct SessionRow {
@@ -52,7 +54,8 @@ struct SessionRow {
 
 struct IncarnationRow {
   Guid incarnation;
-  std::uint64_t sequence = 0;       // within the session; the highest is the current one
+  // Within the session, from 1; the highest is the current one. 0: not given out by the coordinator.
+  std::uint64_t sequence = 0;
   std::uint64_t base_version = 0;   // what its first batch is applied to
   std::uint64_t noted_ordinal = 0;  // of the last batch that made no version
   Guid noted_snapshot;              // the layer that batch was cut from
@@ -72,15 +75,16 @@ class StateStore {
   // ErrorCode::denied unless `name` is enrolled with this certificate, and neither is revoked.
   Result<void> check_desktop(const std::string& name, const std::string& serial) const;
 
-  Result<void> assign(const Assignment& assignment);    // again: nothing changes
+  Result<void> assign(const Assignment& assignment);  // again: nothing changes
   Result<void> unassign(const std::string& desktop, const repository::ProfileId& profile);  // not_found
   Result<std::vector<Assignment>> assignments() const;
   Result<bool> is_assigned(const std::string& desktop, const repository::ProfileId& profile) const;
 
   Result<std::uint64_t> epoch(const repository::ProfileId& profile) const;  // 0: never opened
-  // A hand-over in one transaction: `ended` (if any) is superseded, the profile's epoch becomes session.epoch, and the
-  // session begins with its first incarnation.
-  Result<void> begin_session(const SessionRow& session, const IncarnationRow& first, const std::optional<Guid>& ended);
+  // A hand-over in one transaction: `ended` (if any) is superseded, the profile's epoch becomes
+  // session.epoch, and the session begins with its first incarnation.
+  Result<void> begin_session(const SessionRow& session, const IncarnationRow& first,
+                             const std::optional<Guid>& ended);
   Result<void> end_session(const Guid& id, SessionState state, std::uint64_t now_100ns);
   Result<void> add_incarnation(const Guid& session, const IncarnationRow& row);
   Result<void> note_ordinal(const IncarnationRow& row);

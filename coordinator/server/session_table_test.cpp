@@ -1,0 +1,381 @@
+#include "coordinator/server/session_table.h"
+
+#include <doctest/doctest.h>
+
+#include <future>
+#include <set>
+#include <thread>
+
+#include "coordinator/server/testing/memory_repository.h"
+#include "coordinator/server/testing/sample_batch.h"
+#include "tests/support/temporary_directory.h"
+
+namespace roamstead::server {
+namespace {
+
+// Two desktops to which "alice" is assigned, and a clock that the test moves.
+struct Fixture {
+  support::TemporaryDirectory folder;
+  MemoryRepository repository;
+  repository::ProfileInfo alice =
+      repository.add_profile("alice", {{"a.txt", "first"}, {"d/b.txt", "second"}});
+  std::unique_ptr<StateStore> store = StateStore::open(folder.path()).value();
+  Session::Clock::time_point now = Session::Clock::now();
+  std::unique_ptr<SessionTable> table;
+
+  Fixture() {
+    for (const char* desktop : {"desk-a", "desk-b"}) REQUIRE(store->assign({desktop, alice.id, "alice"}));
+    restart();
+  }
+  void restart() {
+    table.reset();
+    store = StateStore::open(folder.path()).value();
+    SessionOptions options;
+    options.hand_over_wait = std::chrono::milliseconds(50);
+    options.now = [this] { return now; };
+    table = SessionTable::create(*store, repository, options, {}).value();
+  }
+  Result<wire::OpenReply> open(const std::string& desktop, std::optional<wire::ResumeInfo> resume = {}) {
+    return table->open(desktop, {"alice", "Users/alice", resume});
+  }
+  Result<wire::CommitReply> commit(const std::string& desktop, const wire::OpenReply& session,
+                                   std::uint64_t ordinal, const std::map<std::string, std::string>& files,
+                                   bool quiesced = true) {
+    SampleBatch sample(session.incarnation, ordinal, files);
+    sample.batch.quiesced = quiesced;
+    return table->commit(desktop, session.session_secret, sample.batch, sample);
+  }
+  Result<std::string> read(const std::string& desktop, const wire::OpenReply& session,
+                           const std::string& path) {
+    auto bytes = table->read(desktop, {session.session_secret, path_of(path), "", 0, 1000});
+    if (!bytes) return fail(bytes.error());
+    return std::string(as_text(*bytes));
+  }
+  std::uint64_t head() { return repository.find_profile("alice")->head; }
+};
+
+template <class T>
+ErrorCode code_of(const Result<T>& result) {
+  REQUIRE(!result);
+  return result.error().code;
+}
+
+TEST_CASE("a desktop opens only what is assigned to it, and learns nothing about the rest") {
+  Fixture f;
+  f.repository.add_profile("bob", {});
+  auto bob = f.table->open("desk-a", {"bob", "", {}});
+  auto nobody = f.table->open("desk-a", {"nob", "", {}});
+  CHECK(code_of(bob) == ErrorCode::denied);
+  CHECK(code_of(nobody) == ErrorCode::denied);
+  CHECK(bob.error().to_string().size() == nobody.error().to_string().size());
+  CHECK(f.open("desk-a"));
+  REQUIRE(f.store->unassign("desk-b", f.alice.id));
+  CHECK(code_of(f.open("desk-b")) == ErrorCode::denied);
+}
+
+TEST_CASE("another desktop cannot use a session's secret, nor can a guess") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  CHECK(f.read("desk-a", a, "a.txt").value() == "first");
+  CHECK(code_of(f.read("desk-b", a, "a.txt")) == ErrorCode::denied);
+  CHECK(code_of(f.commit("desk-b", a, 1, {{"x", "y"}})) == ErrorCode::denied);
+  CHECK(code_of(f.table->renew("desk-b", a.session_secret)) == ErrorCode::denied);
+  CHECK(code_of(f.table->close("desk-b", a.session_secret)) == ErrorCode::denied);
+  auto guess = a;
+  guess.session_secret.bytes[15] ^= std::byte{1};
+  CHECK(code_of(f.read("desk-a", guess, "a.txt")) == ErrorCode::denied);
+  guess.session_secret = a.session;  // the public id is no secret
+  CHECK(code_of(f.read("desk-a", guess, "a.txt")) == ErrorCode::denied);
+  CHECK(f.head() == 1);
+}
+
+TEST_CASE("a session reads its pinned version, whatever becomes of the head") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  REQUIRE(f.commit("desk-a", a, 1, {{"a.txt", "changed"}, {"new.txt", "new"}}));
+  CHECK(f.head() == 2);
+  CHECK(f.read("desk-a", a, "a.txt").value() == "first");
+  CHECK(code_of(f.read("desk-a", a, "new.txt")) == ErrorCode::not_found);
+  auto part = f.table->list("desk-a", {a.session_secret, {}, ""}).value();
+  CHECK(part.entries.size() == 2);
+  REQUIRE(f.table->close("desk-a", a.session_secret));
+  CHECK(code_of(f.read("desk-a", a, "a.txt")) == ErrorCode::denied);
+  auto b = f.open("desk-b").value();
+  CHECK(b.version == 2);
+  CHECK(f.read("desk-b", b, "new.txt").value() == "new");
+}
+
+TEST_CASE("batches move the head one after the other; one sent again is recognised; a gap is refused") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  auto first = f.commit("desk-a", a, 1, {{"x", "1"}}).value();
+  auto second = f.commit("desk-a", a, 2, {{"x", "2"}}).value();
+  CHECK(first.version == 2);
+  CHECK(second.version == 3);
+  CHECK(f.commit("desk-a", a, 1, {{"x", "1"}})->version == 2);
+  CHECK(f.commit("desk-a", a, 2, {{"x", "2"}})->version == 3);
+  CHECK(f.head() == 3);
+  CHECK(code_of(f.commit("desk-a", a, 4, {{"x", "4"}})) == ErrorCode::protocol);
+  CHECK(code_of(f.commit("desk-a", a, 0, {{"x", "0"}})) == ErrorCode::protocol);
+  auto known = f.table->find_committed("desk-a", {a.session_secret, a.incarnation, 2, 0, 0}).value();
+  REQUIRE(known);
+  CHECK(known->version == 3);
+  CHECK(!f.table->find_committed("desk-a", {a.session_secret, a.incarnation, 3, 0, 0}).value());
+}
+
+TEST_CASE("a batch without records is remembered without a version, across a restart") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  REQUIRE(f.commit("desk-a", a, 1, {{"x", "1"}}));
+  CHECK(f.commit("desk-a", a, 2, {})->version == 2);
+  f.restart();
+  CHECK(f.commit("desk-a", a, 2, {})->version == 2);
+  CHECK(f.commit("desk-a", a, 3, {{"x", "3"}})->version == 3);
+}
+
+TEST_CASE("while a lease lives another desktop is told who has the profile and for how long") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  auto refused = f.open("desk-b");
+  CHECK(code_of(refused) == ErrorCode::busy);
+  CHECK(refused.error().message.find("desk-a") != std::string::npos);
+  f.now += std::chrono::seconds(29);
+  REQUIRE(f.table->renew("desk-a", a.session_secret));
+  f.now += std::chrono::seconds(29);
+  CHECK(code_of(f.open("desk-b")) == ErrorCode::busy);
+}
+
+TEST_CASE("when a lease has run out the profile is handed over, and what comes late becomes a fork") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  REQUIRE(f.commit("desk-a", a, 1, {{"x", "1"}}));
+  f.now += std::chrono::seconds(31);
+  auto b = f.open("desk-b").value();
+  CHECK(b.epoch > a.epoch);
+  CHECK(b.version == 2);
+  REQUIRE(f.commit("desk-b", b, 1, {{"x", "b"}}));
+  auto late = f.commit("desk-a", a, 2, {{"x", "a"}}).value();
+  CHECK(late.forked);
+  auto later = f.commit("desk-a", a, 3, {{"x", "a2"}}).value();
+  CHECK(later.forked);
+  auto versions = f.repository.versions(f.alice.id).value();
+  CHECK(versions[3].parent == 2);  // what the late batch was made on
+  CHECK(versions[4].parent == 4);
+  CHECK(f.head() == 3);
+  CHECK(code_of(f.read("desk-a", a, "a.txt")) == ErrorCode::stale);
+  CHECK(code_of(f.table->renew("desk-a", a.session_secret)) == ErrorCode::stale);
+  CHECK(code_of(f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 3})) == ErrorCode::stale);
+}
+
+TEST_CASE("a lease that ran out and that nobody wanted is simply renewed") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  f.now += std::chrono::hours(5);
+  CHECK(!f.commit("desk-a", a, 1, {{"x", "1"}})->forked);
+  CHECK(code_of(f.open("desk-b")) == ErrorCode::busy);
+}
+
+TEST_CASE("a snapshot that nobody prepared becomes a fork, and so does what builds on it") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  CHECK(f.commit("desk-a", a, 1, {{"x", "1"}}, false)->forked);
+  CHECK(f.commit("desk-a", a, 2, {{"x", "2"}})->forked);
+  CHECK(f.head() == 1);
+}
+
+TEST_CASE("a version restored during a session makes its next batch a fork") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  REQUIRE(f.commit("desk-a", a, 1, {{"x", "1"}}));
+  REQUIRE(f.repository.restore(f.alice.id, 1, {}));
+  auto reply = f.commit("desk-a", a, 2, {{"x", "2"}}).value();
+  CHECK(reply.forked);
+  CHECK(f.head() == 3);
+}
+
+TEST_CASE("a desktop resumes with a fresh incarnation and learns what is durable") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  REQUIRE(f.commit("desk-a", a, 1, {{"x", "1"}}));
+  REQUIRE(f.commit("desk-a", a, 2, {{"x", "2"}}));
+  auto again = f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 5}).value();
+  CHECK(again.committed_ordinal == 2);
+  CHECK(again.session == a.session);
+  CHECK(again.version == a.version);
+  CHECK(again.epoch == a.epoch);
+  CHECK(!(again.incarnation == a.incarnation));
+  // The answer was lost: the same question again.
+  auto third = f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 5}).value();
+  CHECK(third.committed_ordinal == 2);
+  CHECK(!f.commit("desk-a", third, 1, {{"x", "3"}})->forked);
+  CHECK(f.head() == 4);
+  // From the superseded incarnation: kept, but not on the head.
+  auto stray = a;
+  CHECK(f.commit("desk-a", stray, 3, {{"x", "stray"}})->forked);
+  CHECK(f.head() == 4);
+}
+
+TEST_CASE("a reverted machine is told that it is stale, and what it still sends becomes a fork") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  REQUIRE(f.commit("desk-a", a, 1, {{"x", "1"}}));
+  REQUIRE(f.commit("desk-a", a, 2, {{"x", "2"}}));
+  SUBCASE("with fewer batches than are durable") {
+    CHECK(code_of(f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 1})) ==
+          ErrorCode::stale);
+  }
+  SUBCASE("with an incarnation that a later one has committed after") {
+    auto again = f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 2}).value();
+    REQUIRE(f.commit("desk-a", again, 1, {{"x", "3"}}));
+    CHECK(code_of(f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 9})) ==
+          ErrorCode::stale);
+  }
+  SUBCASE("with an incarnation nobody gave it") {
+    CHECK(code_of(f.open("desk-a", wire::ResumeInfo{a.session_secret, Guid::random(), 9})) ==
+          ErrorCode::stale);
+  }
+  auto head = f.head();
+  CHECK(f.commit("desk-a", a, 3, {{"x", "old"}})->forked);
+  CHECK(f.head() == head);
+  CHECK(f.open("desk-b"));
+}
+
+TEST_CASE("an incarnation nobody gave out is kept beside the head") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  auto other = a;
+  other.incarnation = Guid::random();
+  CHECK(f.commit("desk-a", other, 7, {{"x", "?"}})->forked);
+  CHECK(f.commit("desk-a", other, 7, {{"x", "?"}})->version == 2);
+  CHECK(!f.commit("desk-a", a, 1, {{"x", "1"}})->forked);
+  f.restart();
+  CHECK(!f.commit("desk-a", a, 2, {{"x", "2"}})->forked);
+  CHECK(f.commit("desk-a", other, 8, {{"x", "?"}})->forked);
+}
+
+TEST_CASE("sessions survive a restart, with what the repository holds and the state store never heard of") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  REQUIRE(f.commit("desk-a", a, 1, {{"x", "1"}}));
+  // Durable in the repository when the coordinator died before it could answer.
+  SampleBatch second(a.incarnation, 2, {{"x", "2"}});
+  repository::CommitOrigin origin{repository::VersionKind::batch, "desk-a", a.session, a.epoch};
+  REQUIRE(f.repository.commit(f.alice.id, 2, second.batch, second, origin));
+  f.restart();
+  CHECK(f.read("desk-a", a, "a.txt").value() == "first");
+  CHECK(f.commit("desk-a", a, 2, {{"x", "2"}})->version == 3);
+  CHECK(f.commit("desk-a", a, 3, {{"x", "3"}})->version == 4);
+  CHECK(code_of(f.open("desk-b")) == ErrorCode::busy);
+  auto again = f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 3}).value();
+  CHECK(again.committed_ordinal == 3);
+}
+
+TEST_CASE("a closed session stays closed after a restart, and its late batch is a fork") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  REQUIRE(f.commit("desk-a", a, 1, {{"x", "1"}}));
+  REQUIRE(f.table->close("desk-a", a.session_secret));
+  CHECK(f.table->close("desk-a", a.session_secret));  // the answer may have been lost
+  f.restart();
+  CHECK(code_of(f.read("desk-a", a, "a.txt")) == ErrorCode::denied);
+  CHECK(f.commit("desk-a", a, 1, {{"x", "1"}})->version == 2);
+  CHECK(f.commit("desk-a", a, 2, {{"x", "2"}})->forked);
+  CHECK(code_of(f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 2})) == ErrorCode::denied);
+}
+
+TEST_CASE("a desktop that lost its state need not wait for its own lease") {
+  Fixture f;
+  auto first = f.open("desk-a").value();
+  auto second = f.open("desk-a").value();
+  CHECK(second.epoch > first.epoch);
+  CHECK(f.commit("desk-a", first, 1, {{"x", "1"}})->forked);
+  CHECK(!f.commit("desk-a", second, 1, {{"x", "2"}})->forked);
+}
+
+TEST_CASE("a state directory that was lost does not make epochs start again") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  for (int i = 0; i < 3; ++i) a = f.open("desk-a").value();
+  REQUIRE(f.commit("desk-a", a, 1, {{"x", "1"}}));
+  support::TemporaryDirectory fresh;
+  auto store = StateStore::open(fresh.path()).value();
+  REQUIRE(store->assign({"desk-b", f.alice.id, "alice"}));
+  auto table = SessionTable::create(*store, f.repository, {}, {}).value();
+  CHECK(table->open("desk-b", {"alice", "", {}})->epoch == a.epoch + 1);
+}
+
+TEST_CASE(
+    "the disk of a dead desktop is saved beside the head and ends its session; without changes nothing is "
+    "saved") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  REQUIRE(f.commit("desk-a", a, 1, {{"x", "1"}}));
+  auto info = f.table->find("alice").value();
+  CHECK(info.row.id == a.session);
+  CHECK(info.last_version == 2);
+  CHECK(!info.last_snapshot.is_zero());
+  SUBCASE("with changes") {
+    SampleBatch found({}, 0, {{"x", "unsaved"}});
+    auto reply = f.table->bury(a.session, found.batch, found).value();
+    REQUIRE(reply);
+    CHECK(reply->forked);
+    CHECK(reply->ordinal == 2);
+  }
+  SUBCASE("without") {
+    SampleBatch found({}, 0, {});
+    CHECK(!f.table->bury(a.session, found.batch, found).value());
+  }
+  CHECK(f.head() == 2);
+  CHECK(code_of(f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 9})) == ErrorCode::stale);
+  CHECK(f.open("desk-b"));
+}
+
+TEST_CASE("a hand-over waits for a commit under way, and gives up in time") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  std::promise<void> entered, leave;
+  f.repository.before_commit = [&]() -> Result<void> {
+    entered.set_value();
+    leave.get_future().wait();
+    return {};
+  };
+  std::thread committing([&] { CHECK(!f.commit("desk-a", a, 1, {{"x", "1"}})->forked); });
+  entered.get_future().wait();
+  f.now += std::chrono::seconds(60);
+  CHECK(code_of(f.open("desk-b")) == ErrorCode::busy);
+  leave.set_value();
+  committing.join();
+  f.repository.before_commit = nullptr;
+  f.now += std::chrono::seconds(60);
+  CHECK(f.open("desk-b")->version == 2);
+}
+
+TEST_CASE("a failed commit leaves the session where it was") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  f.repository.before_commit = []() -> Result<void> { return fail(ErrorCode::full, "no space"); };
+  CHECK(code_of(f.commit("desk-a", a, 1, {{"x", "1"}})) == ErrorCode::full);
+  f.repository.before_commit = nullptr;
+  CHECK(f.commit("desk-a", a, 1, {{"x", "1"}})->version == 2);
+}
+
+TEST_CASE("a directory of many names is listed in parts") {
+  Fixture f;
+  std::map<std::string, std::string> files;
+  for (int i = 0; i < 1300; ++i) files["name" + std::to_string(10'000 + i)] = "";
+  auto many = f.repository.add_profile("many", files);
+  REQUIRE(f.store->assign({"desk-a", many.id, "many"}));
+  auto session = f.table->open("desk-a", {"many", "", {}}).value();
+  std::vector<std::string> names;
+  for (bool more = true; more;) {
+    auto part =
+        f.table->list("desk-a", {session.session_secret, {}, names.empty() ? "" : names.back()}).value();
+    for (auto& entry : part.entries) names.push_back(entry.name);
+    more = part.more;
+  }
+  CHECK(names.size() == 1300);
+  CHECK(std::set<std::string>(names.begin(), names.end()).size() == 1300);
+}
+
+}  // namespace
+}  // namespace roamstead::server

@@ -1,0 +1,42 @@
+// Batches for tests: files put with given content.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "common/profile/batch.h"
+
+namespace roamstead::server {
+
+inline profile::ProfilePath path_of(const std::string& text) {
+  return profile::ProfilePath::parse(text).value();
+}
+
+// Puts files whole. Is its own content source.
+struct SampleBatch final : profile::ContentSource {
+  profile::Batch batch;
+  std::vector<Bytes> contents;  // by record
+
+  SampleBatch(const Guid& incarnation, std::uint64_t ordinal,
+              const std::map<std::string, std::string>& files) {
+    batch.incarnation = incarnation;
+    batch.ordinal = ordinal;
+    batch.snapshot = Guid::random();
+    for (const auto& [name, content] : files) {
+      profile::Put put;
+      put.path = path_of(name);
+      put.entry.size_bytes = content.size();
+      profile::StreamContent stream{"", content.size(), {}};
+      if (!content.empty()) stream.writes.push_back({0, content.size()});
+      put.contents.push_back(stream);
+      batch.records.push_back(put);
+      contents.push_back(to_bytes(content));
+    }
+  }
+  Result<void> read(std::size_t record, std::size_t, std::uint64_t offset, MutableByteView out) override {
+    std::copy_n(contents.at(record).begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
+    return {};
+  }
+};
+
+}  // namespace roamstead::server
