@@ -1,0 +1,141 @@
+#include "coordinator/cli/repository_access.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "coordinator/admin/commands.h"
+
+namespace roamstead::cli {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kMaxAnswerBytes = 256u << 20;
+
+tl::unexpected<Error> socket_error(const std::string& path, const std::string& what) {
+  return fail(ErrorCode::unavailable, path + ": " + what + ": " + std::strerror(errno));
+}
+
+class AdminSocket {
+ public:
+  ~AdminSocket() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+
+  Result<void> connect(const std::string& path) {
+    path_ = path;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.size() >= sizeof address.sun_path)
+      return fail(ErrorCode::invalid_argument, path + ": too long for a socket's path; use a shorter state directory");
+    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    descriptor_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (descriptor_ < 0) return socket_error(path, "cannot make a socket");
+    if (::connect(descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+      return socket_error(path, "cannot reach the coordinator");
+    return {};
+  }
+
+  Result<void> send_line(std::string line) {
+    line += '\n';
+    for (std::size_t done = 0; done < line.size();) {
+      auto count = ::send(descriptor_, line.data() + done, line.size() - done, MSG_NOSIGNAL);
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) return socket_error(path_, "cannot send to the coordinator");
+      done += static_cast<std::size_t>(count);
+    }
+    return {};
+  }
+
+  Result<std::string> receive_line() {
+    for (;;) {
+      auto end = buffer_.find('\n', searched_);
+      if (end != std::string::npos) {
+        auto line = buffer_.substr(0, end);
+        buffer_.erase(0, end + 1);
+        searched_ = 0;
+        return line;
+      }
+      searched_ = buffer_.size();
+      if (buffer_.size() > kMaxAnswerBytes) return fail(ErrorCode::protocol, path_ + ": the coordinator's answer is too long");
+      char part[65536];
+      auto count = ::recv(descriptor_, part, sizeof part, 0);
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) return socket_error(path_, "cannot receive from the coordinator");
+      if (count == 0)
+        return fail(ErrorCode::unavailable, path_ + ": the coordinator went away before it answered; whether it did the command is unknown");
+      buffer_.append(part, static_cast<std::size_t>(count));
+    }
+  }
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+  std::string buffer_;
+  std::size_t searched_ = 0;
+};
+
+void show(const Context& context, const admin::Progress& progress) { context.progress(progress.what, progress.done, progress.total); }
+
+Result<json> ask_coordinator(const std::string& state_directory, const json& request, const Context& context) {
+  AdminSocket socket;
+  RS_CHECK_CTX("the repository is in use by another program, which does not answer",
+               socket.connect(os::join_path(state_directory, admin::kSocketName)));
+  RS_CHECK(socket.send_line(request.dump(-1, ' ', false, json::error_handler_t::replace)));
+  for (;;) {
+    RS_TRY(auto line, socket.receive_line());
+    auto answer = json::parse(line, nullptr, false);
+    if (!answer.is_object()) return fail(ErrorCode::protocol, "the coordinator's answer is no JSON object");
+    if (answer.contains("result")) return answer["result"];
+    if (answer.contains("error")) return fail(admin::parse_error(answer["error"]));
+    if (!answer.contains("progress") || !answer["progress"].is_object()) continue;
+    const auto& progress = answer["progress"];
+    auto number = [&](const char* name) {
+      auto found = progress.find(name);
+      return found != progress.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+    };
+    auto what = progress.find("what");
+    show(context, {what != progress.end() && what->is_string() ? what->get<std::string>() : "working", number("done"), number("total")});
+  }
+}
+
+}  // namespace
+
+void RepositoryChoice::add_to(CLI::App& verb) {
+  verb.add_option("--repo", directory, "The repository's directory")->envname("ROAMSTEAD_REPO")->required();
+  verb.add_option("--state", state_directory, "The local state directory (default: state in the repository's)");
+}
+
+void RepositoryChoice::add_to_with_positional(CLI::App& verb) {
+  verb.add_option("dir,--repo", directory, "The repository's directory")->envname("ROAMSTEAD_REPO")->required();
+  verb.add_option("--state", state_directory, "The local state directory (default: state in the repository's)");
+}
+
+Result<repository::Options> RepositoryChoice::options(bool read_only) const {
+  if (directory.empty()) return fail(ErrorCode::invalid_argument, "which repository? Give --repo DIR or set ROAMSTEAD_REPO");
+  return repository::Options{directory, state_directory.empty() ? os::join_path(directory, "state") : state_directory, read_only};
+}
+
+Result<std::unique_ptr<repository::Repository>> open_for_reading(const RepositoryChoice& choice) {
+  RS_TRY(auto options, choice.options(true));
+  return repository::Repository::open(os::real_file_system(), options);
+}
+
+Result<json> run_command(const RepositoryChoice& choice, const json& request, const Context& context) {
+  RS_TRY(auto options, choice.options(false));
+  RS_TRY(auto faults, Faults::from_environment());
+  auto opened = repository::Repository::open(os::real_file_system(), options, std::move(faults));
+  auto result = [&]() -> Result<json> {
+    if (opened) return admin::execute(**opened, request, [&](const admin::Progress& progress) { show(context, progress); });
+    if (opened.error().code == ErrorCode::busy) return ask_coordinator(options.state_directory, request, context);
+    return fail(std::move(opened).error());
+  }();
+  context.end_progress();
+  return result;
+}
+
+}  // namespace roamstead::cli

@@ -1,0 +1,28 @@
+// How verbs reach a repository: reading beside whoever writes, commands in process or through the coordinator.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "coordinator/cli/verbs.h"
+#include "coordinator/repository/repository.h"
+
+namespace roamstead::cli {
+
+// Which repository a verb is about: --repo DIR (or ROAMSTEAD_REPO), --state DIR (by default DIR/state).
+struct RepositoryChoice {
+  std::string directory;
+  std::string state_directory;
+
+  void add_to(CLI::App& verb);                  // both as options
+  void add_to_with_positional(CLI::App& verb);  // the directory as an argument of its own
+  Result<repository::Options> options(bool read_only) const;
+};
+
+// Reads; works while a coordinator has the repository open.
+Result<std::unique_ptr<repository::Repository>> open_for_reading(const RepositoryChoice& choice);
+
+// Executes an administrator's command (coordinator/admin/commands.h): in this process when nobody has the repository open
+// for writing, otherwise in the coordinator that has.
+Result<nlohmann::json> run_command(const RepositoryChoice& choice, const nlohmann::json& request, const Context& context);
+
+}  // namespace roamstead::cli
