@@ -57,18 +57,24 @@ std::string time_text(std::uint64_t time_100ns) {
 
 std::string_view kind_text(EntryKind kind) {
   switch (kind) {
-    case EntryKind::file: return "file";
-    case EntryKind::directory: return "directory";
-    case EntryKind::junction: return "junction";
-    case EntryKind::symlink: return "symlink";
-    case EntryKind::opaque: return "opaque";
+    case EntryKind::file:
+      return "file";
+    case EntryKind::directory:
+      return "directory";
+    case EntryKind::junction:
+      return "junction";
+    case EntryKind::symlink:
+      return "symlink";
+    case EntryKind::opaque:
+      return "opaque";
   }
   return "unknown";
 }
 
 json entry_json(const std::string& name, const profile::Entry& entry) {
   json streams = json::array();
-  for (const auto& stream : entry.streams) streams.push_back({{"name", stream.name}, {"size", stream.size_bytes}});
+  for (const auto& stream : entry.streams)
+    streams.push_back({{"name", stream.name}, {"size", stream.size_bytes}});
   return {{"name", name},
           {"kind", kind_text(entry.kind)},
           {"size", entry.size_bytes},
@@ -94,9 +100,11 @@ std::string attributes_text(std::uint32_t attributes) {
 std::vector<std::string> entry_row(const std::string& name, const profile::Entry& entry) {
   auto shown = name;
   if (entry.is_directory()) shown += "/";
-  if (entry.kind == EntryKind::junction || entry.kind == EntryKind::symlink) shown += " -> " + entry.link_target;
+  if (entry.kind == EntryKind::junction || entry.kind == EntryKind::symlink)
+    shown += " -> " + entry.link_target;
   for (const auto& stream : entry.streams) shown += fmt::format("  [:{} {}]", stream.name, stream.size_bytes);
-  return {attributes_text(entry.metadata.attributes), std::to_string(entry.size_bytes), time_text(entry.metadata.written_100ns), shown};
+  return {attributes_text(entry.metadata.attributes), std::to_string(entry.size_bytes),
+          time_text(entry.metadata.written_100ns), shown};
 }
 
 struct OpenTree {
@@ -113,19 +121,25 @@ Result<OpenTree> open_tree(const Arguments& arguments) {
 }
 
 Result<void> import(const Arguments& arguments, const Context& context) {
-  RS_TRY(auto result, run_command(arguments.choice,
-                                  {{"command", "profile.import"}, {"profile", arguments.profile}, {"source", arguments.source}}, context));
+  RS_TRY(auto result,
+         run_command(
+             arguments.choice,
+             {{"command", "profile.import"}, {"profile", arguments.profile}, {"source", arguments.source}},
+             context));
   std::string text;
-  for (const auto& skipped : result.value("skipped", json::array())) text += "skipped " + skipped.get<std::string>() + "\n";
-  text += fmt::format("{}@{}: {} files, {} folders, {}; {} new on storage", arguments.profile, result.value("version", 0),
-                      result.value("files", 0), result.value("directories", 0), human_bytes(result.value("bytes", std::uint64_t{0})),
+  for (const auto& skipped : result.value("skipped", json::array()))
+    text += "skipped " + skipped.get<std::string>() + "\n";
+  text += fmt::format("{}@{}: {} files, {} folders, {}; {} new on storage", arguments.profile,
+                      result.value("version", 0), result.value("files", 0), result.value("directories", 0),
+                      human_bytes(result.value("bytes", std::uint64_t{0})),
                       human_bytes(result.value("new_bytes", std::uint64_t{0})));
   context.print(result, text);
   return {};
 }
 
 Result<void> create(const Arguments& arguments, const Context& context) {
-  RS_TRY(auto result, run_command(arguments.choice, {{"command", "profile.create"}, {"profile", arguments.profile}}, context));
+  RS_TRY(auto result, run_command(arguments.choice,
+                                  {{"command", "profile.create"}, {"profile", arguments.profile}}, context));
   context.print(result, "Made the profile " + arguments.profile + ".");
   return {};
 }
@@ -152,12 +166,14 @@ Result<void> versions(const Arguments& arguments, const Context& context) {
   RS_TRY(auto profile, repository->find_profile(arguments.profile));
   RS_TRY(auto found, repository->versions(profile.id));
   json all = json::array();
-  std::vector<std::vector<std::string>> rows{{"VERSION", "PARENT", "KIND", "COMMITTED", "DESKTOP", "ORDINAL", "RECORDS", "NEW", "HELD BACK"}};
+  std::vector<std::vector<std::string>> rows{
+      {"VERSION", "PARENT", "KIND", "COMMITTED", "DESKTOP", "ORDINAL", "RECORDS", "NEW", "HELD BACK"}};
   for (const auto& version : found) {
     all.push_back(admin::to_json(version));
-    rows.push_back({std::to_string(version.number) + (version.number == profile.head ? " *" : ""), std::to_string(version.parent),
-                    std::string(admin::to_string(version.kind)), time_text(version.committed_100ns),
-                    version.desktop.empty() ? "-" : version.desktop, std::to_string(version.ordinal), std::to_string(version.records),
+    rows.push_back({std::to_string(version.number) + (version.number == profile.head ? " *" : ""),
+                    std::to_string(version.parent), std::string(admin::to_string(version.kind)),
+                    time_text(version.committed_100ns), version.desktop.empty() ? "-" : version.desktop,
+                    std::to_string(version.ordinal), std::to_string(version.records),
                     human_bytes(version.new_bytes), std::to_string(version.held_back.size())});
   }
   context.print(all, table(rows));
@@ -188,13 +204,15 @@ Result<void> ls(const Arguments& arguments, const Context& context) {
 
 // PATH or PATH:STREAM; profile names hold no colon.
 Result<void> cat(const Arguments& arguments, const Context& context) {
-  if (context.json) return fail(ErrorCode::invalid_argument, "cat prints the file as it is; --json makes no sense here");
+  if (context.json)
+    return fail(ErrorCode::invalid_argument, "cat prints the file as it is; --json makes no sense here");
   RS_TRY(auto open, open_tree(arguments));
   auto colon = arguments.path.find(':');
   auto stream = colon == std::string::npos ? std::string() : arguments.path.substr(colon + 1);
   RS_TRY(auto path, ProfilePath::parse(arguments.path.substr(0, colon)));
   RS_TRY(auto entry, open.tree->lookup(path));
-  if (entry.is_directory() && stream.empty()) return fail(ErrorCode::invalid_argument, "'" + path.text() + "' is a directory");
+  if (entry.is_directory() && stream.empty())
+    return fail(ErrorCode::invalid_argument, "'" + path.text() + "' is a directory");
   auto size = entry.size_bytes;
   for (const auto& other : entry.streams)
     if (other.name == stream) size = other.size_bytes;
@@ -204,7 +222,8 @@ Result<void> cat(const Arguments& arguments, const Context& context) {
   do {
     part.resize(std::min<std::uint64_t>(kReadAtOnce, size - offset));
     RS_CHECK(open.tree->read(path, stream, offset, part));
-    if (std::fwrite(part.data(), 1, part.size(), stdout) != part.size()) return fail(ErrorCode::io, "cannot write to standard output");
+    if (std::fwrite(part.data(), 1, part.size(), stdout) != part.size())
+      return fail(ErrorCode::io, "cannot write to standard output");
     offset += part.size();
   } while (offset < size);
   if (std::fflush(stdout) != 0) return fail(ErrorCode::io, "cannot write to standard output");
@@ -213,14 +232,22 @@ Result<void> cat(const Arguments& arguments, const Context& context) {
 
 Result<void> restore_to(const Arguments& arguments, const Context& context) {
   RS_TRY(auto open, open_tree(arguments));
-  auto result = repository::export_tree(*open.tree, arguments.target, [&](std::uint64_t done) { context.progress("writing " + arguments.profile, done, 0); });
+  auto result = repository::export_tree(*open.tree, arguments.target, [&](std::uint64_t done) {
+    context.progress("writing " + arguments.profile, done, 0);
+  });
   context.end_progress();
   RS_TRY(auto exported, std::move(result));
   std::string text;
   for (const auto& item : exported.incomplete) text += item + "\n";
-  text += fmt::format("Wrote {} files, {} folders, {} to {}.", exported.files, exported.directories, human_bytes(exported.bytes), arguments.target);
-  context.print({{"version", open.tree->version()}, {"target", arguments.target}, {"files", exported.files},
-                 {"directories", exported.directories}, {"bytes", exported.bytes}, {"incomplete", exported.incomplete}}, text);
+  text += fmt::format("Wrote {} files, {} folders, {} to {}.", exported.files, exported.directories,
+                      human_bytes(exported.bytes), arguments.target);
+  context.print({{"version", open.tree->version()},
+                 {"target", arguments.target},
+                 {"files", exported.files},
+                 {"directories", exported.directories},
+                 {"bytes", exported.bytes},
+                 {"incomplete", exported.incomplete}},
+                text);
   return {};
 }
 
@@ -228,29 +255,37 @@ Result<void> restore(const Arguments& arguments, const Context& context) {
   auto wanted = parse_profile(arguments.profile);
   if (!wanted.version) return fail(ErrorCode::invalid_argument, "restore which version? Say NAME@VERSION");
   if (!arguments.target.empty()) return restore_to(arguments, context);
-  RS_TRY(auto result, run_command(arguments.choice,
-                                  {{"command", "profile.restore"}, {"profile", wanted.name}, {"version", *wanted.version}}, context));
-  context.print(result, fmt::format("{}@{} is the new head, with the content of version {}.", wanted.name, result.value("version", 0), *wanted.version));
+  RS_TRY(auto result,
+         run_command(arguments.choice,
+                     {{"command", "profile.restore"}, {"profile", wanted.name}, {"version", *wanted.version}},
+                     context));
+  context.print(result, fmt::format("{}@{} is the new head, with the content of version {}.", wanted.name,
+                                    result.value("version", 0), *wanted.version));
   return {};
 }
 
 Result<void> diff(const Arguments& arguments, const Context& context) {
   auto older = parse_profile(arguments.profile);
   auto newer = parse_profile(arguments.other);
-  if (older.name != newer.name) return fail(ErrorCode::invalid_argument, "only versions of one profile can be compared");
+  if (older.name != newer.name)
+    return fail(ErrorCode::invalid_argument, "only versions of one profile can be compared");
   RS_TRY(auto repository, open_for_reading(arguments.choice));
   RS_TRY(auto profile, repository->find_profile(older.name));
   RS_TRY(auto before, repository->tree(profile.id, older.version.value_or(profile.head)));
   RS_TRY(auto after, repository->tree(profile.id, newer.version.value_or(profile.head)));
   json all = json::array();
   std::string text;
-  RS_CHECK(before->diff(*after, [&](Tree::Change change, const ProfilePath& path, const profile::Entry& entry) {
-    auto word = change == Tree::Change::added ? "added" : change == Tree::Change::removed ? "removed" : "changed";
-    auto item = entry_json(path.text(), entry);
-    item["change"] = word;
-    all.push_back(std::move(item));
-    text += fmt::format("{:8} {}{}\n", word, path.is_root() ? "." : path.text(), entry.is_directory() ? "/" : "");
-  }));
+  RS_CHECK(
+      before->diff(*after, [&](Tree::Change change, const ProfilePath& path, const profile::Entry& entry) {
+        auto word = change == Tree::Change::added     ? "added"
+                    : change == Tree::Change::removed ? "removed"
+                                                      : "changed";
+        auto item = entry_json(path.text(), entry);
+        item["change"] = word;
+        all.push_back(std::move(item));
+        text += fmt::format("{:8} {}{}\n", word, path.is_root() ? "." : path.text(),
+                            entry.is_directory() ? "/" : "");
+      }));
   context.print(all, text);
   return {};
 }
@@ -261,8 +296,10 @@ void add_profile_verbs(CLI::App& app, Context& context) {
   auto* noun = app.add_subcommand("profile", "Profiles and their versions");
   noun->require_subcommand(1);
   auto arguments = std::make_shared<Arguments>();  // shared by the verbs, of which one runs
-  auto add = [&](const std::string& name, const std::string& description, Result<void> (*action)(const Arguments&, const Context&)) {
-    auto* verb = context.verb(*noun, name, description, [arguments, action, &context] { return action(*arguments, context); });
+  auto add = [&](const std::string& name, const std::string& description,
+                 Result<void> (*action)(const Arguments&, const Context&)) {
+    auto* verb = context.verb(*noun, name, description,
+                              [arguments, action, &context] { return action(*arguments, context); });
     arguments->choice.add_to(*verb);
     return verb;
   };
@@ -270,19 +307,27 @@ void add_profile_verbs(CLI::App& app, Context& context) {
     verb->add_option("profile", arguments->profile, description)->required();
     return verb;
   };
-  auto* created = needs_profile(add("create", "Make an empty profile", create), "The profile's name: SID or login name");
+  auto* created =
+      needs_profile(add("create", "Make an empty profile", create), "The profile's name: SID or login name");
   (void)created;
-  auto* imported = needs_profile(add("import", "Take a directory tree as a profile's new head", import), "The profile's name; made if there is none");
-  imported->add_option("source", arguments->source, "The directory, best on an NTFS volume mounted by ntfs-3g")->required();
+  auto* imported = needs_profile(add("import", "Take a directory tree as a profile's new head", import),
+                                 "The profile's name; made if there is none");
+  imported
+      ->add_option("source", arguments->source, "The directory, best on an NTFS volume mounted by ntfs-3g")
+      ->required();
   add("list", "All profiles", list);
   needs_profile(add("versions", "All versions of a profile", versions), "The profile's name");
   auto* listed = needs_profile(add("ls", "List a folder of a version", ls), "NAME or NAME@VERSION");
   listed->add_option("path", arguments->path, "Path within the profile");
   auto* printed = needs_profile(add("cat", "Print a file of a version", cat), "NAME or NAME@VERSION");
   printed->add_option("path", arguments->path, "PATH or PATH:STREAM within the profile")->required();
-  auto* restored = needs_profile(add("restore", "Make an older version the new head, or write one to a directory", restore), "NAME@VERSION");
-  restored->add_option("--to", arguments->target, "Write the files to this new directory and leave the profile alone");
-  auto* compared = needs_profile(add("diff", "What changed between two versions", diff), "NAME@VERSION, the older");
+  auto* restored = needs_profile(
+      add("restore", "Make an older version the new head, or write one to a directory", restore),
+      "NAME@VERSION");
+  restored->add_option("--to", arguments->target,
+                       "Write the files to this new directory and leave the profile alone");
+  auto* compared =
+      needs_profile(add("diff", "What changed between two versions", diff), "NAME@VERSION, the older");
   compared->add_option("newer", arguments->other, "NAME@VERSION")->required();
 }
 

@@ -31,7 +31,8 @@ class AdminSocket {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (path.size() >= sizeof address.sun_path)
-      return fail(ErrorCode::invalid_argument, path + ": too long for a socket's path; use a shorter state directory");
+      return fail(ErrorCode::invalid_argument,
+                  path + ": too long for a socket's path; use a shorter state directory");
     std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
     descriptor_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (descriptor_ < 0) return socket_error(path, "cannot make a socket");
@@ -61,13 +62,16 @@ class AdminSocket {
         return line;
       }
       searched_ = buffer_.size();
-      if (buffer_.size() > kMaxAnswerBytes) return fail(ErrorCode::protocol, path_ + ": the coordinator's answer is too long");
+      if (buffer_.size() > kMaxAnswerBytes)
+        return fail(ErrorCode::protocol, path_ + ": the coordinator's answer is too long");
       char part[65536];
       auto count = ::recv(descriptor_, part, sizeof part, 0);
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) return socket_error(path_, "cannot receive from the coordinator");
       if (count == 0)
-        return fail(ErrorCode::unavailable, path_ + ": the coordinator went away before it answered; whether it did the command is unknown");
+        return fail(
+            ErrorCode::unavailable,
+            path_ + ": the coordinator went away before it answered; whether it did the command is unknown");
       buffer_.append(part, static_cast<std::size_t>(count));
     }
   }
@@ -79,9 +83,12 @@ class AdminSocket {
   std::size_t searched_ = 0;
 };
 
-void show(const Context& context, const admin::Progress& progress) { context.progress(progress.what, progress.done, progress.total); }
+void show(const Context& context, const admin::Progress& progress) {
+  context.progress(progress.what, progress.done, progress.total);
+}
 
-Result<json> ask_coordinator(const std::string& state_directory, const json& request, const Context& context) {
+Result<json> ask_coordinator(const std::string& state_directory, const json& request,
+                             const Context& context) {
   AdminSocket socket;
   RS_CHECK_CTX("the repository is in use by another program, which does not answer",
                socket.connect(os::join_path(state_directory, admin::kSocketName)));
@@ -99,7 +106,8 @@ Result<json> ask_coordinator(const std::string& state_directory, const json& req
       return found != progress.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
     };
     auto what = progress.find("what");
-    show(context, {what != progress.end() && what->is_string() ? what->get<std::string>() : "working", number("done"), number("total")});
+    show(context, {what != progress.end() && what->is_string() ? what->get<std::string>() : "working",
+                   number("done"), number("total")});
   }
 }
 
@@ -107,17 +115,23 @@ Result<json> ask_coordinator(const std::string& state_directory, const json& req
 
 void RepositoryChoice::add_to(CLI::App& verb) {
   verb.add_option("--repo", directory, "The repository's directory")->envname("ROAMSTEAD_REPO")->required();
-  verb.add_option("--state", state_directory, "The local state directory (default: state in the repository's)");
+  verb.add_option("--state", state_directory,
+                  "The local state directory (default: state in the repository's)");
 }
 
 void RepositoryChoice::add_to_with_positional(CLI::App& verb) {
-  verb.add_option("dir,--repo", directory, "The repository's directory")->envname("ROAMSTEAD_REPO")->required();
-  verb.add_option("--state", state_directory, "The local state directory (default: state in the repository's)");
+  verb.add_option("dir,--repo", directory, "The repository's directory")
+      ->envname("ROAMSTEAD_REPO")
+      ->required();
+  verb.add_option("--state", state_directory,
+                  "The local state directory (default: state in the repository's)");
 }
 
 Result<repository::Options> RepositoryChoice::options(bool read_only) const {
-  if (directory.empty()) return fail(ErrorCode::invalid_argument, "which repository? Give --repo DIR or set ROAMSTEAD_REPO");
-  return repository::Options{directory, state_directory.empty() ? os::join_path(directory, "state") : state_directory, read_only};
+  if (directory.empty())
+    return fail(ErrorCode::invalid_argument, "which repository? Give --repo DIR or set ROAMSTEAD_REPO");
+  return repository::Options{
+      directory, state_directory.empty() ? os::join_path(directory, "state") : state_directory, read_only};
 }
 
 Result<std::unique_ptr<repository::Repository>> open_for_reading(const RepositoryChoice& choice) {
@@ -130,8 +144,11 @@ Result<json> run_command(const RepositoryChoice& choice, const json& request, co
   RS_TRY(auto faults, Faults::from_environment());
   auto opened = repository::Repository::open(os::real_file_system(), options, std::move(faults));
   auto result = [&]() -> Result<json> {
-    if (opened) return admin::execute(**opened, request, [&](const admin::Progress& progress) { show(context, progress); });
-    if (opened.error().code == ErrorCode::busy) return ask_coordinator(options.state_directory, request, context);
+    if (opened)
+      return admin::execute(**opened, request,
+                            [&](const admin::Progress& progress) { show(context, progress); });
+    if (opened.error().code == ErrorCode::busy)
+      return ask_coordinator(options.state_directory, request, context);
     return fail(std::move(opened).error());
   }();
   context.end_progress();

@@ -1,4 +1,5 @@
-// How verbs reach a repository: reading beside whoever writes, commands in process or through the coordinator.
+// How verbs reach a repository: reading beside whoever writes, commands in process or through the
+// coordinator.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -21,8 +22,9 @@ struct RepositoryChoice {
 // Reads; works while a coordinator has the repository open.
 Result<std::unique_ptr<repository::Repository>> open_for_reading(const RepositoryChoice& choice);
 
-// Executes an administrator's command (coordinator/admin/commands.h): in this process when nobody has the repository open
-// for writing, otherwise in the coordinator that has.
-Result<nlohmann::json> run_command(const RepositoryChoice& choice, const nlohmann::json& request, const Context& context);
+// Executes an administrator's command (coordinator/admin/commands.h): in this process when nobody has the
+// repository open for writing, otherwise in the coordinator that has.
+Result<nlohmann::json> run_command(const RepositoryChoice& choice, const nlohmann::json& request,
+                                   const Context& context);
 
 }  // namespace roamstead::cli

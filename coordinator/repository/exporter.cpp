@@ -35,14 +35,15 @@ class Exporter {
     std::vector<std::pair<ProfilePath, profile::Entry>> directories{{ProfilePath(), std::move(root)}};
     for (std::size_t i = 0; i < directories.size(); ++i) {
       auto directory = directories[i].first;
-      RS_CHECK(each_child(directory, [&](const profile::NamedEntry& child) -> Result<void> {
+      auto made = each_child(directory, [&](const profile::NamedEntry& child) -> Result<void> {
         RS_CHECK(profile::check_name(child.name));
         auto path = directory.child(child.name);
         if (!child.entry.is_directory()) return write(path, child.entry);
         RS_CHECK(os::real_file_system().make_directories(place(path)));
         directories.emplace_back(path, child.entry);
         return {};
-      }));
+      });
+      RS_CHECK(std::move(made));
     }
     for (auto directory = directories.rbegin(); directory != directories.rend(); ++directory) {
       RS_CHECK(write_streams(directory->first, directory->second));
@@ -53,10 +54,15 @@ class Exporter {
   }
 
  private:
-  std::string place(const ProfilePath& path) const { return path.is_root() ? target_ : os::join_path(target_, path.text()); }
-  void incomplete(const ProfilePath& path, const std::string& why) { result_.incomplete.push_back(path.text() + ": " + why); }
+  std::string place(const ProfilePath& path) const {
+    return path.is_root() ? target_ : os::join_path(target_, path.text());
+  }
+  void incomplete(const ProfilePath& path, const std::string& why) {
+    result_.incomplete.push_back(path.text() + ": " + why);
+  }
 
-  Result<void> each_child(const ProfilePath& directory, const std::function<Result<void>(const profile::NamedEntry&)>& visit) {
+  Result<void> each_child(const ProfilePath& directory,
+                          const std::function<Result<void>(const profile::NamedEntry&)>& visit) {
     constexpr std::size_t kAtOnce = 1000;
     std::string after;
     for (;;) {
@@ -100,7 +106,9 @@ class Exporter {
       incomplete(path, "its target is outside the profile");
       return {};
     }
-    auto target = std::filesystem::path(target_).append(entry.link_target).lexically_relative(std::filesystem::path(place(path)).parent_path());
+    auto target = std::filesystem::path(target_)
+                      .append(entry.link_target)
+                      .lexically_relative(std::filesystem::path(place(path)).parent_path());
     if (::symlink(target.c_str(), place(path).c_str()) != 0)
       return fail(ErrorCode::io, place(path) + ": cannot make the link: " + std::strerror(errno));
     return {};
@@ -114,7 +122,8 @@ class Exporter {
       }
       Bytes bytes(stream.size_bytes);
       RS_CHECK(tree_.read(path, stream.name, 0, bytes));
-      if (::lsetxattr(place(path).c_str(), ("user." + stream.name).c_str(), bytes.data(), bytes.size(), 0) != 0)
+      if (::lsetxattr(place(path).c_str(), ("user." + stream.name).c_str(), bytes.data(), bytes.size(), 0) !=
+          0)
         incomplete(path, "its stream '" + stream.name + "' cannot be written: " + std::strerror(errno));
       result_.bytes += bytes.size();
     }
@@ -157,7 +166,8 @@ class Exporter {
 
 }  // namespace
 
-Result<ExportResult> export_tree(const Tree& tree, const std::string& target, const std::function<void(std::uint64_t)>& progress) {
+Result<ExportResult> export_tree(const Tree& tree, const std::string& target,
+                                 const std::function<void(std::uint64_t)>& progress) {
   return Exporter(tree, target, progress).run();
 }
 

@@ -1,5 +1,5 @@
-// Writes a version to a local directory: with everything NTFS keeps where the target is an ntfs-3g mount, otherwise content
-// and modification times.
+// Writes a version to a local directory: with everything NTFS keeps where the target is an ntfs-3g mount,
+// otherwise content and modification times.
 #pragma once
 
 #include "coordinator/repository/repository.h"
@@ -14,6 +14,7 @@ struct ExportResult {
 };
 
 // `target` must not exist, or be an empty directory.
-Result<ExportResult> export_tree(const Tree& tree, const std::string& target, const std::function<void(std::uint64_t done_bytes)>& progress);
+Result<ExportResult> export_tree(const Tree& tree, const std::string& target,
+                                 const std::function<void(std::uint64_t done_bytes)>& progress);
 
 }  // namespace roamstead::repository
