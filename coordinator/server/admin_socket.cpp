@@ -1,0 +1,116 @@
+#include "coordinator/server/admin_socket.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+#include "common/base/log.h"
+
+namespace roamstead::server {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kPollMs = 200;
+constexpr int kSendTimeoutS = 10;
+
+bool send_line(int descriptor, std::string line) {
+  line += '\n';
+  for (std::size_t sent = 0; sent < line.size();) {
+    auto count = ::send(descriptor, line.data() + sent, line.size() - sent, MSG_NOSIGNAL);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return false;
+    sent += static_cast<std::size_t>(count);
+  }
+  return true;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<AdminSocket>> AdminSocket::listen(const std::string& path, Execute execute) {
+  RS_TRY(auto listener, diskcontrol::listen_unix(path));
+  std::unique_ptr<AdminSocket> socket(new AdminSocket(path, std::move(listener), std::move(execute)));
+  socket->thread_ = std::thread([raw = socket.get()] { raw->accept(); });
+  return socket;
+}
+
+AdminSocket::~AdminSocket() {
+  stopping_ = true;
+  if (thread_.joinable()) thread_.join();
+  for (auto& connection : connections_) ::shutdown(connection->descriptor.number(), SHUT_RD);
+  for (auto& connection : connections_) connection->thread.join();
+  ::unlink(path_.c_str());
+}
+
+void AdminSocket::accept() {
+  while (!stopping_) {
+    join_ended();
+    pollfd wanted{listener_.number(), POLLIN, 0};
+    if (::poll(&wanted, 1, kPollMs) <= 0) continue;
+    diskcontrol::Descriptor accepted(::accept4(listener_.number(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (accepted.number() < 0) continue;
+    timeval timeout{kSendTimeoutS, 0};
+    ::setsockopt(accepted.number(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+    if (connections_.size() >= kMaxConnections) {
+      send_line(accepted.number(), admin::answer_line(fail(ErrorCode::busy, "too many administrators at once")));
+      continue;
+    }
+    auto connection = std::make_unique<Connection>();
+    connection->descriptor = std::move(accepted);
+    connection->thread = std::thread([this, raw = connection.get()] {
+      serve(*raw);
+      ::shutdown(raw->descriptor.number(), SHUT_RDWR);
+      raw->done = true;
+    });
+    connections_.push_back(std::move(connection));
+  }
+}
+
+void AdminSocket::join_ended() {
+  for (auto it = connections_.begin(); it != connections_.end();) {
+    if (!(*it)->done) {
+      ++it;
+      continue;
+    }
+    (*it)->thread.join();
+    it = connections_.erase(it);
+  }
+}
+
+void AdminSocket::serve(Connection& connection) {
+  std::string unread;
+  std::array<char, 4096> buffer;
+  while (!stopping_) {
+    auto count = ::recv(connection.descriptor.number(), buffer.data(), buffer.size(), 0);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return;
+    unread.append(buffer.data(), static_cast<std::size_t>(count));
+    for (auto end = unread.find('\n'); end != std::string::npos; end = unread.find('\n')) {
+      auto line = unread.substr(0, end);
+      unread.erase(0, end + 1);
+      if (!answer(connection.descriptor.number(), line)) return;
+    }
+    if (unread.size() > admin::kMaxRequestBytes) {
+      send_line(connection.descriptor.number(), admin::answer_line(fail(ErrorCode::protocol, "too long a request")));
+      return;
+    }
+  }
+}
+
+bool AdminSocket::answer(int descriptor, const std::string& line) {
+  auto progress = [descriptor](const admin::Progress& made) { send_line(descriptor, admin::progress_line(made)); };
+  auto result = [&]() -> Result<json> {
+    try {  // the root of this thread: a bug in one command must not end the coordinator
+      return execute_(json::parse(line, nullptr, false), progress);
+    } catch (const std::exception& error) {
+      log_error("administrator's command failed: {}", error.what());
+      return fail(ErrorCode::internal, error.what());
+    }
+  }();
+  return send_line(descriptor, admin::answer_line(result));
+}
+
+}  // namespace roamstead::server

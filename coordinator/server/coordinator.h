@@ -1,0 +1,44 @@
+// The coordinator as a whole: repository, state, sessions, the listening server and the administrators' socket.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "coordinator/server/admin_socket.h"
+#include "coordinator/server/server.h"
+
+namespace roamstead::server {
+
+struct CoordinatorOptions {
+  std::string repository_directory;
+  std::string state_directory;
+  ServerOptions server;     // its state_directory is filled in
+  SessionOptions sessions;
+};
+
+class Coordinator {
+ public:
+  // Opens the repository for writing and listens when it returns; the address is in `<state>/listen` then.
+  static Result<std::unique_ptr<Coordinator>> start(CoordinatorOptions options, Faults faults);
+  ~Coordinator();  // stops; what is being committed is finished
+
+  std::string address() const { return server_->address(); }
+  StateStore& store() { return *store_; }
+  SessionTable& sessions() { return *sessions_; }
+  repository::Repository& repository() { return *repository_; }
+  const identity::CertificateAuthority& authority() const { return *authority_; }
+  Result<nlohmann::json> execute(const nlohmann::json& request, const admin::ProgressSink& progress);
+
+ private:
+  Coordinator() = default;
+
+  // In the order in which they are made; taken down the other way round.
+  std::unique_ptr<repository::Repository> repository_;
+  std::unique_ptr<identity::CertificateAuthority> authority_;
+  std::unique_ptr<StateStore> store_;
+  std::unique_ptr<SessionTable> sessions_;
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<AdminSocket> admin_;
+};
+
+}  // namespace roamstead::server
