@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "coordinator/admin/commands.h"
+#include "coordinator/server/commands.h"
 
 namespace roamstead::cli {
 namespace {
@@ -145,7 +146,7 @@ Result<json> run_command(const RepositoryChoice& choice, const json& request, co
   auto opened = repository::Repository::open(os::real_file_system(), options, std::move(faults));
   auto result = [&]() -> Result<json> {
     if (opened)
-      return admin::execute(**opened, request,
+      return server::execute_alone(**opened, options.state_directory, request,
                             [&](const admin::Progress& progress) { show(context, progress); });
     if (opened.error().code == ErrorCode::busy)
       return ask_coordinator(options.state_directory, request, context);

@@ -55,7 +55,8 @@ void AdminSocket::accept() {
     timeval timeout{kSendTimeoutS, 0};
     ::setsockopt(accepted.number(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
     if (connections_.size() >= kMaxConnections) {
-      send_line(accepted.number(), admin::answer_line(fail(ErrorCode::busy, "too many administrators at once")));
+      send_line(accepted.number(),
+                admin::answer_line(fail(ErrorCode::busy, "too many administrators at once")));
       continue;
     }
     auto connection = std::make_unique<Connection>();
@@ -94,14 +95,17 @@ void AdminSocket::serve(Connection& connection) {
       if (!answer(connection.descriptor.number(), line)) return;
     }
     if (unread.size() > admin::kMaxRequestBytes) {
-      send_line(connection.descriptor.number(), admin::answer_line(fail(ErrorCode::protocol, "too long a request")));
+      send_line(connection.descriptor.number(),
+                admin::answer_line(fail(ErrorCode::protocol, "too long a request")));
       return;
     }
   }
 }
 
 bool AdminSocket::answer(int descriptor, const std::string& line) {
-  auto progress = [descriptor](const admin::Progress& made) { send_line(descriptor, admin::progress_line(made)); };
+  auto progress = [descriptor](const admin::Progress& made) {
+    send_line(descriptor, admin::progress_line(made));
+  };
   auto result = [&]() -> Result<json> {
     try {  // the root of this thread: a bug in one command must not end the coordinator
       return execute_(json::parse(line, nullptr, false), progress);

@@ -1,5 +1,5 @@
-// The coordinator's Unix socket for administrators (coordinator/admin/commands.h says what goes over it): mode 0600, so
-// only the coordinator's own user and root.
+// The coordinator's Unix socket for administrators (coordinator/admin/commands.h says what goes over it):
+// mode 0600, so only the coordinator's own user and root.
 #pragma once
 
 #include <atomic>
@@ -19,9 +19,11 @@ namespace roamstead::server {
 class AdminSocket {
  public:
   static constexpr std::size_t kMaxConnections = 16;
-  using Execute = std::function<Result<nlohmann::json>(const nlohmann::json& request, const admin::ProgressSink& progress)>;
+  using Execute = std::function<Result<nlohmann::json>(const nlohmann::json& request,
+                                                       const admin::ProgressSink& progress)>;
 
-  // Listens when it returns. ErrorCode::busy when somebody else does there. `execute` is called on several threads.
+  // Listens when it returns. ErrorCode::busy when somebody else does there. `execute` is called on several
+  // threads.
   static Result<std::unique_ptr<AdminSocket>> listen(const std::string& path, Execute execute);
   ~AdminSocket();  // waits for commands under way; removes the socket
 

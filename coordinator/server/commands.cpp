@@ -59,29 +59,35 @@ Result<json> change_assignment(const CommandContext& context, const json& reques
   RS_TRY(auto profile, context.repository.find_profile(name));
   if (add) {
     RS_TRY(auto desktops, context.store.desktops());
-    bool enrolled = std::any_of(desktops.begin(), desktops.end(),
-                                [&](const Desktop& each) { return each.name == desktop && each.revoked_100ns == 0; });
+    bool enrolled = std::any_of(desktops.begin(), desktops.end(), [&](const Desktop& each) {
+      return each.name == desktop && each.revoked_100ns == 0;
+    });
     if (!enrolled) return fail(ErrorCode::not_found, "no desktop '" + desktop + "' is enrolled");
     RS_CHECK(context.store.assign({desktop, profile.id, profile.name}));
   } else {
     RS_CHECK(context.store.unassign(desktop, profile.id));
   }
-  log_info("profile '{}' {} desktop '{}'", profile.name, add ? "assigned to" : "no longer assigned to", desktop);
+  log_info("profile '{}' {} desktop '{}'", profile.name, add ? "assigned to" : "no longer assigned to",
+           desktop);
   return json{{"desktop", desktop}, {"profile", profile.name}, {"assigned", add}};
 }
 
 Result<json> list_assignments(const CommandContext& context) {
   RS_TRY(auto assignments, context.store.assignments());
   auto list = json::array();
-  for (const auto& each : assignments) list.push_back({{"desktop", each.desktop}, {"profile", each.profile_name}});
+  for (const auto& each : assignments)
+    list.push_back({{"desktop", each.desktop}, {"profile", each.profile_name}});
   return json{{"assignments", list}};
 }
 
 const char* name_of(SessionState state) {
   switch (state) {
-    case SessionState::active: return "active";
-    case SessionState::closed: return "closed";
-    case SessionState::superseded: return "superseded";
+    case SessionState::active:
+      return "active";
+    case SessionState::closed:
+      return "closed";
+    case SessionState::superseded:
+      return "superseded";
   }
   return "unknown";
 }
@@ -96,8 +102,10 @@ json to_json(const SessionInfo& info) {
                {"last_version", info.last_version},
                {"last_ordinal", info.last_ordinal},
                {"opened_100ns", info.row.opened_100ns}};
-  if (info.row.state == SessionState::active) session["lease_seconds_left"] = info.lease_seconds;
-  else session["ended_100ns"] = info.row.ended_100ns;
+  if (info.row.state == SessionState::active)
+    session["lease_seconds_left"] = info.lease_seconds;
+  else
+    session["ended_100ns"] = info.row.ended_100ns;
   return session;
 }
 
@@ -110,7 +118,8 @@ Result<json> list_sessions(const CommandContext& context, const json& request) {
 }
 
 // The changes a dead desktop did not send, read from its disk.
-Result<json> extract_session(const CommandContext& context, const json& request, const admin::ProgressSink& progress) {
+Result<json> extract_session(const CommandContext& context, const json& request,
+                             const admin::ProgressSink& progress) {
   RS_TRY(auto which, text_field(request, "session"));
   RS_TRY(auto disk, text_field(request, "disk"));
   RS_TRY(auto session, context.sessions.find(which));
@@ -126,15 +135,17 @@ Result<json> extract_session(const CommandContext& context, const json& request,
   if (progress) progress({"reading " + disk, 0, 0});
   RS_TRY_CTX(auto extraction, "extracting " + disk, extract::extract(os::real_file_system(), wanted));
   if (!extraction->journal() || extraction->journal()->session != session.row.id)
-    return fail(ErrorCode::conflict, disk + ": holds " +
-                                         (extraction->journal() ? "session " + extraction->journal()->session.to_string()
-                                                                : std::string("no session")) +
-                                         ", not session " + session.row.id.to_string() + " of '" + session.row.profile_name + "'");
+    return fail(ErrorCode::conflict,
+                disk + ": holds " +
+                    (extraction->journal() ? "session " + extraction->journal()->session.to_string()
+                                           : std::string("no session")) +
+                    ", not session " + session.row.id.to_string() + " of '" + session.row.profile_name + "'");
   const auto& batch = extraction->batch();
   if (progress) progress({"saving", 0, batch.records.size()});
   RS_TRY(auto saved, context.sessions.bury(session.row.id, batch, extraction->content()));
   auto held_back = json::array();
-  for (const auto& item : batch.held_back) held_back.push_back({{"path", item.path}, {"reason", item.reason}});
+  for (const auto& item : batch.held_back)
+    held_back.push_back({{"path", item.path}, {"reason", item.reason}});
   json result{{"session", session.row.id.to_string()},
               {"profile", session.row.profile_name},
               {"desktop", session.row.desktop},
@@ -152,7 +163,8 @@ Result<json> extract_session(const CommandContext& context, const json& request,
 
 }  // namespace
 
-Result<json> execute(const CommandContext& context, const json& request, const admin::ProgressSink& progress) {
+Result<json> execute(const CommandContext& context, const json& request,
+                     const admin::ProgressSink& progress) {
   if (!request.is_object()) return fail(ErrorCode::invalid_argument, "a request is a JSON object");
   RS_TRY(auto command, text_field(request, "command"));
   if (command == "desktop.enroll") return enroll(context, request);
@@ -166,12 +178,12 @@ Result<json> execute(const CommandContext& context, const json& request, const a
   return admin::execute(context.repository, request, progress);
 }
 
-Result<json> execute_alone(repository::Repository& repository, const std::string& state_directory, const json& request,
-                           const admin::ProgressSink& progress) {
+Result<json> execute_alone(repository::Repository& repository, const std::string& state_directory,
+                           const json& request, const admin::ProgressSink& progress) {
   auto& files = os::real_file_system();
   RS_CHECK(files.make_directories(state_directory));
-  RS_TRY(auto authority,
-         identity::CertificateAuthority::open_or_create(files, os::join_path(state_directory, kAuthorityDirectory)));
+  RS_TRY(auto authority, identity::CertificateAuthority::open_or_create(
+                             files, os::join_path(state_directory, kAuthorityDirectory)));
   RS_TRY(auto store, StateStore::open(state_directory));
   RS_TRY(auto sessions, SessionTable::create(*store, repository, {}, {}));
   std::string address = kDefaultListen;

@@ -1,6 +1,6 @@
 // What administrators may do with desktops, assignments and sessions; everything else is passed on to
-// coordinator/admin/commands.h. The same code runs in the coordinator, for who asks at its Unix socket, and in the
-// command line's own process while no coordinator runs.
+// coordinator/admin/commands.h. The same code runs in the coordinator, for who asks at its Unix socket, and
+// in the command line's own process while no coordinator runs.
 #pragma once
 
 #include <functional>
@@ -18,12 +18,13 @@ struct CommandContext {
   StateStore& store;
   SessionTable& sessions;
   const identity::CertificateAuthority& authority;
-  std::string address;                                   // where desktops find this coordinator
-  std::function<void(const std::string&)> disconnect;    // ends a desktop's connections; may be empty
+  std::string address;                                 // where desktops find this coordinator
+  std::function<void(const std::string&)> disconnect;  // ends a desktop's connections; may be empty
 };
 
 // Requests ("command" names one), besides those of coordinator/admin/commands.h:
-//   {"command": "desktop.enroll", "desktop": NAME, "address": "host:port"?}   the answer holds the key: a secret
+//   {"command": "desktop.enroll", "desktop": NAME, "address": "host:port"?}   the answer holds the key: a
+//   secret
 //   {"command": "desktop.list"}
 //   {"command": "desktop.revoke", "desktop": NAME}
 //   {"command": "assignment.add" | "assignment.remove", "desktop": NAME, "profile": NAME}
@@ -31,14 +32,15 @@ struct CommandContext {
 //   {"command": "session.list", "all": true?}
 //   {"command": "session.extract", "session": ID or profile's NAME, "disk": PATH, "partition": N?}
 // Foreign input; blocks until done; thread-safe.
-Result<nlohmann::json> execute(const CommandContext& context, const nlohmann::json& request, const admin::ProgressSink& progress);
+Result<nlohmann::json> execute(const CommandContext& context, const nlohmann::json& request,
+                               const admin::ProgressSink& progress);
 
 // The same on a repository that this process has open, with the state directory's database and authority.
 Result<nlohmann::json> execute_alone(repository::Repository& repository, const std::string& state_directory,
                                      const nlohmann::json& request, const admin::ProgressSink& progress);
 
-inline constexpr const char* kAuthorityDirectory = "ca";   // in the state directory
-inline constexpr const char* kListenFile = "listen";       // in the state directory: where the coordinator listens
+inline constexpr const char* kAuthorityDirectory = "ca";  // in the state directory
+inline constexpr const char* kListenFile = "listen";  // in the state directory: where the coordinator listens
 inline constexpr const char* kDefaultListen = "127.0.0.1:7420";
 
 }  // namespace roamstead::server

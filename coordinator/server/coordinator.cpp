@@ -9,28 +9,35 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
   std::unique_ptr<Coordinator> coordinator(new Coordinator());
   const auto& state = options.state_directory;
   RS_CHECK(files.make_directories(state));
-  RS_TRY(coordinator->repository_, repository::Repository::open(files, {options.repository_directory, state, false}, faults));
-  RS_TRY(auto authority, identity::CertificateAuthority::open_or_create(files, os::join_path(state, kAuthorityDirectory)));
+  RS_TRY(coordinator->repository_,
+         repository::Repository::open(files, {options.repository_directory, state, false}, faults));
+  RS_TRY(auto authority,
+         identity::CertificateAuthority::open_or_create(files, os::join_path(state, kAuthorityDirectory)));
   coordinator->authority_ = std::make_unique<identity::CertificateAuthority>(std::move(authority));
   RS_TRY(coordinator->store_, StateStore::open(state));
-  RS_TRY(coordinator->sessions_,
-         SessionTable::create(*coordinator->store_, *coordinator->repository_, options.sessions, std::move(faults)));
+  RS_TRY(coordinator->sessions_, SessionTable::create(*coordinator->store_, *coordinator->repository_,
+                                                      options.sessions, std::move(faults)));
   options.server.state_directory = state;
-  RS_TRY(coordinator->server_,
-         Server::start(options.server, *coordinator->authority_, *coordinator->store_, *coordinator->sessions_));
-  auto execute = [raw = coordinator.get()](const nlohmann::json& request, const admin::ProgressSink& progress) {
+  RS_TRY(coordinator->server_, Server::start(options.server, *coordinator->authority_, *coordinator->store_,
+                                             *coordinator->sessions_));
+  auto execute = [raw = coordinator.get()](const nlohmann::json& request,
+                                           const admin::ProgressSink& progress) {
     return raw->execute(request, progress);
   };
-  RS_TRY(coordinator->admin_, AdminSocket::listen(os::join_path(state, admin::kSocketName), std::move(execute)));
-  RS_CHECK(os::write_file_durably(files, os::join_path(state, kListenFile), as_bytes(coordinator->address() + "\n")));
+  RS_TRY(coordinator->admin_,
+         AdminSocket::listen(os::join_path(state, admin::kSocketName), std::move(execute)));
+  RS_CHECK(os::write_file_durably(files, os::join_path(state, kListenFile),
+                                  as_bytes(coordinator->address() + "\n")));
   return coordinator;
 }
 
 Coordinator::~Coordinator() = default;
 
-Result<nlohmann::json> Coordinator::execute(const nlohmann::json& request, const admin::ProgressSink& progress) {
+Result<nlohmann::json> Coordinator::execute(const nlohmann::json& request,
+                                            const admin::ProgressSink& progress) {
   auto disconnect = [this](const std::string& desktop) { server_->disconnect(desktop); };
-  return server::execute({*repository_, *store_, *sessions_, *authority_, address(), disconnect}, request, progress);
+  return server::execute({*repository_, *store_, *sessions_, *authority_, address(), disconnect}, request,
+                         progress);
 }
 
 }  // namespace roamstead::server

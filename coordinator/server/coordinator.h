@@ -1,4 +1,5 @@
-// The coordinator as a whole: repository, state, sessions, the listening server and the administrators' socket.
+// The coordinator as a whole: repository, state, sessions, the listening server and the administrators'
+// socket.
 #pragma once
 
 #include <memory>
@@ -12,7 +13,7 @@ namespace roamstead::server {
 struct CoordinatorOptions {
   std::string repository_directory;
   std::string state_directory;
-  ServerOptions server;     // its state_directory is filled in
+  ServerOptions server;  // its state_directory is filled in
   SessionOptions sessions;
 };
 

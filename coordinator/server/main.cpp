@@ -1,5 +1,5 @@
-// roamstead-coordinator: serves desktops until it is told to end (SIGTERM, SIGINT). Logs to standard error, as systemd's
-// journal takes it; a line "ready 127.0.0.1:7420" on standard output says that it listens.
+// roamstead-coordinator: serves desktops until it is told to end (SIGTERM, SIGINT). Logs to standard error,
+// as systemd's journal takes it; a line "ready 127.0.0.1:7420" on standard output says that it listens.
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -30,7 +30,8 @@ void notify_systemd(const std::string& state) {
   auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
   int descriptor = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (descriptor < 0) return;
-  if (::sendto(descriptor, state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address), length) < 0)
+  if (::sendto(descriptor, state.data(), state.size(), MSG_NOSIGNAL,
+               reinterpret_cast<const sockaddr*>(&address), length) < 0)
     log_warning("cannot tell systemd '{}'", state);
   ::close(descriptor);
 }
@@ -64,17 +65,22 @@ int main(int argc, char** argv) {
   server::CoordinatorOptions options;
   bool foreground = true;
   long lease_seconds = 30;
-  app.add_option("--repo", options.repository_directory, "The repository's directory")->envname("ROAMSTEAD_REPO")->required();
-  app.add_option("--state", options.state_directory, "The local state directory (default: state in the repository's)");
+  app.add_option("--repo", options.repository_directory, "The repository's directory")
+      ->envname("ROAMSTEAD_REPO")
+      ->required();
+  app.add_option("--state", options.state_directory,
+                 "The local state directory (default: state in the repository's)");
   app.add_option("--listen", options.server.listen, "Address and port to listen on; port 0: any")
       ->default_val(server::kDefaultListen);
   app.add_option("--name", options.server.names, "Further DNS names or addresses for the certificate");
-  app.add_option("--lease", lease_seconds, "Seconds after which a silent desktop's profile may be opened elsewhere")
+  app.add_option("--lease", lease_seconds,
+                 "Seconds after which a silent desktop's profile may be opened elsewhere")
       ->check(CLI::Range(5L, 3600L))
       ->default_val(lease_seconds);
   app.add_flag("--foreground", foreground, "Stay in the foreground (it always does)");
   CLI11_PARSE(app, argc, argv);
-  if (options.state_directory.empty()) options.state_directory = os::join_path(options.repository_directory, "state");
+  if (options.state_directory.empty())
+    options.state_directory = os::join_path(options.repository_directory, "state");
   options.sessions.lease = std::chrono::seconds(lease_seconds);
   auto result = run(options);
   if (result) return 0;

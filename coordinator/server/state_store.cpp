@@ -1,7 +1,5 @@
 #include "coordinator/server/state_store.h"
 
-#include <sys/stat.h>
-
 #include <chrono>
 #include <mutex>
 
@@ -76,8 +74,10 @@ StateStore::~StateStore() = default;
 
 Result<std::unique_ptr<StateStore>> StateStore::open(const std::string& directory) {
   auto path = os::join_path(directory, "state.db");
+  // Made here where it is missing: for nobody else to read, which SQLite leaves to the umask.
+  RS_TRY(auto file, os::real_file_system().open(path, os::OpenMode::create));
+  file.reset();
   RS_TRY(auto database, Database::open(path));
-  ::chmod(path.c_str(), 0600);
   RS_TRY(auto transaction, Transaction::begin(*database));
   std::uint64_t version = 0;
   {
