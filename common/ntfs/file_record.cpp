@@ -113,10 +113,18 @@ Result<NameInfo> parse_file_name(ByteView value) {
   name.parent = to_reference(load_le<std::uint64_t>(value));
   name.name_space = static_cast<NameSpace>(name_space);
   const auto text = value.subspan(kFileNameBytes, units * 2);
-  for (std::size_t i = 0; i < text.size(); i += 2)
-    if (const auto unit = load_le<std::uint16_t>(text, i); unit == 0 || unit == '/')
-      return fail(ErrorCode::corrupt, fmt::format("a name with the character {} in it", unit));
-  name.name = utf16le_to_wtf8(text);
+  // Nearly all names are ASCII.
+  name.name.resize(units);
+  char16_t all = 0;
+  for (std::size_t i = 0; i < units; ++i) {
+    const char16_t unit = load_le<std::uint16_t>(text, i * 2);
+    if (unit == 0 || unit == '/')
+      return fail(ErrorCode::corrupt,
+                  fmt::format("a name with the character {} in it", static_cast<unsigned>(unit)));
+    name.name[i] = static_cast<char>(unit);
+    all |= unit;
+  }
+  if (all >= 0x80) name.name = utf16le_to_wtf8(text);
   return name;
 }
 

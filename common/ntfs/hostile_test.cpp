@@ -8,6 +8,7 @@
 #include "common/ntfs/volume.h"
 #include "tests/support/memory_device.h"
 #include "tests/support/ntfs_image.h"
+#include "tests/support/ntfs_questions.h"
 #include "tests/support/ntfs_record.h"
 #include "tests/support/seed.h"
 #include "tests/support/temporary_directory.h"
@@ -43,34 +44,8 @@ const Bytes& sample_volume() {
   return sample;
 }
 
-// Asks a volume everything; what the answers are does not matter. Gives the errors.
 std::vector<std::string> ask_everything(const vdisk::BlockDevice& device) {
-  std::vector<std::string> errors;
-  const auto note = [&](const auto& result) {
-    if (!result) errors.push_back(result.error().to_string());
-    return result.has_value();
-  };
-  auto opened = Volume::open(device);
-  if (!note(opened)) return errors;
-  const auto& volume = **opened;
-  Bytes buffer(4096);
-  note(volume.scan([&](std::uint64_t number, Result<FileRecord> file) {
-    if (!note(file)) return true;
-    for (const auto& name : file->names) note(volume.path_of(name));
-    for (const auto& stream : file->streams) {
-      const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(stream.size_bytes, buffer.size()));
-      note(volume.read(stream, 0, MutableByteView(buffer).first(count)));
-      note(volume.read(stream, stream.size_bytes - count, MutableByteView(buffer).first(count)));
-      volume.device_extents(stream);
-    }
-    if (file->directory) note(volume.list(number));
-    if (file->security_id != 0) note(volume.security_descriptor(file->security_id));
-    return true;
-  }));
-  note(volume.lookup("a/b/FILE with a longer name 42"));
-  note(volume.lookup("streams"));
-  volume.records_in({0, device.size_bytes()});
-  return errors;
+  return support::ask_everything(device, {"a/b/FILE with a longer name 42", "streams"});
 }
 
 std::unique_ptr<Volume> open(const MemoryDevice& device) {

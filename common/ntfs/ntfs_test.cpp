@@ -8,7 +8,9 @@
 #include "common/ntfs/runs.h"
 #include "common/ntfs/stream.h"
 #include "common/ntfs/upcase.h"
+#include "tests/support/ntfs_questions.h"
 #include "tests/support/ntfs_record.h"
+#include "tests/support/tiny_ntfs.h"
 
 namespace roamstead::ntfs {
 namespace {
@@ -328,6 +330,30 @@ TEST_CASE("parents that form a cycle end in an error") {
             .value() == "top/d/d");
   CHECK(error_of(cache.directory_path({99'999, 1}, to_root)).find("too deep") != std::string::npos);
   CHECK(cache.directory_path({100'000, 1}, to_root).error().message == "gone");
+}
+
+TEST_CASE("a volume made byte by byte is read as it was made") {
+  support::MemoryDevice device(support::TinyNtfs::make());
+  for (const auto& error : support::ask_everything(device, {"FILE", "Sub/Big", "sub"})) FAIL(error);
+  const auto volume = Volume::open(device).value();
+  CHECK(volume->info().label == "tiny");
+  CHECK(volume->info().record_count == 32);
+  const auto file = volume->record(volume->lookup("file")->record).value();
+  CHECK((file.created_100ns == 1 && file.written_100ns == 2 && file.attributes == 0x20));
+  CHECK(as_text(file.streams[0].resident_data) == "hello");
+  CHECK(file.streams[1].name == "stream");
+  CHECK(volume->device_extents(file.streams[1]) ==
+        std::vector<StreamExtent>{{0, {340 * 512, 2048}}, {4096, {348 * 512, 904}}});
+  CHECK(file.reparse_tag == 0xA000000C);
+  const auto big = volume->record(volume->lookup("SUB/BIG")->record).value();
+  CHECK(big.extension_records == std::vector<std::uint64_t>{19});
+  CHECK(big.streams[0].runs.size() == 2);
+  CHECK(volume->path_of(big).value() == "sub/big");
+  CHECK(volume->list(5)->size() == 2);
+  CHECK(volume->security_descriptor(0x100)->size() == 16);
+  CHECK(volume->lookup("none").error().code == ErrorCode::not_found);
+  // Records 8 and 9 begin and end in the middle of these two clusters.
+  CHECK(volume->records_in({(8 + 17) * 512, 1024}) == std::vector<RecordSpan>{{8, 2}});
 }
 
 }  // namespace roamstead::ntfs
