@@ -47,7 +47,7 @@ Result<std::vector<Volume::DirectoryEntry>> list_directory(const IndexTree& tree
   std::vector<Volume::DirectoryEntry> entries;
   RS_CHECK(tree.for_each([&](const IndexEntry& entry) -> Result<bool> {
     RS_TRY(auto name, parse_file_name(entry.key));
-    if (name.name_space != NameSpace::dos)
+    if (name.name_space != NameSpace::dos && name.name != ".")  // the root lists itself
       entries.push_back({std::move(name.name), to_reference(entry.reference)});
     return true;
   }));

@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::uint64_t kMirroredRecords = 4;
 constexpr std::uint64_t kMinRecords = 16;  // those of the file system itself
+constexpr std::uint64_t kMaxRecords = std::uint64_t{1}
+                                      << 32;  // what NTFS allows; a sparse disk could claim far more
 
 }  // namespace
 
@@ -27,13 +29,13 @@ Mft::Mft(const vdisk::BlockDevice& device, const Geometry& geometry)
 
 Result<std::unique_ptr<Mft>> Mft::open(const vdisk::BlockDevice& device, const Geometry& geometry) {
   std::unique_ptr<Mft> mft(new Mft(device, geometry));
-  RS_CHECK_CTX(mft->place(0), mft->follow_runs());
+  RS_TRY(const auto first, mft->load(0));
+  RS_CHECK_CTX(mft->place(0), mft->follow_runs(first));
   RS_CHECK_CTX(mft->place(0), mft->check_runs());
   return mft;
 }
 
-Result<void> Mft::follow_runs() {
-  RS_TRY(const auto first, load(0));
+Result<void> Mft::follow_runs(const LoadedRecord& first) {
   if (!first.header.in_use || first.header.base) return fail(ErrorCode::corrupt, "not a base record in use");
   bool begun = false;
   // Each extent found makes more of the MFT known, in which the next extension record may lie.
@@ -53,9 +55,11 @@ Result<void> Mft::follow_runs() {
 }
 
 Result<void> Mft::check_runs() {
-  if (stream_.resident || stream_.compressed || stream_.encrypted || record_count_ < kMinRecords)
-    return fail(ErrorCode::corrupt,
-                fmt::format("$MFT of {} bytes, compressed, encrypted or too small", stream_.size_bytes));
+  if (stream_.resident || stream_.compressed || stream_.encrypted || record_count_ < kMinRecords ||
+      record_count_ > kMaxRecords)
+    return fail(
+        ErrorCode::corrupt,
+        fmt::format("$MFT of {} bytes, compressed, encrypted, too small or too large", stream_.size_bytes));
   if (stream_.runs.front().lcn != geometry_.mft_lcn)
     return fail(ErrorCode::corrupt, fmt::format("$MFT starts at cluster {}, by the boot sector at {}",
                                                 stream_.runs.front().lcn, geometry_.mft_lcn));

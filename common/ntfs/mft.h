@@ -33,7 +33,7 @@ class Mft {
   };
 
   Mft(const vdisk::BlockDevice& device, const Geometry& geometry);
-  Result<void> follow_runs();
+  Result<void> follow_runs(const LoadedRecord& first);
   Result<void> check_runs();
   Result<LoadedRecord> parse(std::uint64_t number, Bytes bytes) const;
   Result<Bytes> mirror(std::uint64_t number) const;

@@ -1,4 +1,5 @@
-// Volumes that Windows made, from a folder outside the tree (ROAMSTEAD_CORPUS), compared with what fls sees.
+// Volumes compared with what fls sees; those that Windows made come from a folder outside the tree
+// (ROAMSTEAD_CORPUS).
 #include <doctest/doctest.h>
 
 #include <cstdio>
@@ -10,8 +11,13 @@
 #include <sstream>
 
 #include "common/base/text.h"
+#include "common/ntfs/boot_sector.h"
+#include "common/ntfs/record.h"
+#include "common/ntfs/runs.h"
 #include "common/ntfs/volume.h"
 #include "tests/support/memory_device.h"
+#include "tests/support/ntfs_image.h"
+#include "tests/support/ntfs_record.h"
 #include "tests/support/temporary_directory.h"
 
 namespace roamstead::ntfs {
@@ -65,6 +71,19 @@ std::multiset<std::string> our_listing(const Volume& volume) {
   return listing;
 }
 
+void compare_with_fls(const std::string& image, const std::string& label) {
+  auto device = support::FileDevice::open(os::real_file_system(), image, os::OpenMode::read);
+  REQUIRE(device.has_value());
+  auto volume = Volume::open(**device);
+  REQUIRE_MESSAGE(volume.has_value(), (volume ? "" : volume.error().to_string()));
+  CHECK((*volume)->info().label == label);
+  const auto ours = our_listing(**volume);
+  const auto theirs = fls_listing(image);
+  CHECK(theirs.size() > 2000);
+  for (const auto& line : theirs) CHECK_MESSAGE(ours.contains(line), line);
+  for (const auto& line : ours) CHECK_MESSAGE(theirs.contains(line), line);
+}
+
 std::string corpus_file(const std::string& name) {
   const char* corpus = std::getenv("ROAMSTEAD_CORPUS");
   if (corpus == nullptr || !std::filesystem::exists(std::string(corpus) + "/" + name)) {
@@ -76,23 +95,121 @@ std::string corpus_file(const std::string& name) {
 
 }  // namespace
 
+TEST_CASE("a volume made by libntfs-3g shows what fls shows") {
+  if (!support::can_format_ntfs()) return;
+  if (!std::filesystem::exists("/usr/bin/fls")) {
+    std::cout << "skipped: fls (package sleuthkit) is not installed\n";
+    return;
+  }
+  support::TemporaryDirectory directory;
+  const auto path = directory / "volume.img";
+  support::format_ntfs(path);
+  {
+    support::NtfsImage image(path);
+    for (int i = 0; i < 30; ++i) {
+      const auto folder =
+          (i % 5 == 0 ? "" : "größe " + std::to_string(i / 5 * 5) + "/") + "größe " + std::to_string(i);
+      image.make_directory(folder);
+      for (int k = 0; k < 70; ++k)
+        image.write(folder + "/" + std::to_string(k), 0, Bytes(static_cast<std::size_t>(k * 40)),
+                    k % 10 == 0 ? "stream" : "");
+      image.link(folder + "/7", folder + "/link");
+    }
+  }
+  compare_with_fls(path, "test");
+}
+
 TEST_CASE("a volume made by Windows shows what fls shows, and its index and MFT agree") {
   const auto packed = corpus_file("ntfs/dissect/ntfs.bin.gz");
   if (packed.empty()) return;
   support::TemporaryDirectory directory;
   const auto image = directory / "volume.img";
   REQUIRE(std::system(("zcat " + packed + " > " + image).c_str()) == 0);
-  auto device = support::FileDevice::open(os::real_file_system(), image, os::OpenMode::read);
-  REQUIRE(device.has_value());
-  auto volume = Volume::open(**device);
-  REQUIRE_MESSAGE(volume.has_value(), (volume ? "" : volume.error().to_string()));
-  CHECK((*volume)->info().label == "New Volume");
+  compare_with_fls(image, "New Volume");
+}
 
-  const auto ours = our_listing(**volume);
-  const auto theirs = fls_listing(image);
-  CHECK(theirs.size() > 2000);
-  for (const auto& line : theirs) CHECK_MESSAGE(ours.contains(line), line);
-  for (const auto& line : ours) CHECK_MESSAGE(theirs.contains(line), line);
+namespace {
+
+// An MFT saved as a file, put where its own first record says it lies, on an otherwise empty disk.
+struct SavedMft final : vdisk::BlockDevice {
+  explicit SavedMft(Bytes saved) : mft(std::move(saved)) {
+    auto first = Bytes(mft.begin(), mft.begin() + 1024);
+    REQUIRE(apply_fixups(first).has_value());
+    const auto header = parse_record_header(first, 0).value();
+    std::vector<AttributeView> attributes;
+    REQUIRE(parse_attributes(first, header, attributes).has_value());
+    for (const auto& attribute : attributes)
+      if (attribute.type == kData && !attribute.resident)
+        REQUIRE(
+            append_runs(attribute.value, 0, attribute.cluster_count, size_bytes() / 4096, runs).has_value());
+    REQUIRE(!runs.empty());
+    support::Fields fields;
+    fields.bytes_at(3, as_bytes("NTFS    ")).at<std::uint16_t>(11, 512).at<std::uint8_t>(13, 8);
+    fields.at(40, size_bytes() / 512).at(48, runs.front().lcn).at(56, runs.front().lcn);
+    boot = fields.at<std::uint8_t>(64, 0xF6).at<std::uint8_t>(68, 1).at<std::uint16_t>(510, 0xAA55).padded();
+  }
+  std::uint64_t size_bytes() const override { return std::uint64_t{1} << 40; }
+  std::string name() const override { return "saved MFT"; }
+  Result<void> read(std::uint64_t offset, MutableByteView out) const override {
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = byte_at(offset + i);
+    return {};
+  }
+  std::byte byte_at(std::uint64_t offset) const {
+    if (offset < boot.size()) return boot[static_cast<std::size_t>(offset)];
+    for (const auto& run : runs)
+      if (const auto within = offset - run.lcn * 4096; within < run.clusters * 4096)
+        if (const auto at = run.vcn * 4096 + within; at < mft.size())
+          return mft[static_cast<std::size_t>(at)];
+    return std::byte{0};
+  }
+
+  Bytes mft;
+  std::vector<Run> runs;
+  Bytes boot;
+};
+
+}  // namespace
+
+TEST_CASE("every record in use of MFTs saved from Windows machines is read, with names and paths") {
+  const auto folder = corpus_file("ntfs/libmft");
+  if (folder.empty()) return;
+  std::size_t files = 0;
+  for (const auto& item : std::filesystem::directory_iterator(folder)) {
+    CAPTURE(item.path().string());
+    SavedMft device(os::read_file(os::real_file_system(), item.path().string(), 1 << 20).value());
+    auto volume = Volume::open(device);
+    REQUIRE_MESSAGE(volume.has_value(), (volume ? "" : volume.error().to_string()));
+    std::size_t expected = 0;
+    std::size_t seen = 0;
+    for (std::size_t at = 0; at + 1024 <= device.mft.size(); at += 1024)
+      expected += as_text(ByteView(device.mft).subspan(at, 4)) == "FILE" &&
+                  (device.mft[at + 22] & std::byte{1}) != std::byte{0} &&
+                  load_le<std::uint64_t>(device.mft, at + 32) == 0;
+    CHECK((*volume)
+              ->scan([&](std::uint64_t, const Result<FileRecord>& file) {
+                CHECK_MESSAGE(file.has_value(), (file ? "" : file.error().to_string()));
+                ++seen;
+                if (file)
+                  for (const auto& name : file->names) {
+                    const auto path = (*volume)->path_of(name);
+                    CHECK_MESSAGE(path.has_value(), (path ? "" : path.error().to_string()));
+                  }
+                return true;
+              })
+              .has_value());
+    CHECK(seen == expected);
+    files += seen;
+  }
+  CHECK(files > 200);
+}
+
+TEST_CASE("the boot sector of a volume with clusters of 2 MiB is understood") {
+  const auto packed = corpus_file("ntfs/dissect/boot_2m.bin.gz");
+  if (packed.empty()) return;
+  const auto unpacked = output_of("zcat " + packed);
+  const auto geometry = parse_boot_sector(as_bytes(unpacked), std::uint64_t{1} << 50);
+  REQUIRE_MESSAGE(geometry.has_value(), (geometry ? "" : geometry.error().to_string()));
+  CHECK(geometry->cluster_bytes == 2 << 20);
 }
 
 }  // namespace roamstead::ntfs

@@ -12,7 +12,8 @@ Result<UpcaseTable> UpcaseTable::parse(ByteView table) {
                 fmt::format("$UpCase has {} bytes, expected {}", table.size(), kUnits * 2));
   UpcaseTable upcase;
   upcase.table_.resize(kUnits);
-  for (std::size_t i = 0; i < kUnits; ++i) upcase.table_[i] = load_le<std::uint16_t>(table, i * 2);
+  std::memcpy(upcase.table_.data(), table.data(),
+              kUnits * 2);  // the host is little-endian (common/base/bytes.h)
   for (char16_t unit = 1; unit < 128; ++unit) {
     const char16_t expected = unit >= 'a' && unit <= 'z' ? unit - 32 : unit;
     if (upcase.table_[unit] != expected)

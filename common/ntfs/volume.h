@@ -127,7 +127,7 @@ class Volume {
   virtual Result<std::string> path_of(const NameInfo& name) const = 0;
   // By path ('/' or '\'), without regard to case unless an exact match exists.
   virtual Result<FileReference> lookup(const std::string& path) const = 0;
-  // From the directory's index ($I30); without DOS names.
+  // From the directory's index ($I30); without DOS names, and without the root's entry for itself.
   struct DirectoryEntry {
     std::string name;
     FileReference reference;

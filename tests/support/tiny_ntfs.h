@@ -7,7 +7,9 @@
 //          point 18 "sub/big": attribute list, second extent in record 19
 #pragma once
 
-#include "common/base/text.h"
+#include <bit>
+#include <optional>
+
 #include "tests/support/ntfs_record.h"
 
 namespace roamstead::support {
