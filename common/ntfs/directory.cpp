@@ -47,7 +47,8 @@ Result<std::vector<Volume::DirectoryEntry>> list_directory(const IndexTree& tree
   std::vector<Volume::DirectoryEntry> entries;
   RS_CHECK(tree.for_each([&](const IndexEntry& entry) -> Result<bool> {
     RS_TRY(auto name, parse_file_name(entry.key));
-    if (name.name_space != NameSpace::dos && name.name != ".")  // the root lists itself
+    const bool itself = name.name.size() == 1 && name.name.front() == '.';  // the root lists itself
+    if (name.name_space != NameSpace::dos && !itself)
       entries.push_back({std::move(name.name), to_reference(entry.reference)});
     return true;
   }));
