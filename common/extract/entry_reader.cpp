@@ -1,6 +1,7 @@
 #include "common/extract/entry_reader.h"
 
 #include <algorithm>
+#include <array>
 
 #include "common/base/text.h"
 #include "common/profile/path.h"
@@ -13,6 +14,22 @@ constexpr std::uint32_t kSymlinkRelative = 1;
 constexpr std::uint16_t kDaclPresent = 0x0004;
 constexpr std::uint8_t kInheritedAce = 0x10;
 constexpr std::string_view kNtPrefix = "/\?\?/";  // with backslashes turned
+
+// What libntfs-3g gives a file it creates when nobody named an owner: owner and group Administrators,
+// everything allowed to Everyone. Nobody decided that; it stands for "as the directory has it".
+constexpr std::array<std::uint8_t, 80> kStandInDescriptor = {
+    0x01, 0x00, 0x04, 0x80, 0x14, 0,    0,    0,    0x24, 0,    0, 0, 0,    0,    0, 0,
+    0x34, 0,    0,    0,                                                                 // header
+    0x01, 0x02, 0,    0,    0,    0,    0,    0x05, 0x20, 0,    0, 0, 0x20, 0x02, 0, 0,  // owner S-1-5-32-544
+    0x01, 0x02, 0,    0,    0,    0,    0,    0x05, 0x20, 0,    0, 0, 0x20, 0x02, 0, 0,  // group S-1-5-32-544
+    0x02, 0x00, 0x1c, 0x00, 0x01, 0x00, 0,    0,  // access list, one entry
+    0x00, 0x03, 0x14, 0x00, 0xff, 0x01, 0x1f, 0x00, 0x01, 0x01, 0, 0, 0,    0,    0, 0x01,
+    0,    0,    0,    0};  // S-1-1-0
+
+bool is_stand_in(ByteView descriptor) {
+  const auto stand_in = std::as_bytes(std::span(kStandInDescriptor));
+  return std::equal(descriptor.begin(), descriptor.end(), stand_in.begin(), stand_in.end());
+}
 
 std::string forward_slashes(std::string text) {
   std::replace(text.begin(), text.end(), '\\', '/');
@@ -75,7 +92,7 @@ std::optional<std::string> below(const std::string& path, const std::string& roo
 Result<Bytes> read_security(const ntfs::Volume& volume, const ntfs::FileRecord& file, const ItemState* item) {
   Bytes security;
   if (!file.own_security_descriptor.empty()) {
-    security = file.own_security_descriptor;
+    if (!is_stand_in(file.own_security_descriptor)) security = file.own_security_descriptor;
   } else if (file.security_id != 0) {
     RS_TRY(security, volume.security_descriptor(file.security_id));
   }

@@ -211,6 +211,7 @@ Result<void> Provenance::apply(std::uint8_t type, ByteView payload, std::size_t 
       RS_TRY(auto* item, live_item(changed.id, record_at));
       if (auto at = by_record_.find(item->identity.record); at != by_record_.end() && at->second == item->id)
         by_record_.erase(at);
+      item->previous_identity = item->identity;
       item->identity = changed.identity;
       by_record_[item->identity.record] = item->id;
       return {};

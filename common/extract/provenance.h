@@ -74,6 +74,7 @@ struct JournalHeader {
 struct ItemState {
   ItemId id = 0;
   ItemIdentity identity;
+  ItemIdentity previous_identity;  // what it was before encode_identity announced the change; zero: never
   profile::ProfilePath base_path;  // in the pinned version
   profile::Entry entry;            // as published
   bool populated = false;          // directories

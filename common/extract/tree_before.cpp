@@ -18,10 +18,12 @@ const ItemState* find_item(const Provenance* provenance, const ntfs::FileRecord&
   if (provenance == nullptr) return nullptr;
   const auto* item = provenance->find_by_record(file.reference.record);
   if (item == nullptr) return nullptr;
-  const auto& identity = item->identity;
-  const bool same = identity.sequence != 0 ? identity.sequence == file.reference.sequence
-                                           : identity.created_100ns == file.created_100ns;
-  return same ? item : nullptr;
+  const auto is = [&](const ItemIdentity& identity) {
+    if (identity.record != file.reference.record) return false;
+    return identity.sequence != 0 ? identity.sequence == file.reference.sequence
+                                  : identity.created_100ns == file.created_100ns;
+  };
+  return is(item->identity) || is(item->previous_identity) ? item : nullptr;
 }
 
 TreeBefore::TreeBefore(const ntfs::Volume& volume, const ntfs::FileReference& root,

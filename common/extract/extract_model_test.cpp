@@ -1,0 +1,404 @@
+// Random programs at work on a real NTFS volume, extracted snapshot by snapshot; what the batches make of a
+// tree in memory must be what the programs made of theirs.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "common/extract/test_agent.h"
+#include "tests/support/seed.h"
+
+namespace roamstead::extract {
+namespace {
+
+constexpr std::uint64_t kFirstTime = 130'000'000'000'000'000;
+const std::vector<std::string> kStreams = {"", "s1", "s2"};
+
+// Does everything twice: to the volume by way of `programs`, and to the tree it expects.
+class Worker {
+ public:
+  Worker(TestPrograms& programs, TestTree& expected, std::mt19937_64& random)
+      : programs_(programs), expected_(expected), random_(random) {}
+
+  void step() {
+    switch (below(16)) {
+      case 0:
+      case 1:
+        return create_file();
+      case 2:
+        return create_directory();
+      case 3:
+      case 4:
+      case 5:
+        return write();
+      case 6:
+        return truncate();
+      case 7:
+        return rename(random_path(false), free_path());
+      case 8:
+        return rename(random_path(true), free_path());
+      case 9:
+        return swap();
+      case 10:
+        return save_by_rename();
+      case 11:
+        return remove_tree(random_path(false));
+      case 12:
+        if (below(4) == 0) remove_tree(random_path(true));
+        return;
+      case 13:
+        return add_or_remove_stream();
+      case 14:
+        return metadata();
+      case 15:
+        return replace();
+    }
+  }
+
+  static Bytes content(std::mt19937_64& random, std::size_t size) {
+    Bytes bytes(size);
+    for (std::size_t at = 0; at < size; at += kTagBlockBytes) {
+      if (random() % 5 == 0) continue;  // a block of zeros
+      auto value = random();
+      for (auto i = at; i < std::min(size, at + kTagBlockBytes); ++i) {
+        bytes[i] = static_cast<std::byte>(value >> 56);
+        value = value * 6364136223846793005 + 1442695040888963407;
+      }
+    }
+    return bytes;
+  }
+  static std::size_t some_size(std::mt19937_64& random) {
+    switch (random() % 4) {
+      case 0:
+        return random() % 500;
+      case 1:
+        return random() % 5 * kTagBlockBytes;
+      default:
+        return random() % 50'000;
+    }
+  }
+  // "" when there is none.
+  std::string random_path(bool directory) {
+    std::vector<std::string> paths;
+    collect("", expected_.root(), directory, paths);
+    return paths.empty() ? "" : paths[below(paths.size())];
+  }
+
+ private:
+  std::size_t below(std::size_t limit) { return static_cast<std::size_t>(random_() % limit); }
+
+  static void collect(const std::string& path, const TestNode& node, bool directory,
+                      std::vector<std::string>& paths) {
+    for (const auto& [name, child] : node.children) {
+      const auto below_path = path.empty() ? name : path + "/" + name;
+      if (child->is_directory() == directory) paths.push_back(below_path);
+      collect(below_path, *child, directory, paths);
+    }
+  }
+
+  std::string free_path() {
+    for (;;) {
+      auto directory = below(3) == 0 ? std::string() : random_path(true);
+      static const char* const kNames[] = {"a", "b", "c", "doc", "Ünï", "long name with spaces.txt", "x.tmp"};
+      auto path = (directory.empty() ? "" : directory + "/") + std::string(kNames[below(7)]);
+      if (below(2) == 0) path += std::to_string(below(1000));
+      if (expected_.find(path) == nullptr) return path;
+    }
+  }
+
+  // Gives what was just made or written definite times, on both sides.
+  void stamp(const std::string& path, bool created) {
+    auto& metadata = expected_.at(path).entry.metadata;
+    metadata.attributes = programs_.attributes(path);
+    if (created) metadata.created_100ns = ++clock_;
+    metadata.written_100ns = ++clock_;
+    programs_.set_metadata(path, metadata);
+  }
+
+  void create_file() { create_file_at(free_path(), some_size(random_)); }
+  void create_file_at(const std::string& path, std::size_t size) {
+    const auto bytes = content(random_, size);
+    programs_.write(path, "", 0, bytes);
+    expected_.make_file(path, bytes);
+    stamp(path, true);
+  }
+  void create_directory() {
+    const auto path = free_path();
+    programs_.make_directory(path);
+    expected_.make_directory(path);
+    stamp(path, true);
+  }
+
+  void write() {
+    const auto path = random_path(false);
+    if (path.empty()) return;
+    auto& node = expected_.at(path);
+    auto stream = std::next(node.streams.begin(), static_cast<std::ptrdiff_t>(below(node.streams.size())));
+    auto& bytes = stream->second;
+    const auto offset = below(4) == 0 ? bytes.size() + below(20'000) : below(bytes.size() + 1);
+    auto data = content(random_, below(3) == 0 ? 1 + below(100) : 1 + below(12'000));
+    if (below(6) == 0 && offset < bytes.size())  // the same bytes again
+      data.assign(bytes.begin() + static_cast<std::ptrdiff_t>(offset),
+                  bytes.begin() + static_cast<std::ptrdiff_t>(std::min(bytes.size(), offset + data.size())));
+    programs_.write(path, stream->first, offset, data);
+    bytes.resize(std::max(bytes.size(), offset + data.size()));
+    std::copy(data.begin(), data.end(), bytes.begin() + static_cast<std::ptrdiff_t>(offset));
+    stamp(path, false);
+  }
+
+  void truncate() {
+    const auto path = random_path(false);
+    if (path.empty()) return;
+    auto& bytes = expected_.at(path).streams.at("");
+    const auto resize = [&](std::size_t size) {
+      programs_.truncate(path, "", size);
+      bytes.resize(size);
+    };
+    resize(below(3) == 0 ? bytes.size() + below(30'000) : below(bytes.size() + 1));
+    if (below(3) == 0) resize(bytes.size() + below(30'000));
+    stamp(path, false);
+  }
+
+  void rename(const std::string& from, const std::string& to) {
+    if (from.empty() || (to + "/").rfind(from + "/", 0) == 0) return;
+    programs_.rename(from, to);
+    expected_.put(to, expected_.take(from));
+  }
+  void swap() {
+    const bool directories = below(3) == 0;
+    const auto a = random_path(directories), b = random_path(directories);
+    if (a.empty() || b.empty() || a == b || (a + "/").rfind(b + "/", 0) == 0 ||
+        (b + "/").rfind(a + "/", 0) == 0)
+      return;
+    const std::string between = "swap between";
+    rename(a, between);
+    rename(b, a);
+    rename(between, b);
+  }
+  void save_by_rename() {
+    const auto path = random_path(false);
+    if (path.empty()) return;
+    auto bytes = expected_.at(path).streams.at("");
+    if (!bytes.empty()) bytes[below(bytes.size())] ^= std::byte{0x55};
+    if (below(2) == 0) bytes.resize(bytes.size() + below(9000), std::byte{1});
+    const auto saved = free_path();
+    programs_.write(saved, "", 0, bytes);
+    expected_.make_file(saved, bytes);
+    stamp(saved, true);
+    const bool keep = below(3) == 0;
+    const auto backup = free_path();
+    if (keep)
+      rename(path, backup);
+    else
+      remove_tree(path);
+    rename(saved, path);
+  }
+  void replace() {
+    const auto path = random_path(false), other = random_path(false);
+    if (path.empty() || path == other) return;
+    remove_tree(path);
+    if (below(2) == 0)
+      rename(other, path);
+    else
+      create_file_at(path, some_size(random_));
+  }
+
+  void remove_tree(const std::string& path) {
+    if (path.empty()) return;
+    std::vector<std::string> names;
+    for (const auto& [name, child] : expected_.at(path).children) names.push_back(name);
+    for (const auto& name : names) remove_tree(path + "/" + name);
+    programs_.remove(path);
+    expected_.take(path);
+  }
+
+  void add_or_remove_stream() {
+    const auto path = random_path(false);
+    if (path.empty()) return;
+    const auto& name = kStreams[1 + below(2)];
+    auto& streams = expected_.at(path).streams;
+    if (streams.count(name) != 0) {
+      programs_.remove_stream(path, name);
+      streams.erase(name);
+      if (below(2) == 0) return stamp(path, false);
+    }
+    auto bytes = content(random_, some_size(random_));
+    programs_.write(path, name, 0, bytes);
+    streams[name] = std::move(bytes);
+    stamp(path, false);
+  }
+
+  void metadata() {
+    const auto path = random_path(below(3) == 0);
+    if (path.empty()) return;
+    auto& metadata = expected_.at(path).entry.metadata;
+    metadata.attributes = static_cast<std::uint32_t>(random_()) & profile::kRoamingAttributes;
+    if (below(2) == 0) metadata.written_100ns = ++clock_;
+    if (below(3) == 0) metadata.created_100ns = ++clock_;
+    programs_.set_metadata(path, metadata);
+  }
+
+  TestPrograms& programs_;
+  TestTree& expected_;
+  std::mt19937_64& random_;
+  std::uint64_t clock_ = kFirstTime;
+};
+
+TEST_CASE("random changes on a volume without an agent are extracted to the same tree") {
+  if (!support::can_format_ntfs()) return;
+  auto random = support::seeded_random();
+  TestDesktop desktop;
+  DirectPrograms programs(desktop);
+  TestTree expected, tree;
+  Worker worker(programs, expected, random);
+  Guid below;
+  std::uint64_t content_bytes = 0;
+  for (int round = 0; round < 12; ++round) {
+    CAPTURE(round);
+    for (auto steps = random() % 25; steps > 0; --steps) worker.step();
+    expected.settle();
+    const auto frozen = desktop.freeze();
+    if (random() % 5 == 0) continue;  // the next batch is the union
+    Request request;
+    request.frozen_path = frozen.frozen_path;
+    request.below_id = below.is_zero() ? desktop.disk().layers().back().id : below;
+    request.profile_root = kTestRoot;
+    auto extraction = desktop.extract(request);
+    below = frozen.frozen_id;
+    CAPTURE(describe(extraction->batch()));
+    CHECK(extraction->batch().held_back.empty());
+    tree.apply(extraction->batch(), extraction->content());
+    REQUIRE(difference(expected, tree) == "");
+    content_bytes += extraction->batch().content_bytes();
+    auto actual = desktop.read_profile(frozen.frozen_path);
+    REQUIRE(difference(expected, actual) == "");  // the test itself is sound
+  }
+  CHECK(content_bytes > 0);
+}
+
+// A base version as another desktop left it.
+TestTree random_base(std::mt19937_64& random) {
+  TestTree base;
+  std::uint64_t clock = kFirstTime / 2;
+  std::vector<std::string> directories = {""};
+  const auto settle_metadata = [&](TestNode& node) {
+    node.entry.metadata.created_100ns = ++clock;
+    node.entry.metadata.written_100ns = ++clock;
+    node.entry.metadata.attributes = static_cast<std::uint32_t>(random()) & profile::kRoamingAttributes;
+  };
+  for (int i = 0; i < 60; ++i) {
+    const auto& parent = directories[random() % directories.size()];
+    const auto path = (parent.empty() ? "" : parent + "/") + "base" + std::to_string(i);
+    if (random() % 4 == 0) {
+      settle_metadata(base.make_directory(path));
+      directories.push_back(path);
+      continue;
+    }
+    auto& file = base.make_file(path, Worker::content(random, Worker::some_size(random)));
+    if (random() % 5 == 0) file.streams["s1"] = Worker::content(random, Worker::some_size(random));
+    settle_metadata(file);
+  }
+  base.settle();
+  return base;
+}
+
+struct SessionOptions {
+  int rounds = 10;
+  std::size_t steps = 20;
+  bool lose_tags = false;  // kills: what was not flushed is lost, and the agent starts again
+};
+
+void run_session(std::mt19937_64& random, const SessionOptions& options) {
+  auto base = random_base(random);
+  TestDesktop desktop;
+  TestAgent agent(desktop, base);
+  TestTree expected = base, tree = base;
+  Worker worker(agent, expected, random);
+  Guid below;
+  for (int round = 0; round < options.rounds; ++round) {
+    CAPTURE(round);
+    const bool idle = random() % 4 == 0;  // only loading
+    try {
+      if (options.lose_tags && random() % 2 == 0) agent.kill_before_name(static_cast<int>(random() % 10));
+      for (auto steps = random() % options.steps; steps > 0; --steps) {
+        if (idle || random() % 2 == 0) {
+          const auto path = worker.random_path(random() % 8 == 0);
+          if (path.empty()) continue;
+          if (expected.at(path).is_directory())
+            agent.populate(path);
+          else
+            agent.load(path, kStreams[random() % 2], random() % 20'000, random() % 30'000);
+          if (random() % 3 == 0) agent.flush_tags();
+        } else {
+          worker.step();
+        }
+      }
+    } catch (const TestAgent::Killed&) {
+    }
+    expected.settle();
+    if (random() % 2 == 0) agent.flush_tags();
+    const auto frozen = desktop.freeze();
+    if (options.lose_tags && random() % 2 == 0)
+      agent.restart();
+    else
+      agent.kill_before_name(-1);
+    if (random() % 5 == 0) continue;
+    Request request;
+    request.frozen_path = frozen.frozen_path;
+    request.below_id = below;
+    auto extraction = desktop.extract(request);
+    below = frozen.frozen_id;
+    CAPTURE(describe(extraction->batch()));
+    CHECK(extraction->batch().held_back.empty());
+    tree.apply(extraction->batch(), extraction->content());
+    REQUIRE(difference(expected, tree) == "");
+  }
+}
+
+TEST_CASE("random work on a lazily loaded profile gives the base version exactly the programs' changes") {
+  if (!support::can_format_ntfs()) return;
+  auto random = support::seeded_random();
+  for (int session = 0; session < 3; ++session) run_session(random, {});
+}
+
+TEST_CASE("an agent killed at any moment costs no content and adds no change") {
+  if (!support::can_format_ntfs()) return;
+  auto random = support::seeded_random();
+  SessionOptions options;
+  options.lose_tags = true;
+  for (int session = 0; session < 3; ++session) run_session(random, options);
+}
+
+TEST_CASE("loading everything and changing nothing is no record at all") {
+  if (!support::can_format_ntfs()) return;
+  auto random = support::seeded_random();
+  auto base = random_base(random);
+  TestDesktop desktop;
+  TestAgent agent(desktop, base);
+  Worker worker(agent, base, random);
+  Guid below;
+  for (int part = 0; part < 4; ++part) {
+    for (const auto& [path, text] : base.describe()) {
+      if (random() % 2 == 0 && part < 3) continue;
+      if (base.at(path).is_directory()) {
+        agent.populate(path);
+      } else {
+        for (const auto& stream : kStreams) agent.load(path, stream, 0, 1 << 20);
+      }
+    }
+    if (part % 2 == 1) agent.flush_tags();
+    const auto frozen = desktop.freeze();
+    Request request;
+    request.frozen_path = frozen.frozen_path;
+    request.below_id = below;
+    auto extraction = desktop.extract(request);
+    below = frozen.frozen_id;
+    // Tags still in memory make what was loaded look like content: it is sent in vain, and changes nothing.
+    if (part % 2 == 1) CHECK(describe(extraction->batch()) == "");
+    TestTree tree = base;
+    tree.apply(extraction->batch(), extraction->content());
+    CHECK(difference(base, tree) == "");
+  }
+}
+
+}  // namespace
+}  // namespace roamstead::extract
