@@ -230,11 +230,12 @@ class Worker {
   void metadata() {
     const auto path = random_path(below(3) == 0);
     if (path.empty()) return;
-    auto& metadata = expected_.at(path).entry.metadata;
+    auto metadata = expected_.at(path).entry.metadata;
     metadata.attributes = static_cast<std::uint32_t>(random_()) & profile::kRoamingAttributes;
     if (below(2) == 0) metadata.written_100ns = ++clock_;
     if (below(3) == 0) metadata.created_100ns = ++clock_;
     programs_.set_metadata(path, metadata);
+    expected_.at(path).entry.metadata = metadata;
   }
 
   TestPrograms& programs_;

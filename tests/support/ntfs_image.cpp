@@ -258,11 +258,14 @@ void NtfsImage::link(const std::string& existing, const std::string& path) {
   const auto units = to_ntfs(name);
   const auto record = mount_->find(existing);
   if (!record) throw std::runtime_error("no " + existing);
-  const auto directory = mount_->open(parent);
+  auto directory = mount_->open(parent);
   auto inode = mount_->open(*record);
   if (ntfs_link(inode.get(), directory.get(), units.data(), static_cast<u8>(units.size())) != 0)
     raise("link " + path);
-  Mount::close_in(std::move(inode), directory.get());
+  // The directory first: the inode's names lie in two directories now, and closing it updates both indexes.
+  // (Given one of them, the library would open the other and never close it.)
+  if (ntfs_inode_close(directory.release()) != 0) raise("close " + parent);
+  if (ntfs_inode_close(inode.release()) != 0) raise("close " + path);
 }
 
 void NtfsImage::remove(const std::string& path) {
