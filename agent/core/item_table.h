@@ -1,0 +1,79 @@
+// What the agent knows in memory of the items it published: which directories are populated, which bytes are loaded.
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "common/base/byte_range.h"
+#include "common/extract/provenance.h"
+
+namespace roamstead::agent {
+
+// Of one stream. All ranges begin at block boundaries and end at one or at the base limit.
+struct StreamState {
+  std::uint64_t base_limit = 0;  // from here on nothing is the base's
+  RangeSet loaded;               // below base_limit; what is not here is zero on the volume
+  RangeSet in_flight;            // being fetched by some thread
+  std::map<std::uint64_t, extract::BlockTag> pending;  // loaded blocks whose tag is not in the journal yet
+
+  bool fully_loaded() const { return base_limit == 0 || loaded.contains({0, base_limit}); }
+};
+
+struct Item {
+  const extract::ItemId id;
+  const std::uint64_t record;
+  const profile::ProfilePath base_path;
+  const bool directory;
+  // Published by a process before this one: blocks without a tag may hold content already.
+  const bool recovered;
+
+  std::mutex mutex;  // guards all below
+  std::condition_variable changed;
+  std::uint64_t created_100ns = 0;  // with the record number, what the item is known by
+  bool identity_checked = false;    // of a recovered item: the record is still this item's
+  bool populated = false;
+  bool populating = false;
+  bool written = false;        // by a program: its times are no longer the base's
+  bool tags_waiting = false;   // in the list of items with pending tags
+  std::map<std::string, StreamState> streams;
+
+  Item(extract::ItemId item_id, std::uint64_t item_record, profile::ProfilePath path, bool is_directory, bool is_recovered)
+      : id(item_id), record(item_record), base_path(std::move(path)), directory(is_directory), recovered(is_recovered) {}
+};
+
+// Shared pointers, because an item may be deleted while other threads still load it. Thread-safe.
+class ItemTable {
+ public:
+  std::shared_ptr<Item> find(std::uint64_t record) const {
+    std::shared_lock lock(mutex_);
+    auto it = items_.find(record);
+    return it == items_.end() ? nullptr : it->second;
+  }
+  void add(std::shared_ptr<Item> item) {
+    std::unique_lock lock(mutex_);
+    auto record = item->record;
+    items_[record] = std::move(item);
+  }
+  void remove(std::uint64_t record) {
+    std::unique_lock lock(mutex_);
+    items_.erase(record);
+  }
+  std::vector<std::shared_ptr<Item>> all() const {
+    std::shared_lock lock(mutex_);
+    std::vector<std::shared_ptr<Item>> items;
+    items.reserve(items_.size());
+    for (auto& [record, item] : items_) items.push_back(item);
+    return items;
+  }
+
+ private:
+  mutable std::shared_mutex mutex_;
+  std::unordered_map<std::uint64_t, std::shared_ptr<Item>> items_;
+};
+
+}  // namespace roamstead::agent

@@ -1,0 +1,270 @@
+#include "agent/core/loader.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "agent/core/patience.h"
+#include "common/base/log.h"
+
+namespace roamstead::agent {
+
+using extract::ItemIdentity;
+using profile::Entry;
+using profile::EntryKind;
+using profile::NamedEntry;
+using profile::ProfilePath;
+
+namespace {
+
+// Every stream of a published file starts as wholly the base's.
+std::map<std::string, StreamState> fresh_streams(const Entry& entry) {
+  std::map<std::string, StreamState> streams;
+  if (entry.kind != EntryKind::file) return streams;
+  streams[""].base_limit = entry.size_bytes;
+  for (auto& stream : entry.streams) streams[stream.name].base_limit = stream.size_bytes;
+  return streams;
+}
+
+}  // namespace
+
+// A child on its way from the version's list to its name on the volume.
+struct Loader::Child {
+  const NamedEntry* entry = nullptr;
+  std::string staged;  // empty: it has its name already
+  ItemIdentity identity;
+  std::shared_ptr<Item> item;  // null until it is in the journal
+};
+
+Loader::Loader(wire::CoordinatorLink& link, Guid session_secret, ProfileVolume& volume, extract::ProvenanceJournal& journal,
+               LoaderOptions options)
+    : link_(link), session_secret_(session_secret), volume_(volume), journal_(journal), options_(options) {
+  staging_prefix_ = Guid::random().to_string().substr(0, 8);  // names of an earlier process are not used again
+}
+
+std::string Loader::new_staging_path() { return staging_path(staging_prefix_ + "-" + std::to_string(++staged_)); }
+
+template <class Call>
+auto Loader::patiently(Call call) -> decltype(call()) {
+  return retry_while_away(options_.patience, call);
+}
+
+// The item behind a handle. After a restart the journal may tell of a file whose record another one uses now.
+std::shared_ptr<Item> Loader::find(VolumeHandle& handle) {
+  auto item = items_.find(handle.record());
+  if (!item || !item->recovered) return item;
+  std::lock_guard lock(item->mutex);
+  if (item->identity_checked) return item;
+  auto times = handle.times();
+  if (times && times->created_100ns != item->created_100ns) {
+    items_.remove(handle.record());
+    return nullptr;
+  }
+  item->identity_checked = times.has_value();
+  return item;
+}
+
+Result<void> Loader::recover() {
+  journal_.inspect([&](const extract::Provenance& provenance) {
+    for (auto& [id, state] : provenance.items()) {
+      if (state.withdrawn) continue;
+      auto item = std::make_shared<Item>(id, state.identity.record, state.base_path,
+                                         state.entry.kind == EntryKind::directory, true);
+      item->created_100ns = state.identity.created_100ns;
+      item->populated = state.populated;
+      item->streams = fresh_streams(state.entry);
+      for (auto& [name, stream] : state.streams) {
+        auto& mine = item->streams[name];
+        mine.base_limit = stream.base_limit;
+        for (auto& [block, tag] : stream.tags) {
+          auto offset = block * extract::kTagBlockBytes;
+          if (offset >= mine.base_limit) continue;
+          mine.loaded.add({offset, std::min<std::uint64_t>(extract::kTagBlockBytes, mine.base_limit - offset)});
+        }
+      }
+      items_.add(std::move(item));  // a later item with the same record replaces the earlier one: ids ascend
+    }
+  });
+  RS_TRY(auto staged, volume_.list(journal_.header().staging_root));
+  std::lock_guard lock(recovered_mutex_);
+  for (auto& item : staged) staged_leftovers_[item.record] = item.name;
+  return {};
+}
+
+Result<void> Loader::publish_root(const Entry& entry) {
+  const auto& root = journal_.header().profile_root;
+  std::optional<ItemIdentity> known;
+  journal_.inspect([&](const extract::Provenance& provenance) {
+    if (auto* item = provenance.find_by_base(ProfilePath()); item != nullptr && !item->withdrawn) known = item->identity;
+  });
+  auto there = volume_.stat(root);
+  if (known) {
+    if (there && there->record == known->record) return {};
+    std::lock_guard lock(recovered_mutex_);
+    if (auto it = staged_leftovers_.find(known->record); it != staged_leftovers_.end())
+      return volume_.rename(staging_path(it->second), root);
+  }
+  if (there) return fail(ErrorCode::exists, root + " is on the volume already and belongs to no session");
+  auto staged = new_staging_path();
+  RS_TRY(auto identity, volume_.stage(staged, entry));
+  RS_TRY(auto id, journal_.append_published(identity, ProfilePath(), entry));
+  RS_CHECK(journal_.flush());
+  items_.add(std::make_shared<Item>(id, identity.record, ProfilePath(), true, false));
+  return volume_.rename(staged, root);
+}
+
+Result<std::vector<NamedEntry>> Loader::list_all(const ProfilePath& path) {
+  std::vector<NamedEntry> entries;
+  for (std::string after;;) {
+    RS_TRY(auto part, patiently([&] { return link_.list(session_secret_, path, after); }));
+    if (part.more && part.entries.empty())
+      return fail(ErrorCode::protocol, "listing " + path.text() + ": an empty part that is not the last");
+    for (auto& entry : part.entries) {
+      RS_CHECK_CTX("listing " + path.text(), profile::check_name(entry.name));
+      entries.push_back(std::move(entry));
+    }
+    if (!part.more) return entries;
+    after = entries.back().name;
+  }
+}
+
+Result<void> Loader::populate(VolumeHandle& directory, Priority priority) {
+  auto item = find(directory);
+  if (!item || !item->directory) return {};
+  {
+    std::unique_lock lock(item->mutex);
+    if (item->populated) return {};
+    auto until = Activity::Clock::now() + options_.patience;
+    while (item->populating)
+      if (item->changed.wait_until(lock, until) == std::cv_status::timeout && item->populating)
+        return fail(ErrorCode::timeout, "waited for the listing of " + item->base_path.text());
+    if (item->populated) return {};
+    item->populating = true;
+  }
+  Result<void> done;
+  if (priority == Priority::foreground) {
+    Activity::Foreground foreground(activity_);
+    done = populate_once(*item, directory);
+  } else {
+    done = populate_once(*item, directory);
+  }
+  std::lock_guard lock(item->mutex);
+  item->populating = false;
+  item->populated = done.has_value();
+  item->changed.notify_all();
+  if (!done) return fail(std::move(done).error().with("loading the directory '" + item->base_path.text() + "'"));
+  ++counters_.directories_populated;
+  return {};
+}
+
+Result<void> Loader::populate_once(Item& item, VolumeHandle& directory) {
+  RS_TRY(auto entries, list_all(item.base_path));
+  std::vector<Child> children;
+  children.reserve(entries.size());
+  auto staged = stage_children(item, directory, entries, children);
+  if (!staged) {
+    withdraw(children);
+    return staged;
+  }
+  return publish_children(item, directory, children);
+}
+
+Result<void> Loader::stage_children(Item& item, VolumeHandle& directory, const std::vector<NamedEntry>& entries,
+                                    std::vector<Child>& children) {
+  for (auto& entry : entries) {
+    Child child;
+    child.entry = &entry;
+    if (item.recovered) {
+      std::optional<ItemIdentity> known;
+      auto path = item.base_path.child(entry.name);
+      journal_.inspect([&](const extract::Provenance& provenance) {
+        if (auto* state = provenance.find_by_base(path); state != nullptr && !state->withdrawn) known = state->identity;
+      });
+      if (known) {
+        child.identity = *known;
+        RS_TRY(bool adopted, adopt_child(directory, child));
+        if (adopted) {
+          children.push_back(std::move(child));
+          continue;
+        }
+      }
+    }
+    child.staged = new_staging_path();
+    RS_TRY_CTX(child.identity, entry.name, volume_.stage(child.staged, entry.entry));
+    children.push_back(std::move(child));
+    auto& kept = children.back();
+    auto path = item.base_path.child(entry.name);
+    RS_TRY(auto id, journal_.append_published(kept.identity, path, entry.entry));
+    kept.item = std::make_shared<Item>(id, kept.identity.record, path, entry.entry.is_directory(), false);
+    kept.item->created_100ns = kept.identity.created_100ns;
+    kept.item->streams = fresh_streams(entry.entry);
+  }
+  return {};
+}
+
+// A process before this one died between journal and name: the item has its name, or waits in staging; otherwise
+// (false) its record is withdrawn and it is made anew.
+Result<bool> Loader::adopt_child(VolumeHandle& directory, Child& child) {
+  child.item = items_.find(child.identity.record);
+  if (child.item) {
+    auto there = volume_.stat_child(directory, child.entry->name);
+    if (there && there->record == child.identity.record) return true;
+    if (!there && there.error().code != ErrorCode::not_found) return fail(there.error());
+    std::lock_guard lock(recovered_mutex_);
+    if (auto it = staged_leftovers_.find(child.identity.record); it != staged_leftovers_.end()) {
+      child.staged = staging_path(it->second);
+      staged_leftovers_.erase(it);
+      return true;
+    }
+    RS_CHECK(journal_.append_withdrawn(child.item->id));
+    items_.remove(child.identity.record);
+  }
+  child.item = nullptr;
+  return false;
+}
+
+Result<void> Loader::publish_children(Item& item, VolumeHandle& directory, std::vector<Child>& children) {
+  RS_CHECK(journal_.flush());
+  Gate::Pass pass(gate_);
+  RS_TRY(auto before, directory.times());
+  for (auto& child : children) {
+    items_.add(child.item);
+    if (child.staged.empty()) continue;
+    auto published = volume_.publish(child.staged, directory, child.entry->name);
+    if (!published) return fail(std::move(published).error().with(child.entry->name));
+    child.staged.clear();
+    ++counters_.items_published;
+  }
+  // Nobody else changes a directory that is not populated: the times are still the base's.
+  RS_CHECK(directory.set_times(before));
+  return journal_.append_populated(item.id);
+}
+
+void Loader::withdraw(std::vector<Child>& children) {
+  for (auto& child : children) {
+    if (child.item && !child.item->recovered) (void)journal_.append_withdrawn(child.item->id);
+    if (!child.staged.empty() && !(child.item && child.item->recovered))
+      if (auto removed = volume_.remove_tree(child.staged); !removed)
+        log_warning("a staged item stays behind: {}", removed.error().to_string());
+  }
+}
+
+bool Loader::is_populated(std::uint64_t record) const {
+  auto item = items_.find(record);
+  if (!item || !item->directory) return true;
+  std::lock_guard lock(item->mutex);
+  return item->populated;
+}
+
+bool Loader::is_loaded(std::uint64_t record) const { return unloaded_streams(record).empty(); }
+
+std::vector<std::string> Loader::unloaded_streams(std::uint64_t record) const {
+  std::vector<std::string> names;
+  if (auto item = items_.find(record)) {
+    std::lock_guard lock(item->mutex);
+    for (auto& [name, state] : item->streams)
+      if (!state.fully_loaded()) names.push_back(name);
+  }
+  return names;
+}
+
+}  // namespace roamstead::agent

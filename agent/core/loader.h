@@ -1,0 +1,122 @@
+// Brings the profile to the desktop as it is touched: directories when first looked into, content by ranges when first
+// read or written.
+//
+// Laws kept here (why: common/extract/provenance.h): an item is in the journal before it has its name; a block's tag goes
+// there only after its bytes are flushed; who writes to a block that is not loaded loads it first; a shrunk stream is
+// flushed before its new base limit is. What the version lists is never reported as not found: when the coordinator is
+// away the caller waits, then gets ErrorCode::unavailable or timeout.
+//
+// Thread-safe. Two threads that want the same bytes fetch them once.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+
+#include "agent/core/activity.h"
+#include "agent/core/gate.h"
+#include "agent/core/item_table.h"
+#include "agent/core/profile_volume.h"
+#include "common/extract/provenance_journal.h"
+#include "common/wire/coordinator_link.h"
+
+namespace roamstead::agent {
+
+struct LoaderOptions {
+  std::chrono::milliseconds patience{20'000};    // how long a program waits while the coordinator is away
+  std::uint64_t fetch_bytes = 256 << 10;         // fetched at once, more than asked for
+  std::uint64_t sequential_fetch_bytes = 1 << 20;  // where a file is read front to back
+};
+
+struct LoaderCounters {
+  std::atomic<std::uint64_t> directories_populated{0};
+  std::atomic<std::uint64_t> items_published{0};
+  std::atomic<std::uint64_t> fetches{0};
+  std::atomic<std::uint64_t> fetched_bytes{0};
+};
+
+enum class Priority { foreground, background };
+
+class Loader {
+ public:
+  Loader(wire::CoordinatorLink& link, Guid session_secret, ProfileVolume& volume, extract::ProvenanceJournal& journal,
+         LoaderOptions options = {});
+
+  // Takes over what the journal says an earlier process published.
+  Result<void> recover();
+  // Publishes the profile's root, when the journal does not hold it yet.
+  Result<void> publish_root(const profile::Entry& entry);
+
+  // Every child the version lists is there when this returns. Nothing to do for directories made here.
+  Result<void> populate(VolumeHandle& directory, Priority priority = Priority::foreground);
+  // The range holds what the profile has there.
+  Result<void> load(VolumeHandle& stream, ByteRange range, Priority priority = Priority::foreground);
+
+  // A program's changes.
+  Result<void> write(VolumeHandle& stream, std::uint64_t offset, ByteView data);
+  Result<void> truncate(VolumeHandle& stream, std::uint64_t size_bytes);
+  Result<void> sync(VolumeHandle& stream);
+  Result<void> set_times(VolumeHandle& handle, const ItemTimes& times);
+  // The item was deleted for good; its record may be used again.
+  void forget(std::uint64_t record) { items_.remove(record); }
+  // An alternate stream was deleted: one of the same name made later is new.
+  Result<void> forget_stream(std::uint64_t record, const std::string& stream);
+
+  bool is_populated(std::uint64_t record) const;
+  bool is_loaded(std::uint64_t record) const;  // all streams
+  // Names of the streams not wholly loaded yet.
+  std::vector<std::string> unloaded_streams(std::uint64_t record) const;
+
+  // Flushes the volume, then records the tags of everything loaded before. The gate may be held.
+  Result<void> flush_tags();
+
+  Gate& gate() { return gate_; }
+  Activity& activity() { return activity_; }
+  const LoaderCounters& counters() const { return counters_; }
+  // The directory staged and withdrawn items lie in.
+  std::string staging_path(const std::string& name) const { return journal_.header().staging_root + "/" + name; }
+  std::string new_staging_path();
+
+ private:
+  struct Child;
+
+  std::shared_ptr<Item> find(VolumeHandle& handle);
+  Result<std::vector<profile::NamedEntry>> list_all(const profile::ProfilePath& path);
+  Result<Bytes> fetch(const Item& item, const std::string& stream, ByteRange range);
+  template <class Call>
+  auto patiently(Call call) -> decltype(call());
+
+  Result<void> populate_once(Item& item, VolumeHandle& directory);
+  Result<void> stage_children(Item& item, VolumeHandle& directory, const std::vector<profile::NamedEntry>& entries,
+                              std::vector<Child>& children);
+  Result<bool> adopt_child(VolumeHandle& directory, Child& child);
+  Result<void> publish_children(Item& item, VolumeHandle& directory, std::vector<Child>& children);
+  void withdraw(std::vector<Child>& children);
+
+  ByteRange choose_fetch(const StreamState& state, ByteRange missing, bool sequential) const;
+  Result<void> store(Item& item, VolumeHandle& stream, ByteRange range, ByteView data);
+  void note_pending(Item& item);
+  Result<void> write_loaded(Item& item, VolumeHandle& stream, std::uint64_t offset, ByteView data, bool& done);
+  Result<void> record_tags(Item& item, const std::string& name, StreamState& state,
+                           const std::map<std::uint64_t, extract::BlockTag>& tags);
+
+  wire::CoordinatorLink& link_;
+  const Guid session_secret_;
+  ProfileVolume& volume_;
+  extract::ProvenanceJournal& journal_;
+  const LoaderOptions options_;
+  ItemTable items_;
+  Gate gate_;
+  Activity activity_;
+  LoaderCounters counters_;
+  std::atomic<std::uint64_t> staged_{0};
+  std::string staging_prefix_;
+
+  std::mutex tags_mutex_;  // guards the list; taken after an item's mutex
+  std::vector<std::weak_ptr<Item>> tags_waiting_;
+  std::mutex flush_mutex_;  // one flush at a time; taken before an item's mutex
+
+  std::mutex recovered_mutex_;
+  std::unordered_map<std::uint64_t, std::string> staged_leftovers_;  // record -> name in staging
+};
+
+}  // namespace roamstead::agent

@@ -1,0 +1,320 @@
+// The loader's half that deals with content: loading ranges, and programs' writes among them.
+#include <algorithm>
+
+#include "agent/core/loader.h"
+#include "agent/core/patience.h"
+#include "common/base/log.h"
+
+namespace roamstead::agent {
+
+using extract::BlockTag;
+using extract::kTagBlockBytes;
+
+namespace {
+
+std::uint64_t block_start(std::uint64_t offset) { return offset / kTagBlockBytes * kTagBlockBytes; }
+
+// The whole blocks that `range` touches, as far as they are the base's.
+ByteRange base_blocks(const StreamState& state, ByteRange range) {
+  auto start = block_start(range.offset);
+  if (range.empty() || start >= state.base_limit) return {start, 0};
+  auto last = std::min(range.end() - 1, state.base_limit - 1);
+  auto end = std::min(block_start(last) + kTagBlockBytes, state.base_limit);
+  return {start, end - start};
+}
+
+// Zeros over a block whose tag is not recorded would look like a block that was never loaded, were we killed now.
+bool zeroes_pending(const StreamState& state, std::uint64_t offset, ByteView data) {
+  auto end = offset + data.size();
+  for (auto it = state.pending.lower_bound(offset / kTagBlockBytes); it != state.pending.end(); ++it) {
+    auto block = it->first * kTagBlockBytes;
+    if (block >= end) break;
+    auto part = intersect({block, kTagBlockBytes}, {offset, data.size()});
+    if (all_zero(data.subspan(part.offset - offset, part.length))) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<Bytes> Loader::fetch(const Item& item, const std::string& stream, ByteRange range) {
+  auto data = retry_while_away(options_.patience, [&] {
+    return link_.read(session_secret_, item.base_path, stream, range.offset, static_cast<std::size_t>(range.length));
+  });
+  if (!data) return data;
+  if (data->size() != range.length)
+    return fail(ErrorCode::protocol, std::to_string(data->size()) + " bytes at offset " + std::to_string(range.offset) +
+                                         ", expected " + std::to_string(range.length));
+  ++counters_.fetches;
+  counters_.fetched_bytes += data->size();
+  return data;
+}
+
+// From the first missing byte on, up to what is loaded or on its way, and no further than is worth fetching at once.
+ByteRange Loader::choose_fetch(const StreamState& state, ByteRange missing, bool sequential) const {
+  auto most = std::min<std::uint64_t>(sequential ? options_.sequential_fetch_bytes : options_.fetch_bytes, wire::kMaxReadBytes);
+  auto unit = sequential ? missing.offset : missing.offset / options_.fetch_bytes * options_.fetch_bytes;
+  // Reading in the middle of a file fetches around the place, so that small reads backwards cost one fetch too.
+  ByteRange window{std::min(unit, missing.offset), most};
+  window.length = std::min(window.length, state.base_limit - window.offset);
+  RangeSet wanted;
+  wanted.add(window);
+  wanted.subtract(state.loaded);
+  wanted.subtract(state.in_flight);
+  for (auto& range : wanted.ranges())
+    if (range.end() > missing.offset && range.offset <= missing.offset) return range;
+  return {missing.offset, std::min(missing.length, most)};
+}
+
+Result<void> Loader::load(VolumeHandle& stream, ByteRange range, Priority priority) {
+  auto item = find(stream);
+  if (!item) return {};
+  auto until = Activity::Clock::now() + options_.patience * 2;
+  std::unique_lock lock(item->mutex);
+  auto found = item->streams.find(stream.stream());
+  if (found == item->streams.end()) return {};
+  auto& state = found->second;  // streams are never erased
+  std::optional<Activity::Foreground> foreground;
+  for (;;) {
+    auto missing = state.loaded.missing(base_blocks(state, range));
+    if (missing.empty()) return {};
+    if (!foreground && priority == Priority::foreground) foreground.emplace(activity_);
+    RangeSet free;
+    for (auto& part : missing) free.add(part);
+    free.subtract(state.in_flight);
+    if (free.empty()) {
+      if (item->changed.wait_until(lock, until) == std::cv_status::timeout)
+        return fail(ErrorCode::timeout, "waited for content of " + item->base_path.text());
+      continue;
+    }
+    auto first = free.ranges().front();
+    bool sequential = priority == Priority::background || (first.offset != 0 && state.loaded.contains({first.offset - 1, 1}));
+    auto wanted = choose_fetch(state, first, sequential);
+    state.in_flight.add(wanted);
+    lock.unlock();
+    auto data = fetch(*item, stream.stream(), wanted);
+    Result<void> stored;
+    {
+      Gate::Pass pass(gate_);
+      lock.lock();
+      state.in_flight.subtract(wanted);
+      stored = data ? store(*item, stream, wanted, *data) : fail(data.error());
+      item->changed.notify_all();
+    }
+    if (!stored)
+      return fail(std::move(stored).error().with("loading '" + item->base_path.text() + "' at offset " +
+                                                 std::to_string(wanted.offset)));
+  }
+}
+
+// item.mutex is held, and a pass.
+Result<void> Loader::store(Item& item, VolumeHandle& stream, ByteRange range, ByteView data) {
+  auto& state = item.streams[stream.stream()];
+  range = intersect(range, {0, state.base_limit});  // the stream may have been shrunk meanwhile
+  if (range.empty()) return {};
+  data = data.first(static_cast<std::size_t>(range.length));
+  ItemTimes before;
+  if (!item.written) {
+    RS_TRY(before, stream.times());
+  }
+  Bytes present;
+  if (item.recovered) {  // a block that is not zero was loaded or written by the process before: leave it alone
+    present.resize(data.size());
+    RS_TRY(auto count, stream.read(range.offset, present));
+    present.resize(count);
+  }
+  for (std::uint64_t at = 0; at < range.length;) {
+    // One write for as many blocks as may be written together.
+    std::uint64_t end = at;
+    while (end < range.length) {
+      auto length = std::min<std::uint64_t>(kTagBlockBytes, range.length - end);
+      auto there = end < present.size() ? ByteView(present).subspan(end, std::min<std::uint64_t>(length, present.size() - end)) : ByteView();
+      if (!all_zero(there)) break;
+      state.pending[(range.offset + end) / kTagBlockBytes] = extract::block_tag(data.subspan(end, length));
+      end += length;
+    }
+    if (end > at) RS_CHECK(stream.write(range.offset + at, data.subspan(at, end - at)));
+    at = end == range.length ? end : end + std::min<std::uint64_t>(kTagBlockBytes, range.length - end);
+  }
+  if (!item.written) RS_CHECK(stream.set_times(before));
+  state.loaded.add(range);
+  note_pending(item);
+  return {};
+}
+
+void Loader::note_pending(Item& item) {
+  if (item.tags_waiting) return;
+  auto shared = items_.find(item.record);
+  if (!shared) return;  // deleted meanwhile: nobody asks for its tags any more
+  item.tags_waiting = true;
+  std::lock_guard lock(tags_mutex_);
+  tags_waiting_.push_back(shared);
+}
+
+Result<void> Loader::write(VolumeHandle& stream, std::uint64_t offset, ByteView data) {
+  auto item = find(stream);
+  if (!item) {
+    Gate::Pass pass(gate_);
+    return stream.write(offset, data);
+  }
+  for (bool done = false; !done;) {
+    RS_CHECK(load(stream, {offset, data.size()}));
+    RS_CHECK(write_loaded(*item, stream, offset, data, done));
+  }
+  return {};
+}
+
+// Sets `done` unless what was loaded is not any more, or tags must be recorded first.
+Result<void> Loader::write_loaded(Item& item, VolumeHandle& stream, std::uint64_t offset, ByteView data, bool& done) {
+  bool flush_first = false;
+  {
+    Gate::Pass pass(gate_);
+    std::lock_guard lock(item.mutex);
+    if (auto found = item.streams.find(stream.stream()); found != item.streams.end() && !data.empty()) {
+      auto& state = found->second;
+      if (!state.loaded.missing(base_blocks(state, {offset, data.size()})).empty()) return {};
+      flush_first = zeroes_pending(state, offset, data);
+    }
+    if (!flush_first) {
+      item.written = true;
+      done = true;
+      return stream.write(offset, data);
+    }
+  }
+  return flush_tags();
+}
+
+Result<void> Loader::truncate(VolumeHandle& stream, std::uint64_t size_bytes) {
+  auto item = find(stream);
+  if (!item) {
+    Gate::Pass pass(gate_);
+    return stream.truncate(size_bytes);
+  }
+  for (;;) {
+    // The block that is cut through becomes content of its own.
+    if (size_bytes % kTagBlockBytes != 0) RS_CHECK(load(stream, {size_bytes, 1}));
+    {
+      std::unique_lock lock(item->mutex);
+      auto& state = item->streams[stream.stream()];
+      auto until = Activity::Clock::now() + options_.patience * 2;
+      while (size_bytes < state.base_limit && !state.in_flight.empty())
+        if (item->changed.wait_until(lock, until) == std::cv_status::timeout)
+          return fail(ErrorCode::timeout, "waited for content of " + item->base_path.text());
+    }
+    Gate::Pass pass(gate_);
+    std::lock_guard lock(item->mutex);
+    auto& state = item->streams[stream.stream()];
+    if (size_bytes < state.base_limit) {
+      if (!state.in_flight.empty()) continue;
+      auto cut = base_blocks(state, {size_bytes, 1});
+      if (size_bytes % kTagBlockBytes != 0 && !state.loaded.contains(cut)) continue;
+    }
+    item->written = true;
+    RS_CHECK(stream.truncate(size_bytes));
+    if (size_bytes >= state.base_limit) return {};
+    RS_CHECK(stream.sync());
+    RS_CHECK(journal_.append_base_limit(item->id, stream.stream(), size_bytes));
+    RS_CHECK(journal_.flush());
+    state.pending.erase(state.pending.lower_bound(size_bytes / kTagBlockBytes), state.pending.end());
+    state.loaded.subtract({size_bytes, state.base_limit - size_bytes});
+    state.base_limit = size_bytes;
+    return {};
+  }
+}
+
+Result<void> Loader::forget_stream(std::uint64_t record, const std::string& stream) {
+  auto item = items_.find(record);
+  if (!item) return {};
+  Gate::Pass pass(gate_);
+  std::lock_guard lock(item->mutex);
+  auto found = item->streams.find(stream);
+  if (found == item->streams.end() || found->second.base_limit == 0) return {};
+  item->written = true;
+  found->second.base_limit = 0;
+  found->second.loaded = {};
+  found->second.pending.clear();
+  RS_CHECK(volume_.sync());
+  RS_CHECK(journal_.append_base_limit(item->id, stream, 0));
+  return journal_.flush();
+}
+
+Result<void> Loader::sync(VolumeHandle& stream) {
+  RS_CHECK(stream.sync());
+  // What was loaded before and written over must be told apart from what is not loaded, also after a power loss.
+  bool waiting = false;
+  if (auto item = find(stream)) {
+    std::lock_guard lock(item->mutex);
+    waiting = item->tags_waiting;
+  }
+  return waiting ? flush_tags() : Result<void>{};
+}
+
+Result<void> Loader::set_times(VolumeHandle& handle, const ItemTimes& times) {
+  auto item = find(handle);
+  Gate::Pass pass(gate_);
+  if (!item) return handle.set_times(times);
+  std::lock_guard lock(item->mutex);  // hydration puts back the times it found
+  RS_CHECK(handle.set_times(times));
+  RS_TRY(auto now, handle.times());
+  if (now.created_100ns == item->created_100ns) return {};
+  // The creation time is part of what the item is known by.
+  item->created_100ns = now.created_100ns;
+  RS_CHECK(journal_.append_identity(item->id, {item->record, 0, now.created_100ns}));
+  return journal_.flush();
+}
+
+Result<void> Loader::flush_tags() {
+  std::lock_guard one_at_a_time(flush_mutex_);
+  std::vector<std::weak_ptr<Item>> waiting;
+  {
+    std::lock_guard lock(tags_mutex_);
+    waiting.swap(tags_waiting_);
+  }
+  std::vector<std::pair<std::shared_ptr<Item>, std::map<std::string, std::map<std::uint64_t, BlockTag>>>> batch;
+  for (auto& weak : waiting) {
+    auto item = weak.lock();
+    if (!item) continue;
+    std::lock_guard lock(item->mutex);
+    item->tags_waiting = false;  // whatever is loaded from here on is listed again
+    auto& copy = batch.emplace_back(item, std::map<std::string, std::map<std::uint64_t, BlockTag>>()).second;
+    for (auto& [name, state] : item->streams)
+      if (!state.pending.empty()) copy[name] = state.pending;
+  }
+  if (batch.empty()) return journal_.flush();
+  auto flushed = volume_.sync();
+  for (auto& [item, streams] : batch) {
+    std::lock_guard lock(item->mutex);
+    for (auto& [name, tags] : streams) {
+      if (!flushed) break;
+      auto& state = item->streams[name];
+      flushed = record_tags(*item, name, state, tags);
+    }
+    if (!flushed) note_pending(*item);
+  }
+  RS_CHECK(flushed);
+  return journal_.flush();
+}
+
+// Of the tags whose bytes are flushed, those that still stand; consecutive blocks in one record. item.mutex is held.
+Result<void> Loader::record_tags(Item& item, const std::string& name, StreamState& state,
+                                 const std::map<std::uint64_t, BlockTag>& tags) {
+  std::uint64_t first = 0;
+  std::vector<BlockTag> run;
+  auto end_run = [&]() -> Result<void> {
+    if (run.empty()) return {};
+    RS_CHECK(journal_.append_loaded(item.id, name, first, run));
+    for (std::uint64_t i = 0; i < run.size(); ++i) state.pending.erase(first + i);
+    run.clear();
+    return {};
+  };
+  for (auto& [block, tag] : tags) {
+    auto now = state.pending.find(block);
+    if (now == state.pending.end() || now->second != tag) continue;
+    if (!run.empty() && block != first + run.size()) RS_CHECK(end_run());
+    if (run.empty()) first = block;
+    run.push_back(tag);
+  }
+  return end_run();
+}
+
+}  // namespace roamstead::agent
