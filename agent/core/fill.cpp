@@ -1,0 +1,138 @@
+#include "agent/core/fill.h"
+
+#include "common/base/log.h"
+
+namespace roamstead::agent {
+
+Result<FillLevel> parse_fill_level(const std::string& text) {
+  if (text == "none") return FillLevel::none;
+  if (text == "metadata") return FillLevel::metadata;
+  if (text == "all") return FillLevel::all;
+  return fail(ErrorCode::invalid_argument, "'" + text + "' is not none, metadata or all");
+}
+
+void Fill::start(FillLevel level) {
+  std::lock_guard lock(mutex_);
+  if (level <= progress_.level) return;
+  progress_.level = level;
+  progress_.complete = false;
+  if (!running_) {
+    running_ = true;
+    worker_.start([this] { run(); });
+  }
+  worker_.ring();
+}
+
+FillProgress Fill::progress() const {
+  std::lock_guard lock(mutex_);
+  return progress_;
+}
+
+bool Fill::wait(std::chrono::milliseconds patience) {
+  std::unique_lock lock(mutex_);
+  if (progress_.level == FillLevel::none) return false;
+  return changed_.wait_for(lock, patience, [&] { return progress_.complete; });
+}
+
+void Fill::note_error(const Error& error) {
+  std::lock_guard lock(mutex_);
+  progress_.last_error = error.to_string();
+}
+
+void Fill::run() {
+  while (!worker_.stopping()) {
+    auto level = progress().level;
+    bool whole = !progress().complete && pass(level);
+    bool more = false;
+    {
+      std::lock_guard lock(mutex_);
+      if (whole && level == progress_.level) {
+        progress_.complete = true;
+        progress_.last_error.clear();
+        changed_.notify_all();
+      }
+      more = !progress_.complete && whole;  // the level was raised meanwhile
+    }
+    if (!more) worker_.sleep(std::chrono::milliseconds(1000));
+  }
+}
+
+// False when something failed, moved away, or the fill shall stop.
+bool Fill::pass(FillLevel level) {
+  {
+    std::lock_guard lock(mutex_);
+    progress_.directories = progress_.files = 0;
+  }
+  std::vector<std::string> directories{root_};
+  bool whole = true;
+  while (!directories.empty()) {
+    if (!give_way()) return false;
+    auto path = std::move(directories.back());
+    directories.pop_back();
+    if (auto visited = visit_directory(path, directories, level); !visited) {
+      note_error(visited.error());
+      whole = false;
+    }
+  }
+  return whole;
+}
+
+Result<void> Fill::visit_directory(const std::string& path, std::vector<std::string>& directories, FillLevel level) {
+  RS_TRY(auto handle, volume_.open(path, ""));
+  RS_CHECK(loader_.populate(*handle, Priority::background));
+  {
+    std::lock_guard lock(mutex_);
+    ++progress_.directories;
+  }
+  RS_TRY(auto items, volume_.list(path));
+  Result<void> result;
+  for (auto& item : items) {
+    auto child = path + "/" + item.name;
+    if (item.directory) {
+      directories.push_back(std::move(child));
+      continue;
+    }
+    if (level != FillLevel::all) continue;
+    if (auto visited = visit_file(child, item.record); !visited) {
+      if (worker_.stopping()) return visited;
+      result = std::move(visited);  // go on with the others
+    }
+  }
+  return result;
+}
+
+Result<void> Fill::visit_file(const std::string& path, std::uint64_t record) {
+  constexpr std::uint64_t kStep = wire::kMaxReadBytes;
+  for (auto& stream : loader_.unloaded_streams(record)) {
+    RS_TRY(auto handle, volume_.open(path, stream));
+    RS_TRY(auto size, handle->size());
+    for (std::uint64_t offset = 0; offset < size; offset += kStep) {
+      if (!give_way()) return fail(ErrorCode::cancelled, "filling was stopped");
+      auto before = loader_.counters().fetched_bytes.load();
+      RS_CHECK(loader_.load(*handle, {offset, std::min(kStep, size - offset)}, Priority::background));
+      auto bytes = loader_.counters().fetched_bytes.load() - before;
+      if (bytes_per_second_ != 0)
+        earliest_ = std::max(earliest_, Activity::Clock::now()) +
+                    std::chrono::microseconds(bytes * 1'000'000 / bytes_per_second_);
+      std::lock_guard lock(mutex_);
+      progress_.loaded_bytes += bytes;
+    }
+  }
+  std::lock_guard lock(mutex_);
+  ++progress_.files;
+  return {};
+}
+
+// Waits while paused, while programs wait for loads (for at most two seconds: filling must end some time), and to keep
+// the rate. False when the fill shall stop.
+bool Fill::give_way() {
+  auto patience = Activity::Clock::now() + std::chrono::seconds(2);
+  for (;;) {
+    auto now = Activity::Clock::now();
+    bool busy = now < patience && !loader_.activity().idle_for(std::chrono::milliseconds(30));
+    if (!paused_ && !busy && now >= earliest_) return !worker_.stopping();
+    if (worker_.stopping() || !worker_.sleep(std::chrono::milliseconds(10))) return false;
+  }
+}
+
+}  // namespace roamstead::agent

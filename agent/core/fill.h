@@ -1,0 +1,61 @@
+// Loads in the background what nobody has touched yet.
+#pragma once
+
+#include <atomic>
+#include <string>
+
+#include "agent/core/loader.h"
+#include "agent/core/worker.h"
+
+namespace roamstead::agent {
+
+enum class FillLevel { none, metadata, all };
+Result<FillLevel> parse_fill_level(const std::string& text);
+
+struct FillProgress {
+  FillLevel level = FillLevel::none;
+  std::uint64_t directories = 0;  // looked into in the present pass
+  std::uint64_t files = 0;
+  std::uint64_t loaded_bytes = 0;  // by filling
+  bool complete = false;
+  std::string last_error;
+};
+
+// Walks the volume's profile, so that it meets everything wherever programs moved it; gives way to programs that wait,
+// and keeps to a rate. A pass in which something failed or moved is repeated. Thread-safe.
+class Fill {
+ public:
+  Fill(Loader& loader, ProfileVolume& volume, std::string profile_root, std::uint64_t bytes_per_second)
+      : loader_(loader), volume_(volume), root_(std::move(profile_root)), bytes_per_second_(bytes_per_second) {}
+  ~Fill() { stop(); }
+
+  void start(FillLevel level);  // also raises the level of a fill that runs
+  void stop() { worker_.stop(); }
+  void pause(bool paused) { paused_ = paused; }
+  FillProgress progress() const;
+  // False when the time is over first, or nothing is to be filled.
+  bool wait(std::chrono::milliseconds patience);
+
+ private:
+  void run();
+  bool pass(FillLevel level);
+  Result<void> visit_directory(const std::string& path, std::vector<std::string>& directories, FillLevel level);
+  Result<void> visit_file(const std::string& path, std::uint64_t record);
+  bool give_way();
+  void note_error(const Error& error);
+
+  Loader& loader_;
+  ProfileVolume& volume_;
+  const std::string root_;
+  const std::uint64_t bytes_per_second_;  // 0: no limit
+  std::atomic<bool> paused_{false};
+  Activity::Clock::time_point earliest_{};  // of the next load, to keep the rate; the worker's
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  FillProgress progress_;
+  bool running_ = false;
+  Worker worker_;
+};
+
+}  // namespace roamstead::agent

@@ -1,0 +1,125 @@
+#include "agent/core/opening.h"
+
+#include "common/base/log.h"
+
+namespace roamstead::agent {
+
+using changelog::SessionFacts;
+using extract::ProvenanceJournal;
+
+namespace {
+constexpr const char* kTrashPrefix = "trash-";
+}
+
+Result<Opened> Opening::run() {
+  RS_TRY(auto facts, log_.session());
+  if (facts && facts->open) {
+    RS_TRY(auto resumed, resume(*facts));
+    if (resumed) return std::move(*resumed);
+    facts->open = false;
+  }
+  RS_CHECK(check_leftovers(facts));
+  return open_afresh();
+}
+
+Result<std::unique_ptr<ProvenanceJournal>> Opening::open_journal() {
+  auto path = volume_.native_path(journal_path());
+  RS_TRY(bool there, volume_.files().exists(path));
+  if (!there) return nullptr;
+  return ProvenanceJournal::open(volume_.files(), path);
+}
+
+// Nothing when the session ended before anything could happen in it: then a new one may begin.
+Result<std::optional<Opened>> Opening::resume(const SessionFacts& facts) {
+  auto context = "the session of '" + facts.profile + "' that was not closed";
+  auto journal = open_journal();
+  bool same = journal && *journal && (*journal)->header().session == facts.session;
+  if (!same) {
+    RS_TRY(auto waiting, log_.pending());
+    if (waiting == 0 && facts.highest_ordinal == 0 && facts.last_cut.is_zero() && (journal || journal.error().code == ErrorCode::corrupt)) {
+      // The process ended between opening the session and making the journal: no program has seen the profile.
+      (void)link_.close(facts.session_secret);
+      RS_CHECK(log_.close_session());
+      return std::optional<Opened>();
+    }
+    if (!journal) return fail(std::move(journal).error().with(context));
+    return fail(ErrorCode::conflict, context + " cannot be resumed: the volume does not hold its provenance journal (" +
+                                         journal_path() + "); attach the volume it ran on");
+  }
+  if (facts.profile != config_.profile || facts.profile_root != config_.profile_root)
+    return fail(ErrorCode::busy, context + " must be resumed and logged out first (profile root " + facts.profile_root + ")");
+  wire::OpenRequest request{config_.profile, config_.profile_root,
+                            wire::ResumeInfo{facts.session_secret, facts.incarnation, facts.highest_ordinal}};
+  RS_TRY_CTX(auto reply, "resuming " + context, link_.open(request));
+  if (reply.version != facts.version)
+    return fail(ErrorCode::protocol, "resuming " + context + ": the coordinator pins version " + std::to_string(reply.version) +
+                                         ", it was " + std::to_string(facts.version));
+  RS_CHECK(log_.resume_session(reply.incarnation, reply.committed_ordinal));
+  RS_TRY(auto now, log_.session());
+  Opened opened;
+  opened.journal = std::move(*journal);
+  opened.facts = *now;
+  opened.root = std::move(reply.root);
+  opened.resumed = true;
+  opened.lease_seconds = reply.lease_seconds;
+  return std::optional(std::move(opened));
+}
+
+// Whether what lies on the volume may go: only what a session closed here answers for, or when the caller says so.
+Result<void> Opening::check_leftovers(const std::optional<SessionFacts>& facts) {
+  if (config_.replace_leftovers) return {};
+  auto root = volume_.stat(config_.profile_root);
+  if (!root && root.error().code != ErrorCode::not_found) return fail(root.error());
+  RS_TRY(auto journal, open_journal());
+  if (!journal && root)
+    return fail(ErrorCode::exists, "'" + config_.profile_root + "' is on the volume already and belongs to no session of ours");
+  if (!journal) return {};
+  auto& header = journal->header();
+  if (facts && !facts->open && facts->session == header.session) return {};  // closed: everything was acknowledged
+  return fail(ErrorCode::conflict, "the volume holds a session of '" + header.profile + "' (" + header.session.to_string() +
+                                       ") that this change log does not know as closed: its changes may not be sent");
+}
+
+Result<void> Opening::set_leftovers_aside() {
+  auto aside = config_.agent_root + "/" + kTrashPrefix + Guid::random().to_string();
+  RS_CHECK(volume_.make_directories(aside));
+  std::vector<std::pair<std::string, std::string>> moves = {{config_.profile_root, "profile"}, {staging_root(), "staging"}};
+  // The former session may have kept its profile elsewhere.
+  auto journal = open_journal();
+  if (journal && *journal) moves.emplace_back((*journal)->header().profile_root, "former");
+  for (auto& [from, name] : moves) {
+    auto moved = volume_.rename(from, aside + "/" + name);
+    if (!moved && moved.error().code != ErrorCode::not_found) return moved;
+  }
+  auto removed = volume_.files().remove(volume_.native_path(journal_path()));
+  if (!removed && removed.error().code != ErrorCode::not_found) return removed;
+  return volume_.sync();
+}
+
+Result<Opened> Opening::open_afresh() {
+  RS_TRY_CTX(auto reply, "log-in of '" + config_.profile + "'",
+             link_.open(wire::OpenRequest{config_.profile, config_.profile_root, std::nullopt}));
+  if (!reply.root.is_directory()) return fail(ErrorCode::protocol, "the profile's root is not a directory");
+  RS_CHECK_CTX("setting the former session aside", set_leftovers_aside());
+  RS_CHECK(volume_.make_directories(staging_root()));
+  if (auto parent = os::parent_directory(config_.profile_root); parent != ".") RS_CHECK(volume_.make_directories(parent));
+  Opened opened;
+  opened.facts = {reply.session, reply.session_secret, reply.incarnation, config_.profile, config_.profile_root,
+                  reply.version, 0, Guid(), true};
+  opened.root = std::move(reply.root);
+  opened.lease_seconds = reply.lease_seconds;
+  // From here on a crash leaves a session that is resumed, or closed and opened anew when the journal is missing.
+  RS_CHECK(log_.begin_session(opened.facts));
+  extract::JournalHeader header{reply.session, config_.profile, reply.version, config_.profile_root, staging_root()};
+  RS_TRY(opened.journal, ProvenanceJournal::create(volume_.files(), volume_.native_path(journal_path()), header));
+  return opened;
+}
+
+Result<void> empty_trash(ProfileVolume& volume, const std::string& agent_root) {
+  RS_TRY(auto items, volume.list(agent_root));
+  for (auto& item : items)
+    if (item.name.rfind(kTrashPrefix, 0) == 0) RS_CHECK(volume.remove_tree(agent_root + "/" + item.name));
+  return {};
+}
+
+}  // namespace roamstead::agent

@@ -1,0 +1,42 @@
+// How a session begins: resumed where the last one was left, or opened afresh after what lay on the volume is set aside.
+#pragma once
+
+#include "agent/core/session.h"
+
+namespace roamstead::agent {
+
+struct Opened {
+  std::unique_ptr<extract::ProvenanceJournal> journal;
+  changelog::SessionFacts facts;
+  profile::Entry root;
+  bool resumed = false;
+  std::uint32_t lease_seconds = 0;
+};
+
+// Everything durable is done in an order that a crash at any point leaves a state from which calling this again goes on.
+class Opening {
+ public:
+  Opening(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume, changelog::ChangeLog& log)
+      : config_(config), link_(link), volume_(volume), log_(log) {}
+
+  Result<Opened> run();
+
+ private:
+  Result<std::optional<Opened>> resume(const changelog::SessionFacts& facts);
+  Result<void> check_leftovers(const std::optional<changelog::SessionFacts>& facts);
+  Result<void> set_leftovers_aside();
+  Result<Opened> open_afresh();
+  std::string journal_path() const { return config_.agent_root + "/provenance.journal"; }
+  std::string staging_root() const { return config_.agent_root + "/staging"; }
+  Result<std::unique_ptr<extract::ProvenanceJournal>> open_journal();  // null when there is none
+
+  const SessionConfig& config_;
+  wire::CoordinatorLink& link_;
+  ProfileVolume& volume_;
+  changelog::ChangeLog& log_;
+};
+
+// Removes what sessions before left behind; slow, for the background.
+Result<void> empty_trash(ProfileVolume& volume, const std::string& agent_root);
+
+}  // namespace roamstead::agent

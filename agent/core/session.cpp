@@ -1,0 +1,152 @@
+#include "agent/core/session.h"
+
+#include "agent/core/opening.h"
+#include "common/base/log.h"
+
+namespace roamstead::agent {
+
+using Clock = Activity::Clock;
+
+namespace {
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+}  // namespace
+
+Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume,
+                                                SnapshotPort& snapshots, Faults faults) {
+  auto start = Clock::now();
+  std::unique_ptr<Session> session(new Session(config, link, volume, snapshots));
+  RS_TRY(session->log_, changelog::ChangeLog::open(os::real_file_system(), config.change_log_path, std::move(faults)));
+  RS_TRY(auto opened, Opening(config, link, volume, *session->log_).run());
+  session->journal_ = std::move(opened.journal);
+  session->facts_ = opened.facts;
+  session->resumed_ = opened.resumed;
+  session->changed_ = opened.resumed;  // what was changed before is not cut yet, perhaps
+  if (opened.lease_seconds != 0) session->renew_every_ = std::chrono::seconds(std::max<std::uint32_t>(1, opened.lease_seconds / 3));
+  session->loader_ = std::make_unique<Loader>(link, opened.facts.session_secret, volume, *session->journal_, config.loader);
+  auto& loader = *session->loader_;
+  if (opened.resumed) RS_CHECK(loader.recover());
+  RS_CHECK(loader.publish_root(opened.root));
+  session->sender_ = std::make_unique<Sender>(link, opened.facts.session_secret, *session->log_, snapshots, loader.activity(),
+                                              config.sender);
+  session->cycle_ = std::make_unique<SnapshotCycle>(loader, volume, snapshots, *session->log_, *session->sender_);
+  session->fill_ = std::make_unique<Fill>(loader, volume, config.profile_root, config.fill_bytes_per_second);
+  session->start_threads();
+  session->login_seconds_ = seconds_since(start);
+  return session;
+}
+
+Session::~Session() { stop_threads(); }
+
+void Session::start_threads() {
+  sender_->start();
+  housekeeper_.start([this] { keep_house(); });
+  if (config_.snapshot_interval.count() != 0) snapshotter_.start([this] { take_snapshots(); });
+}
+
+void Session::stop_threads() {
+  if (fill_) fill_->stop();
+  snapshotter_.stop();
+  housekeeper_.stop();
+  if (sender_) sender_->stop();
+}
+
+void Session::note_error(const Result<void>& result) {
+  if (!result) log_warning("{}", result.error().to_string());
+  std::lock_guard lock(error_mutex_);
+  last_error_ = result ? "" : result.error().to_string();
+}
+
+// Tags are recorded about every second, so that a crash costs little; the lease is renewed in good time.
+void Session::keep_house() {
+  constexpr auto kTagInterval = std::chrono::milliseconds(1000);
+  if (auto emptied = empty_trash(volume_, config_.agent_root); !emptied) note_error(emptied);
+  auto renew_at = Clock::now() + renew_every_;
+  while (housekeeper_.sleep(kTagInterval)) {
+    if (auto flushed = loader_->flush_tags(); !flushed) note_error(flushed);
+    if (Clock::now() < renew_at) continue;
+    renew_at = Clock::now() + renew_every_;
+    note_error(link_.renew(facts_.session_secret));
+  }
+}
+
+void Session::take_snapshots() {
+  constexpr auto kPatience = std::chrono::milliseconds(0);  // an interval snapshot is put off rather than waited for
+  while (snapshotter_.sleep(config_.snapshot_interval)) {
+    if (!changed_.exchange(false)) {
+      if (auto tidied = cycle_->tidy(); !tidied) note_error(fail(tidied.error()));
+      continue;
+    }
+    auto taken = cycle_->take(SnapshotKind::interval, kPatience);
+    if (!taken || !taken->taken) changed_ = true;
+    if (taken && taken->taken) ++snapshots_taken_;
+    note_error(taken ? Result<void>() : fail(taken.error()));
+  }
+}
+
+Result<SnapshotResult> Session::snapshot(bool committed, std::chrono::milliseconds patience) {
+  changed_ = false;
+  auto taken = cycle_->take(SnapshotKind::explicit_request, patience);
+  if (!taken || !taken->taken) changed_ = true;
+  if (!taken) return taken;
+  ++snapshots_taken_;
+  if (committed) {
+    RS_CHECK(sender_->drain(patience));
+    RS_TRY(auto layers, cycle_->tidy());
+    (void)layers;
+  }
+  return taken;
+}
+
+Result<SessionStatus> Session::status() {
+  SessionStatus status;
+  RS_TRY(auto facts, log_->session());
+  if (facts) status.facts = *facts;
+  status.resumed = resumed_;
+  status.login_seconds = login_seconds_;
+  RS_TRY(status.sender, sender_->status());
+  status.fill = fill_->progress();
+  auto& counters = loader_->counters();
+  status.directories_populated = counters.directories_populated;
+  status.items_published = counters.items_published;
+  status.fetches = counters.fetches;
+  status.fetched_bytes = counters.fetched_bytes;
+  status.snapshots = snapshots_taken_;
+  status.sent_bytes = link_.bytes_sent();
+  status.received_bytes = link_.bytes_received();
+  auto layers = snapshots_.frozen_layers();
+  if (layers) status.frozen_layers = *layers;
+  std::lock_guard lock(error_mutex_);
+  status.last_error = layers ? last_error_ : layers.error().to_string();
+  return status;
+}
+
+Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
+  auto start = Clock::now();
+  fill_->stop();
+  snapshotter_.stop();
+  RS_TRY_CTX(auto last, "log-out", cycle_->take(SnapshotKind::final, patience));
+  if (!last.taken) return fail(ErrorCode::busy, "log-out: frozen layers cannot be merged, so no last snapshot can be taken");
+  ++snapshots_taken_;
+  RS_CHECK_CTX("log-out", sender_->drain(patience));
+  RS_TRY(auto sent, sender_->status());
+  LogoutReport report;
+  report.records = sent.records;
+  report.batches = sent.batches;
+  report.content_bytes = sent.content_bytes;
+  report.final_records = last.records;
+  report.version = sent.last_version != 0 ? sent.last_version : facts_.version;
+  report.forked = sent.forked;
+  auto layers = cycle_->tidy();
+  if (layers) report.frozen_layers = *layers;
+  // First here, then there: a crash between leaves a lease that runs out, never a session that cannot be resumed.
+  RS_CHECK(log_->close_session());
+  stop_threads();
+  if (auto closed = link_.close(facts_.session_secret); !closed)
+    log_warning("the coordinator was not told of the log-out: {}", closed.error().to_string());
+  report.sent_bytes = link_.bytes_sent();
+  report.received_bytes = link_.bytes_received();
+  report.seconds = seconds_since(start);
+  return report;
+}
+
+}  // namespace roamstead::agent

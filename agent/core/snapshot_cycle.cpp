@@ -1,0 +1,78 @@
+#include "agent/core/snapshot_cycle.h"
+
+#include "common/base/log.h"
+
+namespace roamstead::agent {
+
+namespace {
+double seconds_since(Activity::Clock::time_point start) {
+  return std::chrono::duration<double>(Activity::Clock::now() - start).count();
+}
+}  // namespace
+
+Result<SnapshotResult> SnapshotCycle::take(SnapshotKind kind, std::chrono::milliseconds patience) {
+  std::lock_guard lock(mutex_);
+  auto start = Activity::Clock::now();
+  SnapshotResult result;
+  RS_TRY(bool room, make_room(kind, patience));
+  if (!room) return result;
+  RS_TRY_CTX(auto frozen, "snapshot", freeze(result.hold_seconds));
+  result.taken = true;
+  RS_TRY(auto facts, log_.session());
+  if (!facts) return fail(ErrorCode::internal, "a snapshot without a session");
+  RS_TRY_CTX(auto cut, "extracting from " + frozen.path, snapshots_.cut(frozen, facts->last_cut));
+  changelog::QueuedBatch queued{cut->batch(), frozen.path, cut->locators()};
+  queued.batch.snapshot = frozen.id;
+  queued.batch.final = kind == SnapshotKind::final;
+  result.records = queued.batch.records.size();
+  result.content_bytes = queued.batch.content_bytes();
+  result.held_back = queued.batch.held_back.size();
+  for (auto& held : queued.batch.held_back) log_warning("not saved: {}: {}", held.path, held.reason);
+  if (queued.batch.records.empty() && queued.batch.held_back.empty()) {
+    RS_CHECK(log_.note_cut(frozen.id));
+    cut.reset();
+    if (auto tidied = tidy_locked(); !tidied) log_warning("merging frozen layers: {}", tidied.error().to_string());
+  } else {
+    RS_TRY(result.ordinal, log_.append(queued));
+    sender_.offer(result.ordinal, std::move(cut));
+  }
+  result.seconds = seconds_since(start);
+  return result;
+}
+
+// At most two frozen layers: a further snapshot needs the batches before it sent, and their layers merged.
+Result<bool> SnapshotCycle::make_room(SnapshotKind kind, std::chrono::milliseconds patience) {
+  RS_TRY(auto layers, snapshots_.frozen_layers());
+  if (layers < kMostFrozenLayers) return true;
+  if (kind != SnapshotKind::interval) RS_CHECK(sender_.drain(patience));
+  RS_TRY(layers, tidy_locked());
+  return layers < kMostFrozenLayers;
+}
+
+Result<FrozenLayer> SnapshotCycle::freeze(double& hold_seconds) {
+  RS_CHECK(loader_.flush_tags());  // most of the work before anybody is held
+  Gate::Hold hold(loader_.gate());
+  auto start = Activity::Clock::now();
+  RS_CHECK(loader_.flush_tags());
+  RS_CHECK(volume_.sync());
+  auto frozen = snapshots_.freeze();
+  hold_seconds = seconds_since(start);
+  return frozen;
+}
+
+Result<std::size_t> SnapshotCycle::tidy() {
+  std::lock_guard lock(mutex_);
+  return tidy_locked();
+}
+
+Result<std::size_t> SnapshotCycle::tidy_locked() {
+  RS_TRY(auto facts, log_.session());
+  if (facts) {
+    auto merge = [&] { return snapshots_.tidy(facts->last_cut); };
+    RS_TRY(bool merged, sender_.when_empty(merge));
+    (void)merged;
+  }
+  return snapshots_.frozen_layers();
+}
+
+}  // namespace roamstead::agent

@@ -1,0 +1,57 @@
+// A thread of the agent with a name, a bell and an end.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+namespace roamstead::agent {
+
+// The owner calls stop() (the destructor does too) before anything the thread uses goes.
+class Worker {
+ public:
+  Worker() = default;
+  ~Worker() { stop(); }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  void start(std::function<void()> run) {
+    stopping_ = false;
+    thread_ = std::thread(std::move(run));
+  }
+  void stop() {
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+      changed_.notify_all();
+    }
+    if (thread_.joinable()) thread_.join();
+  }
+  void ring() {
+    std::lock_guard lock(mutex_);
+    rung_ = true;
+    changed_.notify_all();
+  }
+  bool stopping() const {
+    std::lock_guard lock(mutex_);
+    return stopping_;
+  }
+  // Sleeps until the bell, the end or the time is over; false when the thread shall end.
+  bool sleep(std::chrono::milliseconds time) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, time, [&] { return rung_ || stopping_; });
+    rung_ = false;
+    return !stopping_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool rung_ = false;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace roamstead::agent
