@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 
 #include "agent/core/activity.h"
 #include "agent/core/gate.h"
@@ -55,7 +56,8 @@ class Loader {
   Result<void> write(VolumeHandle& stream, std::uint64_t offset, ByteView data);
   Result<void> truncate(VolumeHandle& stream, std::uint64_t size_bytes);
   Result<void> sync(VolumeHandle& stream);
-  Result<void> set_times(VolumeHandle& handle, const ItemTimes& times);
+  // A change of times, attributes or security: hydration, which puts back the times it found, waits meanwhile.
+  Result<void> change_metadata(VolumeHandle& handle, const std::function<Result<void>()>& change);
   // The item was deleted for good; its record may be used again.
   void forget(std::uint64_t record) { items_.remove(record); }
   // An alternate stream was deleted: one of the same name made later is new.

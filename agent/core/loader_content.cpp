@@ -249,12 +249,12 @@ Result<void> Loader::sync(VolumeHandle& stream) {
   return waiting ? flush_tags() : Result<void>{};
 }
 
-Result<void> Loader::set_times(VolumeHandle& handle, const ItemTimes& times) {
+Result<void> Loader::change_metadata(VolumeHandle& handle, const std::function<Result<void>()>& change) {
   auto item = find(handle);
   Gate::Pass pass(gate_);
-  if (!item) return handle.set_times(times);
-  std::lock_guard lock(item->mutex);  // hydration puts back the times it found
-  RS_CHECK(handle.set_times(times));
+  if (!item) return change();
+  std::lock_guard lock(item->mutex);
+  RS_CHECK(change());
   RS_TRY(auto now, handle.times());
   if (now.created_100ns == item->created_100ns) return {};
   // The creation time is part of what the item is known by.

@@ -1,0 +1,222 @@
+// Requests about attributes, extended attributes and the file system as a whole.
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/statvfs.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "agent/fuse/profile_mount_impl.h"
+#include "common/base/log.h"
+
+namespace roamstead::agent {
+namespace {
+
+constexpr std::uint64_t kEpochDifference_100ns = 116444736000000000;  // 1601 to 1970
+
+void reply_attributes(fuse_req_t request, fuse_ino_t node, fuse_file_info* info) {
+  auto& mount = impl_of(request);
+  struct stat status {};
+  int error = 0;
+  if (info != nullptr) {
+    auto descriptor = reinterpret_cast<OpenFile*>(info->fh)->handle->descriptor();
+    error = ::fstat(descriptor, &status) == 0 ? 0 : errno;
+  } else {
+    error = mount.stat_node(node, status);
+  }
+  auto key = mount.nodes.key(node);
+  if (error != 0) {
+    fuse_reply_err(request, error);
+  } else {
+    fuse_reply_attr(request, &status, attribute_timeout(key && !key->stream.empty()));
+  }
+}
+
+void on_getattr(fuse_req_t request, fuse_ino_t node, fuse_file_info*) {
+  // Never by the handle: the kernel passes one for open directories too.
+  reply_attributes(request, node, nullptr);
+}
+
+std::uint64_t now_100ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 10'000'000 + static_cast<std::uint64_t>(now.tv_nsec) / 100 + kEpochDifference_100ns;
+}
+
+// The write time; access times do not roam and are left alone.
+Result<void> set_write_time(ProfileMount::Impl& mount, VolumeHandle& handle, const struct stat& wanted, int mask) {
+  if ((mask & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) == 0) return {};
+  auto since = wanted.st_mtim.tv_sec * 10'000'000 + wanted.st_mtim.tv_nsec / 100;
+  auto time = (mask & FUSE_SET_ATTR_MTIME_NOW) != 0 ? now_100ns() : static_cast<std::uint64_t>(since) + kEpochDifference_100ns;
+  return mount.loader.change_metadata(handle, [&]() -> Result<void> {
+    RS_TRY(auto times, handle.times());
+    times.written_100ns = time;
+    return handle.set_times(times);
+  });
+}
+
+int change_owner_or_mode(ProfileMount::Impl& mount, fuse_ino_t node, const struct stat& wanted, int mask) {
+  std::shared_lock lock(mount.names_mutex);
+  Gate::Pass pass(mount.loader.gate());
+  auto path = mount.nodes.path(node);
+  if (!path) return ESTALE;
+  if ((mask & FUSE_SET_ATTR_MODE) != 0 && ::fchmodat(mount.volume.root(), path->c_str(), wanted.st_mode & 07777, 0) != 0) return errno;
+  if ((mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) == 0) return 0;
+  auto user = (mask & FUSE_SET_ATTR_UID) != 0 ? wanted.st_uid : static_cast<uid_t>(-1);
+  auto group = (mask & FUSE_SET_ATTR_GID) != 0 ? wanted.st_gid : static_cast<gid_t>(-1);
+  return ::fchownat(mount.volume.root(), path->c_str(), user, group, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
+}
+
+void on_setattr(fuse_req_t request, fuse_ino_t node, struct stat* wanted, int mask, fuse_file_info* info) {
+  auto& mount = impl_of(request);
+  int error = 0;
+  if ((mask & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) != 0)
+    error = change_owner_or_mode(mount, node, *wanted, mask);
+  if (error == 0 && (mask & (FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) != 0) {
+    std::unique_ptr<PosixHandle> opened;
+    if (info == nullptr) error = mount.open_node(node, opened);
+    if (error == 0) {
+      auto& handle = info != nullptr ? *reinterpret_cast<OpenFile*>(info->fh)->handle : *opened;
+      Result<void> done;
+      if ((mask & FUSE_SET_ATTR_SIZE) != 0) done = mount.loader.truncate(handle, static_cast<std::uint64_t>(wanted->st_size));
+      if (done) done = set_write_time(mount, handle, *wanted, mask);
+      if (!done) {
+        log_warning("{}", done.error().to_string());
+        error = errno_of(done.error());
+      }
+    }
+  }
+  mount.note_change();
+  if (error != 0) {
+    fuse_reply_err(request, error);
+  } else {
+    reply_attributes(request, node, nullptr);
+  }
+}
+
+void on_readlink(fuse_req_t request, fuse_ino_t node) {
+  auto& mount = impl_of(request);
+  char target[PATH_MAX + 1];
+  ssize_t length = -1;
+  {
+    std::shared_lock lock(mount.names_mutex);
+    auto path = mount.nodes.path(node);
+    errno = ESTALE;
+    if (path) length = ::readlinkat(mount.volume.root(), path->c_str(), target, PATH_MAX);
+  }
+  if (length < 0) {
+    fuse_reply_err(request, errno);
+    return;
+  }
+  target[length] = '\0';
+  fuse_reply_readlink(request, target);
+}
+
+void on_statfs(fuse_req_t request, fuse_ino_t) {
+  struct statvfs status {};
+  if (::fstatvfs(impl_of(request).volume.root(), &status) != 0) {
+    fuse_reply_err(request, errno);
+  } else {
+    fuse_reply_statfs(request, &status);
+  }
+}
+
+// What the volume offers. The kernel asks for security.capability at every write: that is answered here.
+bool passes_through(const char* name) {
+  for (auto* prefix : {"system.ntfs_", "ntfs.", "user."})
+    if (std::strncmp(name, prefix, std::strlen(prefix)) == 0) return true;
+  return false;
+}
+
+void on_getxattr(fuse_req_t request, fuse_ino_t node, const char* name, std::size_t size) {
+  auto& mount = impl_of(request);
+  if (!passes_through(name)) {
+    fuse_reply_err(request, ENODATA);
+    return;
+  }
+  std::vector<char> value(size);
+  ssize_t length = -1;
+  {
+    std::shared_lock lock(mount.names_mutex);
+    auto path = mount.nodes.path(node);
+    errno = ESTALE;
+    if (path) length = ::lgetxattr(mount.volume.native_path(*path).c_str(), name, value.data(), size);
+  }
+  if (length < 0) {
+    fuse_reply_err(request, errno);
+  } else if (size == 0) {
+    fuse_reply_xattr(request, static_cast<std::size_t>(length));
+  } else {
+    fuse_reply_buf(request, value.data(), static_cast<std::size_t>(length));
+  }
+}
+
+void on_listxattr(fuse_req_t request, fuse_ino_t node, std::size_t size) {
+  auto& mount = impl_of(request);
+  std::vector<char> names(size);
+  ssize_t length = -1;
+  {
+    std::shared_lock lock(mount.names_mutex);
+    auto path = mount.nodes.path(node);
+    errno = ESTALE;
+    if (path) length = ::llistxattr(mount.volume.native_path(*path).c_str(), names.data(), size);
+  }
+  if (length < 0) {
+    fuse_reply_err(request, errno);
+  } else if (size == 0) {
+    fuse_reply_xattr(request, static_cast<std::size_t>(length));
+  } else {
+    fuse_reply_buf(request, names.data(), static_cast<std::size_t>(length));
+  }
+}
+
+// Runs `change(native path)` as a program's change of metadata.
+template <class Change>
+void change_xattr(fuse_req_t request, fuse_ino_t node, const char* name, Change change) {
+  auto& mount = impl_of(request);
+  if (!passes_through(name)) {
+    fuse_reply_err(request, EOPNOTSUPP);
+    return;
+  }
+  std::unique_ptr<PosixHandle> handle;
+  int error = mount.open_node(node, handle, false);
+  if (error == 0) {
+    std::shared_lock lock(mount.names_mutex);
+    auto path = mount.nodes.path(node);
+    if (!path) error = ESTALE;
+    if (path) {
+      auto done = mount.loader.change_metadata(*handle, [&]() -> Result<void> {
+        error = change(mount.volume.native_path(*path)) == 0 ? 0 : errno;
+        return {};
+      });
+      if (!done && error == 0) error = errno_of(done.error());
+    }
+  }
+  mount.note_change();
+  fuse_reply_err(request, error);
+}
+
+void on_setxattr(fuse_req_t request, fuse_ino_t node, const char* name, const char* value, std::size_t size, int flags) {
+  change_xattr(request, node, name, [&](const std::string& path) { return ::lsetxattr(path.c_str(), name, value, size, flags); });
+}
+
+void on_removexattr(fuse_req_t request, fuse_ino_t node, const char* name) {
+  change_xattr(request, node, name, [&](const std::string& path) { return ::lremovexattr(path.c_str(), name); });
+}
+
+}  // namespace
+
+void add_attribute_requests(fuse_lowlevel_ops& operations) {
+  operations.getattr = on_getattr;
+  operations.setattr = on_setattr;
+  operations.readlink = on_readlink;
+  operations.statfs = on_statfs;
+  operations.getxattr = on_getxattr;
+  operations.listxattr = on_listxattr;
+  operations.setxattr = on_setxattr;
+  operations.removexattr = on_removexattr;
+}
+
+}  // namespace roamstead::agent

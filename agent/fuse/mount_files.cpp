@@ -1,0 +1,192 @@
+// Requests about open files and directories.
+#include <fcntl.h>
+
+#include <cerrno>
+
+#include "agent/fuse/profile_mount_impl.h"
+#include "common/base/log.h"
+
+namespace roamstead::agent {
+namespace {
+
+OpenFile& file_of(fuse_file_info* info) { return *reinterpret_cast<OpenFile*>(info->fh); }
+OpenDirectory& directory_of(fuse_file_info* info) { return *reinterpret_cast<OpenDirectory*>(info->fh); }
+
+int error_of(const Result<void>& result) {
+  if (result) return 0;
+  log_warning("{}", result.error().to_string());
+  return errno_of(result.error());
+}
+
+void on_open(fuse_req_t request, fuse_ino_t node, fuse_file_info* info) {
+  auto& mount = impl_of(request);
+  auto file = std::make_unique<OpenFile>();
+  if (int error = mount.open_node(node, file->handle)) {
+    fuse_reply_err(request, error);
+    return;
+  }
+  mount.nodes.opened(node);
+  info->keep_cache = 1;  // loading never changes what a program sees
+  info->fh = reinterpret_cast<std::uint64_t>(file.get());
+  if (fuse_reply_open(request, info) == 0) {
+    (void)file.release();  // until on_release
+  } else {
+    mount.nodes.closed(node);
+  }
+}
+
+void on_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* info) {
+  auto& mount = impl_of(request);
+  fuse_entry_param entry{};
+  auto file = std::make_unique<OpenFile>();
+  int error = mount.populate(parent);
+  if (error == 0) {
+    std::shared_lock lock(mount.names_mutex);
+    auto path = mount.nodes.path(parent, name);
+    Gate::Pass pass(mount.loader.gate());
+    FileDescriptor made;
+    if (path) made = FileDescriptor(::openat(mount.volume.root(), path->c_str(), O_RDWR | O_CREAT | (info->flags & O_EXCL) | O_CLOEXEC, mode));
+    error = !path ? ESTALE : made ? 0 : errno;
+  }
+  if (error == 0) error = mount.reply_entry_for(parent, name, entry);
+  if (error == 0) {
+    error = mount.open_node(entry.ino, file->handle);
+    if (error != 0) mount.nodes.forget(entry.ino, 1);
+  }
+  if (error != 0) {
+    fuse_reply_err(request, error);
+    return;
+  }
+  mount.note_change();
+  mount.nodes.opened(entry.ino);
+  info->keep_cache = 1;
+  info->fh = reinterpret_cast<std::uint64_t>(file.get());
+  if (fuse_reply_create(request, &entry, info) == 0) {
+    (void)file.release();
+  } else {
+    mount.nodes.closed(entry.ino);
+    mount.nodes.forget(entry.ino, 1);
+  }
+}
+
+void on_release(fuse_req_t request, fuse_ino_t node, fuse_file_info* info) {
+  auto& mount = impl_of(request);
+  delete &file_of(info);
+  auto closed = mount.nodes.closed(node);
+  if (closed.last_of_removed) {
+    auto removed = mount.volume.remove_tree(closed.graveyard_path);
+    if (!removed) log_warning("a removed file stays in staging: {}", removed.error().to_string());
+    mount.loader.forget(closed.record);
+  }
+  fuse_reply_err(request, 0);
+}
+
+void on_read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, fuse_file_info* info) {
+  auto& mount = impl_of(request);
+  auto& handle = *file_of(info).handle;
+  auto loaded = mount.loader.load(handle, {static_cast<std::uint64_t>(offset), size});
+  if (!loaded) {
+    fuse_reply_err(request, error_of(loaded));
+    return;
+  }
+  fuse_bufvec buffer = FUSE_BUFVEC_INIT(size);
+  buffer.buf[0].flags = static_cast<fuse_buf_flags>(FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK);
+  buffer.buf[0].fd = handle.descriptor();
+  buffer.buf[0].pos = offset;
+  fuse_reply_data(request, &buffer, FUSE_BUF_SPLICE_MOVE);
+}
+
+void on_write(fuse_req_t request, fuse_ino_t, const char* data, std::size_t size, off_t offset, fuse_file_info* info) {
+  auto& mount = impl_of(request);
+  auto written = mount.loader.write(*file_of(info).handle, static_cast<std::uint64_t>(offset), as_bytes({data, size}));
+  mount.note_change();
+  if (written) {
+    fuse_reply_write(request, size);
+  } else {
+    fuse_reply_err(request, error_of(written));
+  }
+}
+
+void on_fsync(fuse_req_t request, fuse_ino_t, int, fuse_file_info* info) {
+  auto& mount = impl_of(request);
+  fuse_reply_err(request, error_of(mount.loader.sync(*file_of(info).handle)));
+}
+
+// Reserving space is left to the volume's growth; what programs rely on is the size.
+void on_fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t length, fuse_file_info* info) {
+  auto& mount = impl_of(request);
+  if (mode != 0) {
+    fuse_reply_err(request, EOPNOTSUPP);
+    return;
+  }
+  auto& handle = *file_of(info).handle;
+  auto end = static_cast<std::uint64_t>(offset) + static_cast<std::uint64_t>(length);
+  auto size = handle.size();
+  Result<void> grown;
+  if (!size) {
+    grown = fail(size.error());
+  } else if (*size < end) {
+    grown = mount.loader.truncate(handle, end);
+    mount.note_change();
+  }
+  fuse_reply_err(request, error_of(grown));
+}
+
+void on_opendir(fuse_req_t request, fuse_ino_t node, fuse_file_info* info) {
+  auto& mount = impl_of(request);
+  int error = mount.populate(node);
+  auto directory = std::make_unique<OpenDirectory>();
+  if (error == 0) {
+    std::shared_lock lock(mount.names_mutex);
+    auto path = mount.nodes.path(node);
+    error = path ? list_directory(mount.volume.root(), *path, directory->entries) : ESTALE;
+  }
+  if (error != 0) {
+    fuse_reply_err(request, error);
+    return;
+  }
+  info->fh = reinterpret_cast<std::uint64_t>(directory.get());
+  if (fuse_reply_open(request, info) == 0) (void)directory.release();
+}
+
+void on_readdir(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, fuse_file_info* info) {
+  auto& entries = directory_of(info).entries;
+  std::vector<char> buffer(size);
+  std::size_t used = 0;
+  for (auto i = static_cast<std::size_t>(offset); i < entries.size(); ++i) {
+    struct stat status {};
+    status.st_ino = entries[i].record;
+    status.st_mode = entries[i].type;
+    auto need = fuse_add_direntry(request, buffer.data() + used, size - used, entries[i].name.c_str(), &status, static_cast<off_t>(i + 1));
+    if (need > size - used) break;
+    used += need;
+  }
+  fuse_reply_buf(request, buffer.data(), used);
+}
+
+void on_releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
+  delete &directory_of(info);
+  fuse_reply_err(request, 0);
+}
+
+void on_fsyncdir(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) {
+  fuse_reply_err(request, error_of(impl_of(request).volume.sync()));
+}
+
+}  // namespace
+
+void add_file_requests(fuse_lowlevel_ops& operations) {
+  operations.open = on_open;
+  operations.create = on_create;
+  operations.release = on_release;
+  operations.read = on_read;
+  operations.write = on_write;
+  operations.fsync = on_fsync;
+  operations.fallocate = on_fallocate;
+  operations.opendir = on_opendir;
+  operations.readdir = on_readdir;
+  operations.releasedir = on_releasedir;
+  operations.fsyncdir = on_fsyncdir;
+}
+
+}  // namespace roamstead::agent

@@ -1,0 +1,73 @@
+// Inside of ProfileMount, shared by the files that implement its requests.
+#pragma once
+
+#define FUSE_USE_VERSION 312
+#include <fuse3/fuse_lowlevel.h>
+#include <sys/stat.h>
+
+#include <shared_mutex>
+#include <thread>
+
+#include "agent/fuse/node_table.h"
+#include "agent/fuse/profile_mount.h"
+
+namespace roamstead::agent {
+
+class ProfileMount::Impl {
+ public:
+  Impl(Loader& loader_used, PosixVolume& volume_used, const std::string& root, std::uint64_t root_record,
+       std::function<void()> changed)
+      : loader(loader_used), volume(volume_used), nodes(root, root_record), note_change(std::move(changed)) {}
+
+  Loader& loader;
+  PosixVolume& volume;
+  NodeTable nodes;
+  std::function<void()> note_change;
+  // Exclusive while names change on the volume, shared while a path is being used. Never held while the loader may wait
+  // for the network. Taken before the loader's gate.
+  std::shared_mutex names_mutex;
+
+  fuse_session* session = nullptr;
+  std::string mount_point;
+  std::thread thread;
+  bool mounted = false;
+
+  // Errors are errno values, 0 is success.
+  int open_node(NodeId node, std::unique_ptr<PosixHandle>& handle, bool for_writing = true);
+  int populate(NodeId directory);
+  int stat_node(NodeId node, struct stat& status);
+  int reply_entry_for(NodeId parent, const std::string& name, fuse_entry_param& entry);
+  int remove_file(NodeId parent, const std::string& name);
+  int rename(NodeId parent, const std::string& name, NodeId new_parent, const std::string& new_name, unsigned flags);
+  int exchange(NodeId parent, const std::string& name, NodeId new_parent, const std::string& new_name);
+  int bury(NodeId parent, const std::string& name, const std::string& path, std::uint64_t record);
+  // Names with ':' are alternate streams on an NTFS volume.
+  std::string stream_of(const std::string& name) const;
+};
+
+// What the kernel's file handles stand for.
+struct OpenFile {
+  std::unique_ptr<PosixHandle> handle;
+};
+struct OpenDirectory {
+  struct Entry {
+    std::string name;
+    std::uint64_t record;
+    mode_t type;
+  };
+  std::vector<Entry> entries;
+};
+
+// Reads a directory whole, "." and ".." too.
+int list_directory(int root, const std::string& path, std::vector<OpenDirectory::Entry>& entries);
+
+inline ProfileMount::Impl& impl_of(fuse_req_t request) { return *static_cast<ProfileMount::Impl*>(fuse_req_userdata(request)); }
+void set_timeouts(fuse_entry_param& entry, bool stream);
+double attribute_timeout(bool stream);
+
+// Requests by subject; each adds its functions to the table.
+void add_name_requests(fuse_lowlevel_ops& operations);
+void add_file_requests(fuse_lowlevel_ops& operations);
+void add_attribute_requests(fuse_lowlevel_ops& operations);
+
+}  // namespace roamstead::agent
