@@ -43,6 +43,11 @@ void Fill::run() {
   while (!worker_.stopping()) {
     auto level = progress().level;
     bool whole = !progress().complete && pass(level);
+    if (whole) {  // complete means: also after a crash nothing of this looks like a change
+      auto flushed = loader_.flush_tags();
+      if (!flushed) note_error(flushed.error());
+      whole = flushed.has_value();
+    }
     bool more = false;
     {
       std::lock_guard lock(mutex_);

@@ -50,7 +50,13 @@ Result<std::optional<Opened>> Opening::resume(const SessionFacts& facts) {
     return fail(ErrorCode::busy, context + " must be resumed and logged out first (profile root " + facts.profile_root + ")");
   wire::OpenRequest request{config_.profile, config_.profile_root,
                             wire::ResumeInfo{facts.session_secret, facts.incarnation, facts.highest_ordinal}};
-  RS_TRY_CTX(auto reply, "resuming " + context, link_.open(request));
+  auto opened_again = link_.open(request);
+  if (!opened_again && opened_again.error().code == ErrorCode::stale) {
+    log_warning("{}: {}; sending what is left of it", context, opened_again.error().to_string());
+    RS_CHECK_CTX("sending what is left of " + context, salvage(facts));
+    return std::optional<Opened>();
+  }
+  RS_TRY_CTX(auto reply, "resuming " + context, std::move(opened_again));
   if (reply.version != facts.version)
     return fail(ErrorCode::protocol, "resuming " + context + ": the coordinator pins version " + std::to_string(reply.version) +
                                          ", it was " + std::to_string(facts.version));
@@ -63,6 +69,37 @@ Result<std::optional<Opened>> Opening::resume(const SessionFacts& facts) {
   opened.resumed = true;
   opened.lease_seconds = reply.lease_seconds;
   return std::optional(std::move(opened));
+}
+
+Result<void> Opening::salvage(const SessionFacts& facts) {
+  RS_CHECK(volume_.sync());
+  RS_TRY(auto frozen, snapshots_.freeze());
+  {
+    RS_TRY_CTX(auto cut, "extracting from " + frozen.path, snapshots_.cut(frozen, facts.last_cut));
+    changelog::QueuedBatch queued{cut->batch(), frozen.path, cut->locators()};
+    queued.batch.snapshot = frozen.id;
+    queued.batch.final = true;
+    if (queued.batch.records.empty()) {
+      RS_CHECK(log_.note_cut(frozen.id));
+    } else {
+      RS_TRY(auto ordinal, log_.append(queued));
+      log_info("{} records were not sent: batch {}", queued.batch.records.size(), ordinal);
+    }
+  }
+  RS_CHECK(send_all(facts));
+  if (auto tidied = snapshots_.tidy(frozen.id); !tidied) log_warning("merging frozen layers: {}", tidied.error().to_string());
+  return log_.close_session();
+}
+
+Result<void> Opening::send_all(const SessionFacts& facts) {
+  for (;;) {
+    RS_TRY(auto next, log_.next());
+    if (!next) return {};
+    RS_TRY(auto content, snapshots_.open_content({next->frozen_path, next->batch.snapshot}, next->batch, next->locators));
+    RS_TRY(auto reply, link_.commit(facts.session_secret, next->batch, *content));
+    if (reply.forked) log_warning("batch {} became fork version {}", reply.ordinal, reply.version);
+    RS_CHECK(log_.acknowledge(reply.ordinal));
+  }
 }
 
 // Whether what lies on the volume may go: only what a session closed here answers for, or when the caller says so.

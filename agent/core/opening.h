@@ -16,13 +16,17 @@ struct Opened {
 // Everything durable is done in an order that a crash at any point leaves a state from which calling this again goes on.
 class Opening {
  public:
-  Opening(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume, changelog::ChangeLog& log)
-      : config_(config), link_(link), volume_(volume), log_(log) {}
+  Opening(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume, SnapshotPort& snapshots,
+          changelog::ChangeLog& log)
+      : config_(config), link_(link), volume_(volume), snapshots_(snapshots), log_(log) {}
 
   Result<Opened> run();
 
  private:
   Result<std::optional<Opened>> resume(const changelog::SessionFacts& facts);
+  // A session that was handed over meanwhile: what it has not sent goes as a fork, then it is closed.
+  Result<void> salvage(const changelog::SessionFacts& facts);
+  Result<void> send_all(const changelog::SessionFacts& facts);
   Result<void> check_leftovers(const std::optional<changelog::SessionFacts>& facts);
   Result<void> set_leftovers_aside();
   Result<Opened> open_afresh();
@@ -33,6 +37,7 @@ class Opening {
   const SessionConfig& config_;
   wire::CoordinatorLink& link_;
   ProfileVolume& volume_;
+  SnapshotPort& snapshots_;
   changelog::ChangeLog& log_;
 };
 

@@ -16,7 +16,7 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
   auto start = Clock::now();
   std::unique_ptr<Session> session(new Session(config, link, volume, snapshots));
   RS_TRY(session->log_, changelog::ChangeLog::open(os::real_file_system(), config.change_log_path, std::move(faults)));
-  RS_TRY(auto opened, Opening(config, link, volume, *session->log_).run());
+  RS_TRY(auto opened, Opening(config, link, volume, snapshots, *session->log_).run());
   session->journal_ = std::move(opened.journal);
   session->facts_ = opened.facts;
   session->resumed_ = opened.resumed;
