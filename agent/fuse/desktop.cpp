@@ -1,0 +1,150 @@
+#include "agent/fuse/desktop.h"
+
+#include "common/base/log.h"
+
+namespace roamstead::agent {
+
+using nlohmann::json;
+
+Result<std::unique_ptr<Desktop>> Desktop::log_in(const DesktopConfig& config, Faults faults) {
+  auto start = Activity::Clock::now();
+  std::unique_ptr<Desktop> desktop(new Desktop());
+  desktop->config_ = config;
+  RS_TRY(auto options, wire::load_desktop_identity(os::real_file_system(), config.identity_directory));
+  if (!config.coordinator.empty()) options.address = config.coordinator;
+  RS_TRY(desktop->link_, wire::TlsLink::create(options));
+  RS_TRY(desktop->volume_, PosixVolume::open(config.volume));
+  if (!desktop->volume_->is_ntfs()) return fail(ErrorCode::unsupported, config.volume + " is not an NTFS volume mounted by ntfs-3g");
+  RS_TRY_CTX(desktop->snapshots_, "disk " + config.disk.disk_path, DiskSnapshots::open(config.disk));
+  RS_TRY(desktop->session_, Session::start(config.session, *desktop->link_, *desktop->volume_, *desktop->snapshots_, std::move(faults)));
+  auto* session = desktop->session_.get();
+  RS_TRY(desktop->mount_, ProfileMount::mount(session->loader(), *desktop->volume_, config.session.profile_root,
+                                              config.mount_point, [session] { session->note_change(); }));
+  desktop->mount_->start();
+  session->fill().start(config.fill);
+  desktop->log_in_seconds_ = std::chrono::duration<double>(Activity::Clock::now() - start).count();
+  return desktop;
+}
+
+Desktop::~Desktop() {
+  mount_.reset();
+  if (session_ && !logged_out_)  // what was loaded shall not look changed to whoever extracts it
+    if (auto flushed = session_->loader().flush_tags(); !flushed) log_warning("{}", flushed.error().to_string());
+}
+
+json Desktop::describe_log_in() const {
+  auto status = session_->status();
+  if (!status) return {{"error", {{"code", to_string(status.error().code)}, {"message", status.error().to_string()}}}};
+  return {{"session", status->facts.session.to_string()},
+          {"profile", config_.session.profile},
+          {"version", status->facts.version},
+          {"resumed", status->resumed},
+          {"mount", config_.mount_point},
+          {"seconds", log_in_seconds_},
+          {"bytes_sent", status->sent_bytes},
+          {"bytes_received", status->received_bytes},
+          {"pid", ::getpid()}};
+}
+
+json Desktop::answer(const json& request) {
+  auto result = perform(request);
+  if (result) return *result;
+  return {{"error", {{"code", to_string(result.error().code)}, {"message", result.error().to_string()}}}};
+}
+
+Result<json> Desktop::perform(const json& request) {
+  auto op = request.value("op", std::string());
+  if (logged_out_) return fail(ErrorCode::not_found, "the session is logged out");
+  if (op == "status") return status();
+  if (op == "snapshot") return snapshot(request);
+  if (op == "fill") return fill(request);
+  if (op == "logout") return log_out(request);
+  return fail(ErrorCode::invalid_argument, "unknown request '" + op + "'");
+}
+
+namespace {
+std::chrono::milliseconds patience_of(const json& request) {
+  constexpr double kDefaultSeconds = 600;
+  return std::chrono::milliseconds(static_cast<std::int64_t>(request.value("timeout_seconds", kDefaultSeconds) * 1000));
+}
+
+json describe(const FillProgress& fill) {
+  constexpr const char* kNames[] = {"none", "metadata", "all"};
+  return {{"level", kNames[static_cast<int>(fill.level)]},
+          {"directories", fill.directories},
+          {"files", fill.files},
+          {"loaded_bytes", fill.loaded_bytes},
+          {"complete", fill.complete},
+          {"error", fill.last_error}};
+}
+}  // namespace
+
+Result<json> Desktop::status() {
+  RS_TRY(auto status, session_->status());
+  return json{{"session", status.facts.session.to_string()},
+              {"profile", status.facts.profile},
+              {"version", status.facts.version},
+              {"incarnation", status.facts.incarnation.to_string()},
+              {"highest_ordinal", status.facts.highest_ordinal},
+              {"resumed", status.resumed},
+              {"mount", config_.mount_point},
+              {"login_seconds", log_in_seconds_},
+              {"directories_populated", status.directories_populated},
+              {"items_published", status.items_published},
+              {"fetches", status.fetches},
+              {"fetched_bytes", status.fetched_bytes},
+              {"snapshots", status.snapshots},
+              {"frozen_layers", status.frozen_layers},
+              {"batches_waiting", status.sender.waiting},
+              {"batches_sent", status.sender.batches},
+              {"records", status.sender.records},
+              {"content_bytes", status.sender.content_bytes},
+              {"head_version", status.sender.last_version},
+              {"forked", status.sender.forked},
+              {"bytes_sent", status.sent_bytes},
+              {"bytes_received", status.received_bytes},
+              {"fill", describe(status.fill)},
+              {"error", status.sender.last_error.empty() ? status.last_error : status.sender.last_error}};
+}
+
+Result<json> Desktop::snapshot(const json& request) {
+  RS_TRY(auto taken, session_->snapshot(request.value("wait", false), patience_of(request)));
+  return json{{"taken", taken.taken},
+              {"ordinal", taken.ordinal},
+              {"records", taken.records},
+              {"content_bytes", taken.content_bytes},
+              {"held_back", taken.held_back},
+              {"hold_seconds", taken.hold_seconds},
+              {"seconds", taken.seconds}};
+}
+
+Result<json> Desktop::fill(const json& request) {
+  RS_TRY(auto level, parse_fill_level(request.value("level", std::string("all"))));
+  session_->fill().pause(level == FillLevel::none);
+  session_->fill().start(level);
+  if (request.value("wait", false) && level != FillLevel::none && !session_->fill().wait(patience_of(request))) {
+    auto progress = session_->fill().progress();
+    return fail(ErrorCode::timeout, "not everything is loaded yet" + (progress.last_error.empty() ? "" : ": " + progress.last_error));
+  }
+  return describe(session_->fill().progress());
+}
+
+Result<json> Desktop::log_out(const json& request) {
+  std::lock_guard lock(log_out_mutex_);
+  if (logged_out_) return fail(ErrorCode::not_found, "the session is logged out");
+  RS_CHECK(mount_->unmount());
+  RS_TRY(auto report, session_->logout(patience_of(request)));
+  logged_out_ = true;
+  return json{{"records", report.records},
+              {"final_records", report.final_records},
+              {"batches", report.batches},
+              {"content_bytes", report.content_bytes},
+              {"bytes_sent", report.sent_bytes},
+              {"bytes_received", report.received_bytes},
+              {"version", report.version},
+              {"forked", report.forked},
+              {"frozen_layers", report.frozen_layers},
+              {"seconds", report.seconds}};
+}
+
+}  // namespace roamstead::agent

@@ -1,0 +1,58 @@
+// One simulated desktop: a profile mounted over an NTFS volume, with a session at a coordinator.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <nlohmann/json.hpp>
+
+#include "agent/core/session.h"
+#include "agent/fuse/disk_snapshots.h"
+#include "agent/fuse/posix_volume.h"
+#include "agent/fuse/profile_mount.h"
+#include "common/wire/tls_link.h"
+
+namespace roamstead::agent {
+
+struct DesktopConfig {
+  std::string identity_directory;
+  std::string coordinator;  // empty: what the identity says
+  DiskSnapshots::Options disk;
+  std::string volume;       // mount point of the desktop's NTFS volume
+  std::string mount_point;  // where programs see the profile
+  std::string state_directory;
+  FillLevel fill = FillLevel::none;
+  SessionConfig session;
+};
+
+// Thread-safe once logged in.
+class Desktop {
+ public:
+  // Everything up to a profile that programs can use.
+  static Result<std::unique_ptr<Desktop>> log_in(const DesktopConfig& config, Faults faults);
+  ~Desktop();
+
+  nlohmann::json describe_log_in() const;
+  // Answers a request of the control socket: {"op": …}. Failures are {"error": {"code", "message"}}.
+  nlohmann::json answer(const nlohmann::json& request);
+  bool logged_out() const { return logged_out_; }
+
+ private:
+  Desktop() = default;
+  Result<nlohmann::json> perform(const nlohmann::json& request);
+  Result<nlohmann::json> status();
+  Result<nlohmann::json> snapshot(const nlohmann::json& request);
+  Result<nlohmann::json> fill(const nlohmann::json& request);
+  Result<nlohmann::json> log_out(const nlohmann::json& request);
+
+  DesktopConfig config_;
+  double log_in_seconds_ = 0;
+  std::unique_ptr<wire::TlsLink> link_;
+  std::unique_ptr<PosixVolume> volume_;
+  std::unique_ptr<DiskSnapshots> snapshots_;
+  std::unique_ptr<Session> session_;
+  std::unique_ptr<ProfileMount> mount_;  // goes first
+  std::mutex log_out_mutex_;
+  std::atomic<bool> logged_out_{false};
+};
+
+}  // namespace roamstead::agent
