@@ -82,7 +82,8 @@ bool Fill::pass(FillLevel level) {
   return whole;
 }
 
-Result<void> Fill::visit_directory(const std::string& path, std::vector<std::string>& directories, FillLevel level) {
+Result<void> Fill::visit_directory(const std::string& path, std::vector<std::string>& directories,
+                                   FillLevel level) {
   RS_TRY(auto handle, volume_.open(path, ""));
   RS_CHECK(loader_.populate(*handle, Priority::background));
   {
@@ -128,8 +129,8 @@ Result<void> Fill::visit_file(const std::string& path, std::uint64_t record) {
   return {};
 }
 
-// Waits while paused, while programs wait for loads (for at most two seconds: filling must end some time), and to keep
-// the rate. False when the fill shall stop.
+// Waits while paused, while programs wait for loads (for at most two seconds: filling must end some time),
+// and to keep the rate. False when the fill shall stop.
 bool Fill::give_way() {
   auto patience = Activity::Clock::now() + std::chrono::seconds(2);
   for (;;) {

@@ -21,12 +21,15 @@ struct FillProgress {
   std::string last_error;
 };
 
-// Walks the volume's profile, so that it meets everything wherever programs moved it; gives way to programs that wait,
-// and keeps to a rate. A pass in which something failed or moved is repeated. Thread-safe.
+// Walks the volume's profile, so that it meets everything wherever programs moved it; gives way to programs
+// that wait, and keeps to a rate. A pass in which something failed or moved is repeated. Thread-safe.
 class Fill {
  public:
   Fill(Loader& loader, ProfileVolume& volume, std::string profile_root, std::uint64_t bytes_per_second)
-      : loader_(loader), volume_(volume), root_(std::move(profile_root)), bytes_per_second_(bytes_per_second) {}
+      : loader_(loader),
+        volume_(volume),
+        root_(std::move(profile_root)),
+        bytes_per_second_(bytes_per_second) {}
   ~Fill() { stop(); }
 
   void start(FillLevel level);  // also raises the level of a fill that runs
@@ -39,7 +42,8 @@ class Fill {
  private:
   void run();
   bool pass(FillLevel level);
-  Result<void> visit_directory(const std::string& path, std::vector<std::string>& directories, FillLevel level);
+  Result<void> visit_directory(const std::string& path, std::vector<std::string>& directories,
+                               FillLevel level);
   Result<void> visit_file(const std::string& path, std::uint64_t record);
   bool give_way();
   void note_error(const Error& error);

@@ -6,8 +6,8 @@
 
 namespace roamstead::agent {
 
-// Passing is shared, holding exclusive; a waiting holder stops new passers, so that a busy profile cannot starve it.
-// Take the gate before any item's mutex, and never while waiting for the network.
+// Passing is shared, holding exclusive; a waiting holder stops new passers, so that a busy profile cannot
+// starve it. Take the gate before any item's mutex, and never while waiting for the network.
 class Gate {
  public:
   class Pass {

@@ -1,4 +1,5 @@
-// What the agent knows in memory of the items it published: which directories are populated, which bytes are loaded.
+// What the agent knows in memory of the items it published: which directories are populated, which bytes are
+// loaded.
 #pragma once
 
 #include <condition_variable>
@@ -38,12 +39,17 @@ struct Item {
   bool identity_checked = false;    // of a recovered item: the record is still this item's
   bool populated = false;
   bool populating = false;
-  bool written = false;        // by a program: its times are no longer the base's
-  bool tags_waiting = false;   // in the list of items with pending tags
+  bool written = false;       // by a program: its times are no longer the base's
+  bool tags_waiting = false;  // in the list of items with pending tags
   std::map<std::string, StreamState> streams;
 
-  Item(extract::ItemId item_id, std::uint64_t item_record, profile::ProfilePath path, bool is_directory, bool is_recovered)
-      : id(item_id), record(item_record), base_path(std::move(path)), directory(is_directory), recovered(is_recovered) {}
+  Item(extract::ItemId item_id, std::uint64_t item_record, profile::ProfilePath path, bool is_directory,
+       bool is_recovered)
+      : id(item_id),
+        record(item_record),
+        base_path(std::move(path)),
+        directory(is_directory),
+        recovered(is_recovered) {}
 };
 
 // Shared pointers, because an item may be deleted while other threads still load it. Thread-safe.

@@ -35,13 +35,16 @@ struct Loader::Child {
   std::shared_ptr<Item> item;  // null until it is in the journal
 };
 
-Loader::Loader(wire::CoordinatorLink& link, Guid session_secret, ProfileVolume& volume, extract::ProvenanceJournal& journal,
-               LoaderOptions options)
+Loader::Loader(wire::CoordinatorLink& link, Guid session_secret, ProfileVolume& volume,
+               extract::ProvenanceJournal& journal, LoaderOptions options)
     : link_(link), session_secret_(session_secret), volume_(volume), journal_(journal), options_(options) {
-  staging_prefix_ = Guid::random().to_string().substr(0, 8);  // names of an earlier process are not used again
+  staging_prefix_ =
+      Guid::random().to_string().substr(0, 8);  // names of an earlier process are not used again
 }
 
-std::string Loader::new_staging_path() { return staging_path(staging_prefix_ + "-" + std::to_string(++staged_)); }
+std::string Loader::new_staging_path() {
+  return staging_path(staging_prefix_ + "-" + std::to_string(++staged_));
+}
 
 template <class Call>
 auto Loader::patiently(Call call) -> decltype(call()) {
@@ -78,7 +81,8 @@ Result<void> Loader::recover() {
         for (auto& [block, tag] : stream.tags) {
           auto offset = block * extract::kTagBlockBytes;
           if (offset >= mine.base_limit) continue;
-          mine.loaded.add({offset, std::min<std::uint64_t>(extract::kTagBlockBytes, mine.base_limit - offset)});
+          mine.loaded.add(
+              {offset, std::min<std::uint64_t>(extract::kTagBlockBytes, mine.base_limit - offset)});
         }
       }
       items_.add(std::move(item));  // a later item with the same record replaces the earlier one: ids ascend
@@ -94,7 +98,8 @@ Result<void> Loader::publish_root(const Entry& entry) {
   const auto& root = journal_.header().profile_root;
   std::optional<ItemIdentity> known;
   journal_.inspect([&](const extract::Provenance& provenance) {
-    if (auto* item = provenance.find_by_base(ProfilePath()); item != nullptr && !item->withdrawn) known = item->identity;
+    if (auto* item = provenance.find_by_base(ProfilePath()); item != nullptr && !item->withdrawn)
+      known = item->identity;
   });
   auto there = volume_.stat(root);
   if (known) {
@@ -151,7 +156,8 @@ Result<void> Loader::populate(VolumeHandle& directory, Priority priority) {
   item->populating = false;
   item->populated = done.has_value();
   item->changed.notify_all();
-  if (!done) return fail(std::move(done).error().with("loading the directory '" + item->base_path.text() + "'"));
+  if (!done)
+    return fail(std::move(done).error().with("loading the directory '" + item->base_path.text() + "'"));
   ++counters_.directories_populated;
   return {};
 }
@@ -168,8 +174,8 @@ Result<void> Loader::populate_once(Item& item, VolumeHandle& directory) {
   return publish_children(item, directory, children);
 }
 
-Result<void> Loader::stage_children(Item& item, VolumeHandle& directory, const std::vector<NamedEntry>& entries,
-                                    std::vector<Child>& children) {
+Result<void> Loader::stage_children(Item& item, VolumeHandle& directory,
+                                    const std::vector<NamedEntry>& entries, std::vector<Child>& children) {
   for (auto& entry : entries) {
     Child child;
     child.entry = &entry;
@@ -177,7 +183,8 @@ Result<void> Loader::stage_children(Item& item, VolumeHandle& directory, const s
       std::optional<ItemIdentity> known;
       auto path = item.base_path.child(entry.name);
       journal_.inspect([&](const extract::Provenance& provenance) {
-        if (auto* state = provenance.find_by_base(path); state != nullptr && !state->withdrawn) known = state->identity;
+        if (auto* state = provenance.find_by_base(path); state != nullptr && !state->withdrawn)
+          known = state->identity;
       });
       if (known) {
         child.identity = *known;
@@ -201,8 +208,8 @@ Result<void> Loader::stage_children(Item& item, VolumeHandle& directory, const s
   return {};
 }
 
-// A process before this one died between journal and name: the item has its name, or waits in staging; otherwise
-// (false) its record is withdrawn and it is made anew.
+// A process before this one died between journal and name: the item has its name, or waits in staging;
+// otherwise (false) its record is withdrawn and it is made anew.
 Result<bool> Loader::adopt_child(VolumeHandle& directory, Child& child) {
   child.item = items_.find(child.identity.record);
   if (child.item) {

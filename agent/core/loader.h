@@ -1,10 +1,10 @@
-// Brings the profile to the desktop as it is touched: directories when first looked into, content by ranges when first
-// read or written.
+// Brings the profile to the desktop as it is touched: directories when first looked into, content by ranges
+// when first read or written.
 //
-// Laws kept here (why: common/extract/provenance.h): an item is in the journal before it has its name; a block's tag goes
-// there only after its bytes are flushed; who writes to a block that is not loaded loads it first; a shrunk stream is
-// flushed before its new base limit is. What the version lists is never reported as not found: when the coordinator is
-// away the caller waits, then gets ErrorCode::unavailable or timeout.
+// Laws kept here (why: common/extract/provenance.h): an item is in the journal before it has its name; a
+// block's tag goes there only after its bytes are flushed; who writes to a block that is not loaded loads it
+// first; a shrunk stream is flushed before its new base limit is. What the version lists is never reported as
+// not found: when the coordinator is away the caller waits, then gets ErrorCode::unavailable or timeout.
 //
 // Thread-safe. Two threads that want the same bytes fetch them once.
 #pragma once
@@ -23,8 +23,8 @@
 namespace roamstead::agent {
 
 struct LoaderOptions {
-  std::chrono::milliseconds patience{20'000};    // how long a program waits while the coordinator is away
-  std::uint64_t fetch_bytes = 256 << 10;         // fetched at once, more than asked for
+  std::chrono::milliseconds patience{20'000};      // how long a program waits while the coordinator is away
+  std::uint64_t fetch_bytes = 256 << 10;           // fetched at once, more than asked for
   std::uint64_t sequential_fetch_bytes = 1 << 20;  // where a file is read front to back
 };
 
@@ -35,12 +35,16 @@ struct LoaderCounters {
   std::atomic<std::uint64_t> fetched_bytes{0};
 };
 
-enum class Priority { foreground, background };
+enum class Priority {
+  foreground,
+  exact,  // the same, but nothing beyond what is asked for
+  background,
+};
 
 class Loader {
  public:
-  Loader(wire::CoordinatorLink& link, Guid session_secret, ProfileVolume& volume, extract::ProvenanceJournal& journal,
-         LoaderOptions options = {});
+  Loader(wire::CoordinatorLink& link, Guid session_secret, ProfileVolume& volume,
+         extract::ProvenanceJournal& journal, LoaderOptions options = {});
 
   // Takes over what the journal says an earlier process published.
   Result<void> recover();
@@ -49,14 +53,15 @@ class Loader {
 
   // Every child the version lists is there when this returns. Nothing to do for directories made here.
   Result<void> populate(VolumeHandle& directory, Priority priority = Priority::foreground);
-  // The range holds what the profile has there.
+  // The range holds what the profile has there. With Priority::exact at most wire::kMaxReadBytes.
   Result<void> load(VolumeHandle& stream, ByteRange range, Priority priority = Priority::foreground);
 
   // A program's changes.
   Result<void> write(VolumeHandle& stream, std::uint64_t offset, ByteView data);
   Result<void> truncate(VolumeHandle& stream, std::uint64_t size_bytes);
   Result<void> sync(VolumeHandle& stream);
-  // A change of times, attributes or security: hydration, which puts back the times it found, waits meanwhile.
+  // A change of times, attributes or security: hydration, which puts back the times it found, waits
+  // meanwhile.
   Result<void> change_metadata(VolumeHandle& handle, const std::function<Result<void>()>& change);
   // The item was deleted for good; its record may be used again.
   void forget(std::uint64_t record) { items_.remove(record); }
@@ -75,7 +80,9 @@ class Loader {
   Activity& activity() { return activity_; }
   const LoaderCounters& counters() const { return counters_; }
   // The directory staged and withdrawn items lie in.
-  std::string staging_path(const std::string& name) const { return journal_.header().staging_root + "/" + name; }
+  std::string staging_path(const std::string& name) const {
+    return journal_.header().staging_root + "/" + name;
+  }
   std::string new_staging_path();
 
  private:
@@ -88,8 +95,8 @@ class Loader {
   auto patiently(Call call) -> decltype(call());
 
   Result<void> populate_once(Item& item, VolumeHandle& directory);
-  Result<void> stage_children(Item& item, VolumeHandle& directory, const std::vector<profile::NamedEntry>& entries,
-                              std::vector<Child>& children);
+  Result<void> stage_children(Item& item, VolumeHandle& directory,
+                              const std::vector<profile::NamedEntry>& entries, std::vector<Child>& children);
   Result<bool> adopt_child(VolumeHandle& directory, Child& child);
   Result<void> publish_children(Item& item, VolumeHandle& directory, std::vector<Child>& children);
   void withdraw(std::vector<Child>& children);
@@ -97,7 +104,8 @@ class Loader {
   ByteRange choose_fetch(const StreamState& state, ByteRange missing, bool sequential) const;
   Result<void> store(Item& item, VolumeHandle& stream, ByteRange range, ByteView data);
   void note_pending(Item& item);
-  Result<void> write_loaded(Item& item, VolumeHandle& stream, std::uint64_t offset, ByteView data, bool& done);
+  Result<void> write_loaded(Item& item, VolumeHandle& stream, std::uint64_t offset, ByteView data,
+                            bool& done);
   Result<void> record_tags(Item& item, const std::string& name, StreamState& state,
                            const std::map<std::uint64_t, extract::BlockTag>& tags);
 

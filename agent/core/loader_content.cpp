@@ -23,7 +23,8 @@ ByteRange base_blocks(const StreamState& state, ByteRange range) {
   return {start, end - start};
 }
 
-// Zeros over a block whose tag is not recorded would look like a block that was never loaded, were we killed now.
+// Zeros over a block whose tag is not recorded would look like a block that was never loaded, were we killed
+// now.
 bool zeroes_pending(const StreamState& state, std::uint64_t offset, ByteView data) {
   auto end = offset + data.size();
   for (auto it = state.pending.lower_bound(offset / kTagBlockBytes); it != state.pending.end(); ++it) {
@@ -39,22 +40,27 @@ bool zeroes_pending(const StreamState& state, std::uint64_t offset, ByteView dat
 
 Result<Bytes> Loader::fetch(const Item& item, const std::string& stream, ByteRange range) {
   auto data = retry_while_away(options_.patience, [&] {
-    return link_.read(session_secret_, item.base_path, stream, range.offset, static_cast<std::size_t>(range.length));
+    return link_.read(session_secret_, item.base_path, stream, range.offset,
+                      static_cast<std::size_t>(range.length));
   });
   if (!data) return data;
   if (data->size() != range.length)
-    return fail(ErrorCode::protocol, std::to_string(data->size()) + " bytes at offset " + std::to_string(range.offset) +
-                                         ", expected " + std::to_string(range.length));
+    return fail(ErrorCode::protocol, std::to_string(data->size()) + " bytes at offset " +
+                                         std::to_string(range.offset) + ", expected " +
+                                         std::to_string(range.length));
   ++counters_.fetches;
   counters_.fetched_bytes += data->size();
   return data;
 }
 
-// From the first missing byte on, up to what is loaded or on its way, and no further than is worth fetching at once.
+// From the first missing byte on, up to what is loaded or on its way, and no further than is worth fetching
+// at once.
 ByteRange Loader::choose_fetch(const StreamState& state, ByteRange missing, bool sequential) const {
-  auto most = std::min<std::uint64_t>(sequential ? options_.sequential_fetch_bytes : options_.fetch_bytes, wire::kMaxReadBytes);
+  auto most = std::min<std::uint64_t>(sequential ? options_.sequential_fetch_bytes : options_.fetch_bytes,
+                                      wire::kMaxReadBytes);
   auto unit = sequential ? missing.offset : missing.offset / options_.fetch_bytes * options_.fetch_bytes;
-  // Reading in the middle of a file fetches around the place, so that small reads backwards cost one fetch too.
+  // Reading in the middle of a file fetches around the place, so that small reads backwards cost one fetch
+  // too.
   ByteRange window{std::min(unit, missing.offset), most};
   window.length = std::min(window.length, state.base_limit - window.offset);
   RangeSet wanted;
@@ -78,7 +84,7 @@ Result<void> Loader::load(VolumeHandle& stream, ByteRange range, Priority priori
   for (;;) {
     auto missing = state.loaded.missing(base_blocks(state, range));
     if (missing.empty()) return {};
-    if (!foreground && priority == Priority::foreground) foreground.emplace(activity_);
+    if (!foreground && priority != Priority::background) foreground.emplace(activity_);
     RangeSet free;
     for (auto& part : missing) free.add(part);
     free.subtract(state.in_flight);
@@ -88,8 +94,9 @@ Result<void> Loader::load(VolumeHandle& stream, ByteRange range, Priority priori
       continue;
     }
     auto first = free.ranges().front();
-    bool sequential = priority == Priority::background || (first.offset != 0 && state.loaded.contains({first.offset - 1, 1}));
-    auto wanted = choose_fetch(state, first, sequential);
+    bool sequential = priority == Priority::background ||
+                      (first.offset != 0 && state.loaded.contains({first.offset - 1, 1}));
+    auto wanted = priority == Priority::exact ? first : choose_fetch(state, first, sequential);
     state.in_flight.add(wanted);
     lock.unlock();
     auto data = fetch(*item, stream.stream(), wanted);
@@ -118,7 +125,8 @@ Result<void> Loader::store(Item& item, VolumeHandle& stream, ByteRange range, By
     RS_TRY(before, stream.times());
   }
   Bytes present;
-  if (item.recovered) {  // a block that is not zero was loaded or written by the process before: leave it alone
+  if (item.recovered) {  // a block that is not zero was loaded or written by the process before: leave it
+                         // alone
     present.resize(data.size());
     RS_TRY(auto count, stream.read(range.offset, present));
     present.resize(count);
@@ -128,7 +136,9 @@ Result<void> Loader::store(Item& item, VolumeHandle& stream, ByteRange range, By
     std::uint64_t end = at;
     while (end < range.length) {
       auto length = std::min<std::uint64_t>(kTagBlockBytes, range.length - end);
-      auto there = end < present.size() ? ByteView(present).subspan(end, std::min<std::uint64_t>(length, present.size() - end)) : ByteView();
+      auto there = end < present.size()
+                       ? ByteView(present).subspan(end, std::min<std::uint64_t>(length, present.size() - end))
+                       : ByteView();
       if (!all_zero(there)) break;
       state.pending[(range.offset + end) / kTagBlockBytes] = extract::block_tag(data.subspan(end, length));
       end += length;
@@ -165,7 +175,8 @@ Result<void> Loader::write(VolumeHandle& stream, std::uint64_t offset, ByteView 
 }
 
 // Sets `done` unless what was loaded is not any more, or tags must be recorded first.
-Result<void> Loader::write_loaded(Item& item, VolumeHandle& stream, std::uint64_t offset, ByteView data, bool& done) {
+Result<void> Loader::write_loaded(Item& item, VolumeHandle& stream, std::uint64_t offset, ByteView data,
+                                  bool& done) {
   bool flush_first = false;
   {
     Gate::Pass pass(gate_);
@@ -192,7 +203,7 @@ Result<void> Loader::truncate(VolumeHandle& stream, std::uint64_t size_bytes) {
   }
   for (;;) {
     // The block that is cut through becomes content of its own.
-    if (size_bytes % kTagBlockBytes != 0) RS_CHECK(load(stream, {size_bytes, 1}));
+    if (size_bytes % kTagBlockBytes != 0) RS_CHECK(load(stream, {size_bytes, 1}, Priority::exact));
     {
       std::unique_lock lock(item->mutex);
       auto& state = item->streams[stream.stream()];
@@ -240,7 +251,8 @@ Result<void> Loader::forget_stream(std::uint64_t record, const std::string& stre
 
 Result<void> Loader::sync(VolumeHandle& stream) {
   RS_CHECK(stream.sync());
-  // What was loaded before and written over must be told apart from what is not loaded, also after a power loss.
+  // What was loaded before and written over must be told apart from what is not loaded, also after a power
+  // loss.
   bool waiting = false;
   if (auto item = find(stream)) {
     std::lock_guard lock(item->mutex);
@@ -270,7 +282,8 @@ Result<void> Loader::flush_tags() {
     std::lock_guard lock(tags_mutex_);
     waiting.swap(tags_waiting_);
   }
-  std::vector<std::pair<std::shared_ptr<Item>, std::map<std::string, std::map<std::uint64_t, BlockTag>>>> batch;
+  std::vector<std::pair<std::shared_ptr<Item>, std::map<std::string, std::map<std::uint64_t, BlockTag>>>>
+      batch;
   for (auto& weak : waiting) {
     auto item = weak.lock();
     if (!item) continue;
@@ -295,7 +308,8 @@ Result<void> Loader::flush_tags() {
   return journal_.flush();
 }
 
-// Of the tags whose bytes are flushed, those that still stand; consecutive blocks in one record. item.mutex is held.
+// Of the tags whose bytes are flushed, those that still stand; consecutive blocks in one record. item.mutex
+// is held.
 Result<void> Loader::record_tags(Item& item, const std::string& name, StreamState& state,
                                  const std::map<std::uint64_t, BlockTag>& tags) {
   std::uint64_t first = 0;

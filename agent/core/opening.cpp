@@ -36,18 +36,22 @@ Result<std::optional<Opened>> Opening::resume(const SessionFacts& facts) {
   bool same = journal && *journal && (*journal)->header().session == facts.session;
   if (!same) {
     RS_TRY(auto waiting, log_.pending());
-    if (waiting == 0 && facts.highest_ordinal == 0 && facts.last_cut.is_zero() && (journal || journal.error().code == ErrorCode::corrupt)) {
-      // The process ended between opening the session and making the journal: no program has seen the profile.
+    if (waiting == 0 && facts.highest_ordinal == 0 && facts.last_cut.is_zero() &&
+        (journal || journal.error().code == ErrorCode::corrupt)) {
+      // The process ended between opening the session and making the journal: no program has seen the
+      // profile.
       (void)link_.close(facts.session_secret);
       RS_CHECK(log_.close_session());
       return std::optional<Opened>();
     }
     if (!journal) return fail(std::move(journal).error().with(context));
-    return fail(ErrorCode::conflict, context + " cannot be resumed: the volume does not hold its provenance journal (" +
-                                         journal_path() + "); attach the volume it ran on");
+    return fail(ErrorCode::conflict,
+                context + " cannot be resumed: the volume does not hold its provenance journal (" +
+                    journal_path() + "); attach the volume it ran on");
   }
   if (facts.profile != config_.profile || facts.profile_root != config_.profile_root)
-    return fail(ErrorCode::busy, context + " must be resumed and logged out first (profile root " + facts.profile_root + ")");
+    return fail(ErrorCode::busy,
+                context + " must be resumed and logged out first (profile root " + facts.profile_root + ")");
   wire::OpenRequest request{config_.profile, config_.profile_root,
                             wire::ResumeInfo{facts.session_secret, facts.incarnation, facts.highest_ordinal}};
   auto opened_again = link_.open(request);
@@ -58,8 +62,9 @@ Result<std::optional<Opened>> Opening::resume(const SessionFacts& facts) {
   }
   RS_TRY_CTX(auto reply, "resuming " + context, std::move(opened_again));
   if (reply.version != facts.version)
-    return fail(ErrorCode::protocol, "resuming " + context + ": the coordinator pins version " + std::to_string(reply.version) +
-                                         ", it was " + std::to_string(facts.version));
+    return fail(ErrorCode::protocol, "resuming " + context + ": the coordinator pins version " +
+                                         std::to_string(reply.version) + ", it was " +
+                                         std::to_string(facts.version));
   RS_CHECK(log_.resume_session(reply.incarnation, reply.committed_ordinal));
   RS_TRY(auto now, log_.session());
   Opened opened;
@@ -87,7 +92,8 @@ Result<void> Opening::salvage(const SessionFacts& facts) {
     }
   }
   RS_CHECK(send_all(facts));
-  if (auto tidied = snapshots_.tidy(frozen.id); !tidied) log_warning("merging frozen layers: {}", tidied.error().to_string());
+  if (auto tidied = snapshots_.tidy(frozen.id); !tidied)
+    log_warning("merging frozen layers: {}", tidied.error().to_string());
   return log_.close_session();
 }
 
@@ -95,32 +101,38 @@ Result<void> Opening::send_all(const SessionFacts& facts) {
   for (;;) {
     RS_TRY(auto next, log_.next());
     if (!next) return {};
-    RS_TRY(auto content, snapshots_.open_content({next->frozen_path, next->batch.snapshot}, next->batch, next->locators));
+    RS_TRY(auto content,
+           snapshots_.open_content({next->frozen_path, next->batch.snapshot}, next->batch, next->locators));
     RS_TRY(auto reply, link_.commit(facts.session_secret, next->batch, *content));
     if (reply.forked) log_warning("batch {} became fork version {}", reply.ordinal, reply.version);
     RS_CHECK(log_.acknowledge(reply.ordinal));
   }
 }
 
-// Whether what lies on the volume may go: only what a session closed here answers for, or when the caller says so.
+// Whether what lies on the volume may go: only what a session closed here answers for, or when the caller
+// says so.
 Result<void> Opening::check_leftovers(const std::optional<SessionFacts>& facts) {
   if (config_.replace_leftovers) return {};
   auto root = volume_.stat(config_.profile_root);
   if (!root && root.error().code != ErrorCode::not_found) return fail(root.error());
   RS_TRY(auto journal, open_journal());
   if (!journal && root)
-    return fail(ErrorCode::exists, "'" + config_.profile_root + "' is on the volume already and belongs to no session of ours");
+    return fail(ErrorCode::exists,
+                "'" + config_.profile_root + "' is on the volume already and belongs to no session of ours");
   if (!journal) return {};
   auto& header = journal->header();
-  if (facts && !facts->open && facts->session == header.session) return {};  // closed: everything was acknowledged
-  return fail(ErrorCode::conflict, "the volume holds a session of '" + header.profile + "' (" + header.session.to_string() +
-                                       ") that this change log does not know as closed: its changes may not be sent");
+  if (facts && !facts->open && facts->session == header.session)
+    return {};  // closed: everything was acknowledged
+  return fail(ErrorCode::conflict,
+              "the volume holds a session of '" + header.profile + "' (" + header.session.to_string() +
+                  ") that this change log does not know as closed: its changes may not be sent");
 }
 
 Result<void> Opening::set_leftovers_aside() {
   auto aside = config_.agent_root + "/" + kTrashPrefix + Guid::random().to_string();
   RS_CHECK(volume_.make_directories(aside));
-  std::vector<std::pair<std::string, std::string>> moves = {{config_.profile_root, "profile"}, {staging_root(), "staging"}};
+  std::vector<std::pair<std::string, std::string>> moves = {{config_.profile_root, "profile"},
+                                                            {staging_root(), "staging"}};
   // The former session may have kept its profile elsewhere.
   auto journal = open_journal();
   if (journal && *journal) moves.emplace_back((*journal)->header().profile_root, "former");
@@ -139,16 +151,27 @@ Result<Opened> Opening::open_afresh() {
   if (!reply.root.is_directory()) return fail(ErrorCode::protocol, "the profile's root is not a directory");
   RS_CHECK_CTX("setting the former session aside", set_leftovers_aside());
   RS_CHECK(volume_.make_directories(staging_root()));
-  if (auto parent = os::parent_directory(config_.profile_root); parent != ".") RS_CHECK(volume_.make_directories(parent));
+  if (auto parent = os::parent_directory(config_.profile_root); parent != ".")
+    RS_CHECK(volume_.make_directories(parent));
   Opened opened;
-  opened.facts = {reply.session, reply.session_secret, reply.incarnation, config_.profile, config_.profile_root,
-                  reply.version, 0, Guid(), true};
+  opened.facts = {reply.session,
+                  reply.session_secret,
+                  reply.incarnation,
+                  config_.profile,
+                  config_.profile_root,
+                  reply.version,
+                  0,
+                  Guid(),
+                  true};
   opened.root = std::move(reply.root);
   opened.lease_seconds = reply.lease_seconds;
-  // From here on a crash leaves a session that is resumed, or closed and opened anew when the journal is missing.
+  // From here on a crash leaves a session that is resumed, or closed and opened anew when the journal is
+  // missing.
   RS_CHECK(log_.begin_session(opened.facts));
-  extract::JournalHeader header{reply.session, config_.profile, reply.version, config_.profile_root, staging_root()};
-  RS_TRY(opened.journal, ProvenanceJournal::create(volume_.files(), volume_.native_path(journal_path()), header));
+  extract::JournalHeader header{reply.session, config_.profile, reply.version, config_.profile_root,
+                                staging_root()};
+  RS_TRY(opened.journal,
+         ProvenanceJournal::create(volume_.files(), volume_.native_path(journal_path()), header));
   return opened;
 }
 

@@ -1,4 +1,5 @@
-// How a session begins: resumed where the last one was left, or opened afresh after what lay on the volume is set aside.
+// How a session begins: resumed where the last one was left, or opened afresh after what lay on the volume is
+// set aside.
 #pragma once
 
 #include "agent/core/session.h"
@@ -13,11 +14,12 @@ struct Opened {
   std::uint32_t lease_seconds = 0;
 };
 
-// Everything durable is done in an order that a crash at any point leaves a state from which calling this again goes on.
+// Everything durable is done in an order that a crash at any point leaves a state from which calling this
+// again goes on.
 class Opening {
  public:
-  Opening(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume, SnapshotPort& snapshots,
-          changelog::ChangeLog& log)
+  Opening(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume,
+          SnapshotPort& snapshots, changelog::ChangeLog& log)
       : config_(config), link_(link), volume_(volume), snapshots_(snapshots), log_(log) {}
 
   Result<Opened> run();

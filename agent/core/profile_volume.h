@@ -1,5 +1,5 @@
-// The volume a desktop keeps the profile on, as the core sees it. Paths are WTF-8, relative to the volume's root,
-// separated by '/'. Implementations: agent/fuse/posix_volume (a mounted volume, ntfs-3g on Linux).
+// The volume a desktop keeps the profile on, as the core sees it. Paths are WTF-8, relative to the volume's
+// root, separated by '/'. Implementations: agent/fuse/posix_volume (a mounted volume, ntfs-3g on Linux).
 #pragma once
 
 #include <memory>
@@ -24,8 +24,8 @@ struct VolumeItem {
   std::uint64_t size_bytes = 0;
 };
 
-// One stream of a file ("" is the unnamed one), or a directory, held open: it stays the same item when that is renamed.
-// Reads and writes of different ranges may run concurrently.
+// One stream of a file ("" is the unnamed one), or a directory, held open: it stays the same item when that
+// is renamed. Reads and writes of different ranges may run concurrently.
 class VolumeHandle {
  public:
   virtual ~VolumeHandle() = default;
@@ -60,9 +60,11 @@ class ProfileVolume {
   // Makes an item with the entry's metadata, size and alternate streams, all content zero.
   virtual Result<extract::ItemIdentity> stage(const std::string& path, const profile::Entry& entry) = 0;
   // Gives a staged item its name in `directory`; ErrorCode::exists when the name is taken.
-  virtual Result<void> publish(const std::string& staged, VolumeHandle& directory, const std::string& name) = 0;
-  virtual Result<void> rename(const std::string& from, const std::string& to) = 0;  // ErrorCode::exists likewise
-  virtual Result<void> remove_tree(const std::string& path) = 0;                    // fine when it is not there
+  virtual Result<void> publish(const std::string& staged, VolumeHandle& directory,
+                               const std::string& name) = 0;
+  virtual Result<void> rename(const std::string& from,
+                              const std::string& to) = 0;         // ErrorCode::exists likewise
+  virtual Result<void> remove_tree(const std::string& path) = 0;  // fine when it is not there
   // Everything written so far is on stable storage.
   virtual Result<void> sync() = 0;
 };

@@ -5,9 +5,14 @@
 
 namespace roamstead::agent {
 
-Sender::Sender(wire::CoordinatorLink& link, Guid session_secret, changelog::ChangeLog& log, SnapshotPort& snapshots,
-               Activity& activity, SenderOptions options)
-    : link_(link), session_secret_(session_secret), log_(log), snapshots_(snapshots), activity_(activity), options_(options) {}
+Sender::Sender(wire::CoordinatorLink& link, Guid session_secret, changelog::ChangeLog& log,
+               SnapshotPort& snapshots, Activity& activity, SenderOptions options)
+    : link_(link),
+      session_secret_(session_secret),
+      log_(log),
+      snapshots_(snapshots),
+      activity_(activity),
+      options_(options) {}
 
 void Sender::start() {
   oldest_since_ = Activity::Clock::now();  // batches of a process before this one have waited long enough
@@ -66,10 +71,12 @@ Result<bool> Sender::send_next() {
   lock.unlock();
   std::unique_ptr<profile::ContentSource> reopened;
   if (cut == nullptr) {
-    RS_TRY(reopened, snapshots_.open_content({next->frozen_path, next->batch.snapshot}, next->batch, next->locators));
+    RS_TRY(reopened,
+           snapshots_.open_content({next->frozen_path, next->batch.snapshot}, next->batch, next->locators));
   }
   auto context = "batch " + std::to_string(ordinal);
-  RS_TRY_CTX(auto reply, context, link_.commit(session_secret_, next->batch, cut != nullptr ? cut->content() : *reopened));
+  RS_TRY_CTX(auto reply, context,
+             link_.commit(session_secret_, next->batch, cut != nullptr ? cut->content() : *reopened));
   RS_CHECK(log_.acknowledge(reply.ordinal));
   lock.lock();
   cuts_.erase(cuts_.begin(), cuts_.upper_bound(reply.ordinal));

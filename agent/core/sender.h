@@ -43,7 +43,8 @@ class Sender {
   void offer(std::uint64_t ordinal, std::unique_ptr<Cut> cut);
   // Sends everything now, without waiting for a quiet moment, and waits for it at most `patience`.
   Result<void> drain(std::chrono::milliseconds patience);
-  // Runs `work` when no batch waits, hence nothing reads frozen layers; otherwise does nothing and says false.
+  // Runs `work` when no batch waits, hence nothing reads frozen layers; otherwise does nothing and says
+  // false.
   Result<bool> when_empty(const std::function<Result<void>()>& work);
   Result<SenderStatus> status();
 

@@ -8,27 +8,34 @@ namespace roamstead::agent {
 using Clock = Activity::Clock;
 
 namespace {
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 }  // namespace
 
-Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume,
-                                                SnapshotPort& snapshots, Faults faults) {
+Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wire::CoordinatorLink& link,
+                                                ProfileVolume& volume, SnapshotPort& snapshots,
+                                                Faults faults) {
   auto start = Clock::now();
   std::unique_ptr<Session> session(new Session(config, link, volume, snapshots));
-  RS_TRY(session->log_, changelog::ChangeLog::open(os::real_file_system(), config.change_log_path, std::move(faults)));
+  RS_TRY(session->log_,
+         changelog::ChangeLog::open(os::real_file_system(), config.change_log_path, std::move(faults)));
   RS_TRY(auto opened, Opening(config, link, volume, snapshots, *session->log_).run());
   session->journal_ = std::move(opened.journal);
   session->facts_ = opened.facts;
   session->resumed_ = opened.resumed;
   session->changed_ = opened.resumed;  // what was changed before is not cut yet, perhaps
-  if (opened.lease_seconds != 0) session->renew_every_ = std::chrono::seconds(std::max<std::uint32_t>(1, opened.lease_seconds / 3));
-  session->loader_ = std::make_unique<Loader>(link, opened.facts.session_secret, volume, *session->journal_, config.loader);
+  if (opened.lease_seconds != 0)
+    session->renew_every_ = std::chrono::seconds(std::max<std::uint32_t>(1, opened.lease_seconds / 3));
+  session->loader_ =
+      std::make_unique<Loader>(link, opened.facts.session_secret, volume, *session->journal_, config.loader);
   auto& loader = *session->loader_;
   if (opened.resumed) RS_CHECK(loader.recover());
   RS_CHECK(loader.publish_root(opened.root));
-  session->sender_ = std::make_unique<Sender>(link, opened.facts.session_secret, *session->log_, snapshots, loader.activity(),
-                                              config.sender);
-  session->cycle_ = std::make_unique<SnapshotCycle>(loader, volume, snapshots, *session->log_, *session->sender_);
+  session->sender_ = std::make_unique<Sender>(link, opened.facts.session_secret, *session->log_, snapshots,
+                                              loader.activity(), config.sender);
+  session->cycle_ =
+      std::make_unique<SnapshotCycle>(loader, volume, snapshots, *session->log_, *session->sender_);
   session->fill_ = std::make_unique<Fill>(loader, volume, config.profile_root, config.fill_bytes_per_second);
   session->start_threads();
   session->login_seconds_ = seconds_since(start);
@@ -70,7 +77,8 @@ void Session::keep_house() {
 }
 
 void Session::take_snapshots() {
-  constexpr auto kPatience = std::chrono::milliseconds(0);  // an interval snapshot is put off rather than waited for
+  constexpr auto kPatience =
+      std::chrono::milliseconds(0);  // an interval snapshot is put off rather than waited for
   while (snapshotter_.sleep(config_.snapshot_interval)) {
     if (!changed_.exchange(false)) {
       if (auto tidied = cycle_->tidy(); !tidied) note_error(fail(tidied.error()));
@@ -125,7 +133,8 @@ Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
   fill_->stop();
   snapshotter_.stop();
   RS_TRY_CTX(auto last, "log-out", cycle_->take(SnapshotKind::final, patience));
-  if (!last.taken) return fail(ErrorCode::busy, "log-out: frozen layers cannot be merged, so no last snapshot can be taken");
+  if (!last.taken)
+    return fail(ErrorCode::busy, "log-out: frozen layers cannot be merged, so no last snapshot can be taken");
   ++snapshots_taken_;
   RS_CHECK_CTX("log-out", sender_->drain(patience));
   RS_TRY(auto sent, sender_->status());
@@ -138,7 +147,8 @@ Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
   report.forked = sent.forked;
   auto layers = cycle_->tidy();
   if (layers) report.frozen_layers = *layers;
-  // First here, then there: a crash between leaves a lease that runs out, never a session that cannot be resumed.
+  // First here, then there: a crash between leaves a lease that runs out, never a session that cannot be
+  // resumed.
   RS_CHECK(log_->close_session());
   stop_threads();
   if (auto closed = link_.close(facts_.session_secret); !closed)

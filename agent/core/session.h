@@ -1,5 +1,5 @@
-// One user's session on this desktop, from log-in to log-out: opened or resumed at the coordinator, the profile's root
-// published on the volume, loading, snapshots and sending under way.
+// One user's session on this desktop, from log-in to log-out: opened or resumed at the coordinator, the
+// profile's root published on the volume, loading, snapshots and sending under way.
 #pragma once
 
 #include <memory>
@@ -12,11 +12,12 @@
 namespace roamstead::agent {
 
 struct SessionConfig {
-  std::string profile;              // SID or name
-  std::string profile_root;         // on the volume: "Users/alice"
+  std::string profile;                               // SID or name
+  std::string profile_root;                          // on the volume: "Users/alice"
   std::string agent_root = "ProgramData/Roamstead";  // on the volume: journal and staging
   std::string change_log_path;
-  bool replace_leftovers = false;   // what lies at profile_root may go although no session of ours answers for it
+  bool replace_leftovers =
+      false;  // what lies at profile_root may go although no session of ours answers for it
   std::chrono::milliseconds snapshot_interval{60'000};  // 0: only on request
   std::uint64_t fill_bytes_per_second = 0;              // 0: no limit
   LoaderOptions loader;
@@ -24,12 +25,12 @@ struct SessionConfig {
 };
 
 struct LogoutReport {
-  std::uint64_t records = 0;        // of the whole session, as far as this process sent them
+  std::uint64_t records = 0;  // of the whole session, as far as this process sent them
   std::uint64_t batches = 0;
   std::uint64_t content_bytes = 0;
-  std::uint64_t final_records = 0;  // of them, in the last snapshot
+  std::uint64_t final_records = 0;                   // of them, in the last snapshot
   std::uint64_t sent_bytes = 0, received_bytes = 0;  // over the network
-  std::uint64_t version = 0;        // that the profile has now
+  std::uint64_t version = 0;                         // that the profile has now
   bool forked = false;
   std::size_t frozen_layers = 0;
   double seconds = 0;
@@ -48,14 +49,15 @@ struct SessionStatus {
   std::string last_error;  // of snapshots, tag flushes and renewals; empty when the last ones succeeded
 };
 
-// Thread-safe, except start() and logout(), which are called once. Destroying a session that is not logged out leaves it
-// to be resumed.
+// Thread-safe, except start() and logout(), which are called once. Destroying a session that is not logged
+// out leaves it to be resumed.
 class Session {
  public:
-  // Link, volume and snapshots must outlive the session. Errors say why a session cannot begin: a former one that is not
-  // sent yet and cannot be resumed, a profile not assigned to this desktop, no coordinator.
-  static Result<std::unique_ptr<Session>> start(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume,
-                                                SnapshotPort& snapshots, Faults faults = {});
+  // Link, volume and snapshots must outlive the session. Errors say why a session cannot begin: a former one
+  // that is not sent yet and cannot be resumed, a profile not assigned to this desktop, no coordinator.
+  static Result<std::unique_ptr<Session>> start(const SessionConfig& config, wire::CoordinatorLink& link,
+                                                ProfileVolume& volume, SnapshotPort& snapshots,
+                                                Faults faults = {});
   ~Session();
 
   Loader& loader() { return *loader_; }
@@ -64,15 +66,17 @@ class Session {
   // Programs changed something: the next interval is worth a snapshot.
   void note_change() { changed_ = true; }
 
-  // Takes a snapshot; with `committed`, returns when its batch (and all before) is durable at the coordinator.
+  // Takes a snapshot; with `committed`, returns when its batch (and all before) is durable at the
+  // coordinator.
   Result<SnapshotResult> snapshot(bool committed, std::chrono::milliseconds patience);
   Result<SessionStatus> status();
-  // After interception has ended: last snapshot, send everything, close. On failure the session stays open, to be tried
-  // again or resumed.
+  // After interception has ended: last snapshot, send everything, close. On failure the session stays open,
+  // to be tried again or resumed.
   Result<LogoutReport> logout(std::chrono::milliseconds patience);
 
  private:
-  Session(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume, SnapshotPort& snapshots)
+  Session(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume,
+          SnapshotPort& snapshots)
       : config_(config), link_(link), volume_(volume), snapshots_(snapshots) {}
   void start_threads();
   void stop_threads();
@@ -100,8 +104,8 @@ class Session {
   std::atomic<std::uint64_t> snapshots_taken_{0};
   std::mutex error_mutex_;
   std::string last_error_;
-  Worker housekeeper_;   // tags, lease, trash
-  Worker snapshotter_;   // interval snapshots
+  Worker housekeeper_;  // tags, lease, trash
+  Worker snapshotter_;  // interval snapshots
 };
 
 }  // namespace roamstead::agent

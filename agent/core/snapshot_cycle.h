@@ -32,7 +32,8 @@ class SnapshotCycle {
  public:
   static constexpr std::size_t kMostFrozenLayers = 2;
 
-  SnapshotCycle(Loader& loader, ProfileVolume& volume, SnapshotPort& snapshots, changelog::ChangeLog& log, Sender& sender)
+  SnapshotCycle(Loader& loader, ProfileVolume& volume, SnapshotPort& snapshots, changelog::ChangeLog& log,
+                Sender& sender)
       : loader_(loader), volume_(volume), snapshots_(snapshots), log_(log), sender_(sender) {}
 
   Result<SnapshotResult> take(SnapshotKind kind, std::chrono::milliseconds patience);

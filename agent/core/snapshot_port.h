@@ -34,12 +34,13 @@ class SnapshotPort {
   // What changed between `below` (zero: since the session began) and `frozen`.
   virtual Result<std::unique_ptr<Cut>> cut(const FrozenLayer& frozen, const Guid& below) = 0;
   // The bytes of a batch that was cut before a restart.
-  virtual Result<std::unique_ptr<profile::ContentSource>> open_content(const FrozenLayer& frozen, const profile::Batch& batch,
+  virtual Result<std::unique_ptr<profile::ContentSource>> open_content(const FrozenLayer& frozen,
+                                                                       const profile::Batch& batch,
                                                                        ByteView locators) = 0;
   // Frozen layers above the clone's parent.
   virtual Result<std::size_t> frozen_layers() = 0;
-  // Merges frozen layers until as few as possible are left; the layer `keep` stays visible by its id. Only while no
-  // cut or content is open.
+  // Merges frozen layers until as few as possible are left; the layer `keep` stays visible by its id. Only
+  // while no cut or content is open.
   virtual Result<void> tidy(const Guid& keep) = 0;
 };
 

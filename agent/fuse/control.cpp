@@ -50,7 +50,8 @@ Result<std::string> receive_line(int socket) {
 
 class SocketServer final : public ControlServer {
  public:
-  SocketServer(Descriptor listener, std::string path) : listener_(std::move(listener)), path_(std::move(path)) {}
+  SocketServer(Descriptor listener, std::string path)
+      : listener_(std::move(listener)), path_(std::move(path)) {}
   ~SocketServer() override { ::unlink(path_.c_str()); }
 
   void serve(const Answer& answer, const std::function<bool()>& done) override {
@@ -86,7 +87,9 @@ class SocketServer final : public ControlServer {
       auto line = receive_line(socket);
       if (!line) return;
       auto request = json::parse(*line, nullptr, false);
-      json reply = request.is_object() ? answer(request) : json{{"error", {{"code", "protocol"}, {"message", "not a JSON object"}}}};
+      json reply = request.is_object()
+                       ? answer(request)
+                       : json{{"error", {{"code", "protocol"}, {"message", "not a JSON object"}}}};
       if (!send_line(socket, reply)) return;
     }
   }

@@ -1,4 +1,5 @@
-// The control socket of a running desktop: one JSON object a line each way, over a Unix socket only its user may open.
+// The control socket of a running desktop: one JSON object a line each way, over a Unix socket only its user
+// may open.
 #pragma once
 
 #include <functional>

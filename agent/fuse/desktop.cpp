@@ -14,12 +14,15 @@ Result<std::unique_ptr<Desktop>> Desktop::log_in(const DesktopConfig& config, Fa
   if (!config.coordinator.empty()) options.address = config.coordinator;
   RS_TRY(desktop->link_, wire::TlsLink::create(options));
   RS_TRY(desktop->volume_, PosixVolume::open(config.volume));
-  if (!desktop->volume_->is_ntfs()) return fail(ErrorCode::unsupported, config.volume + " is not an NTFS volume mounted by ntfs-3g");
+  if (!desktop->volume_->is_ntfs())
+    return fail(ErrorCode::unsupported, config.volume + " is not an NTFS volume mounted by ntfs-3g");
   RS_TRY_CTX(desktop->snapshots_, "disk " + config.disk.disk_path, DiskSnapshots::open(config.disk));
-  RS_TRY(desktop->session_, Session::start(config.session, *desktop->link_, *desktop->volume_, *desktop->snapshots_, std::move(faults)));
+  RS_TRY(desktop->session_, Session::start(config.session, *desktop->link_, *desktop->volume_,
+                                           *desktop->snapshots_, std::move(faults)));
   auto* session = desktop->session_.get();
-  RS_TRY(desktop->mount_, ProfileMount::mount(session->loader(), *desktop->volume_, config.session.profile_root,
-                                              config.mount_point, [session] { session->note_change(); }));
+  RS_TRY(desktop->mount_,
+         ProfileMount::mount(session->loader(), *desktop->volume_, config.session.profile_root,
+                             config.mount_point, [session] { session->note_change(); }));
   desktop->mount_->start();
   session->fill().start(config.fill);
   desktop->log_in_seconds_ = std::chrono::duration<double>(Activity::Clock::now() - start).count();
@@ -29,12 +32,14 @@ Result<std::unique_ptr<Desktop>> Desktop::log_in(const DesktopConfig& config, Fa
 Desktop::~Desktop() {
   mount_.reset();
   if (session_ && !logged_out_)  // what was loaded shall not look changed to whoever extracts it
-    if (auto flushed = session_->loader().flush_tags(); !flushed) log_warning("{}", flushed.error().to_string());
+    if (auto flushed = session_->loader().flush_tags(); !flushed)
+      log_warning("{}", flushed.error().to_string());
 }
 
 json Desktop::describe_log_in() const {
   auto status = session_->status();
-  if (!status) return {{"error", {{"code", to_string(status.error().code)}, {"message", status.error().to_string()}}}};
+  if (!status)
+    return {{"error", {{"code", to_string(status.error().code)}, {"message", status.error().to_string()}}}};
   return {{"session", status->facts.session.to_string()},
           {"profile", config_.session.profile},
           {"version", status->facts.version},
@@ -65,7 +70,8 @@ Result<json> Desktop::perform(const json& request) {
 namespace {
 std::chrono::milliseconds patience_of(const json& request) {
   constexpr double kDefaultSeconds = 600;
-  return std::chrono::milliseconds(static_cast<std::int64_t>(request.value("timeout_seconds", kDefaultSeconds) * 1000));
+  return std::chrono::milliseconds(
+      static_cast<std::int64_t>(request.value("timeout_seconds", kDefaultSeconds) * 1000));
 }
 
 json describe(const FillProgress& fill) {
@@ -109,12 +115,9 @@ Result<json> Desktop::status() {
 
 Result<json> Desktop::snapshot(const json& request) {
   RS_TRY(auto taken, session_->snapshot(request.value("wait", false), patience_of(request)));
-  return json{{"taken", taken.taken},
-              {"ordinal", taken.ordinal},
-              {"records", taken.records},
-              {"content_bytes", taken.content_bytes},
-              {"held_back", taken.held_back},
-              {"hold_seconds", taken.hold_seconds},
+  return json{{"taken", taken.taken},         {"ordinal", taken.ordinal},
+              {"records", taken.records},     {"content_bytes", taken.content_bytes},
+              {"held_back", taken.held_back}, {"hold_seconds", taken.hold_seconds},
               {"seconds", taken.seconds}};
 }
 
@@ -122,9 +125,11 @@ Result<json> Desktop::fill(const json& request) {
   RS_TRY(auto level, parse_fill_level(request.value("level", std::string("all"))));
   session_->fill().pause(level == FillLevel::none);
   session_->fill().start(level);
-  if (request.value("wait", false) && level != FillLevel::none && !session_->fill().wait(patience_of(request))) {
+  if (request.value("wait", false) && level != FillLevel::none &&
+      !session_->fill().wait(patience_of(request))) {
     auto progress = session_->fill().progress();
-    return fail(ErrorCode::timeout, "not everything is loaded yet" + (progress.last_error.empty() ? "" : ": " + progress.last_error));
+    return fail(ErrorCode::timeout, "not everything is loaded yet" +
+                                        (progress.last_error.empty() ? "" : ": " + progress.last_error));
   }
   return describe(session_->fill().progress());
 }

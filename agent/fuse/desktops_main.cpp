@@ -1,5 +1,5 @@
-// roamstead-desktops: simulated desktops on Linux. Each serves its user's profile through FUSE on a real NTFS volume,
-// with the agent's own core and wire.
+// roamstead-desktops: simulated desktops on Linux. Each serves its user's profile through FUSE on a real NTFS
+// volume, with the agent's own core and wire.
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -32,7 +32,9 @@ struct Arguments {
 };
 
 std::string socket_of(const Arguments& arguments) { return arguments.desktop.state_directory + "/control"; }
-std::chrono::milliseconds milliseconds(double seconds) { return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)); }
+std::chrono::milliseconds milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+}
 
 void print(const Arguments& arguments, const json& value, const std::string& text) {
   std::cout << (arguments.json_output ? value.dump() : text) << std::endl;
@@ -106,7 +108,8 @@ int serve_in_background(const Arguments& arguments) {
     ::close(ends[0]);
     ::setsid();
     auto log = arguments.desktop.state_directory + "/desktop.log";
-    int nothing = ::open("/dev/null", O_RDWR), output = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    int nothing = ::open("/dev/null", O_RDWR),
+        output = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
     ::dup2(nothing, 0);
     ::dup2(nothing, 1);
     ::dup2(output >= 0 ? output : nothing, 2);
@@ -121,10 +124,14 @@ int serve_in_background(const Arguments& arguments) {
   ::close(ends[1]);
   std::string text;
   char buffer[4096];
-  for (ssize_t count; (count = ::read(ends[0], buffer, sizeof buffer)) > 0;) text.append(buffer, static_cast<std::size_t>(count));
+  for (ssize_t count; (count = ::read(ends[0], buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<std::size_t>(count));
   auto outcome = json::parse(text, nullptr, false);
-  if (!outcome.is_object()) return report(Error(ErrorCode::internal, "the desktop ended during log-in; see " + arguments.desktop.state_directory + "/desktop.log"));
-  if (outcome.contains("error")) return report(Error(ErrorCode::internal, outcome["error"].value("message", "")));
+  if (!outcome.is_object())
+    return report(Error(ErrorCode::internal, "the desktop ended during log-in; see " +
+                                                 arguments.desktop.state_directory + "/desktop.log"));
+  if (outcome.contains("error"))
+    return report(Error(ErrorCode::internal, outcome["error"].value("message", "")));
   print(arguments, outcome, log_in_text(outcome));
   return 0;
 }
@@ -145,7 +152,8 @@ int run(Arguments& arguments) {
       *path = absolute;
       std::free(absolute);
     }
-  if (auto made = os::real_file_system().make_directories(config.state_directory); !made) return report(made.error());
+  if (auto made = os::real_file_system().make_directories(config.state_directory); !made)
+    return report(made.error());
   // A descriptor for each file that programs hold open.
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
@@ -174,26 +182,32 @@ int ask(const Arguments& arguments, json request, const std::function<std::strin
 
 std::string lines_of(const json& value) {
   std::string text;
-  for (auto& [key, member] : value.items()) text += (text.empty() ? "" : "\n") + fmt::format("{:<24} {}", key, member.is_string() ? member.get<std::string>() : member.dump());
+  for (auto& [key, member] : value.items())
+    text += (text.empty() ? "" : "\n") +
+            fmt::format("{:<24} {}", key, member.is_string() ? member.get<std::string>() : member.dump());
   return text;
 }
 
 std::string snapshot_text(const json& reply) {
   if (!reply.value("taken", false)) return "put off: two frozen layers wait to be sent";
-  return fmt::format("{} records, {} bytes of content, {:.0f} ms (programs held {:.0f} ms)", reply.value("records", 0),
-                     reply.value("content_bytes", std::uint64_t{0}), reply.value("seconds", 0.0) * 1000,
-                     reply.value("hold_seconds", 0.0) * 1000);
+  return fmt::format("{} records, {} bytes of content, {:.0f} ms (programs held {:.0f} ms)",
+                     reply.value("records", 0), reply.value("content_bytes", std::uint64_t{0}),
+                     reply.value("seconds", 0.0) * 1000, reply.value("hold_seconds", 0.0) * 1000);
 }
 
 std::string log_out_text(const json& reply) {
-  return fmt::format("logged out in {:.0f} ms: version {}, {} records, {} bytes sent, {} received", reply.value("seconds", 0.0) * 1000,
-                     reply.value("version", std::uint64_t{0}), reply.value("records", std::uint64_t{0}),
-                     reply.value("bytes_sent", std::uint64_t{0}), reply.value("bytes_received", std::uint64_t{0}));
+  return fmt::format("logged out in {:.0f} ms: version {}, {} records, {} bytes sent, {} received",
+                     reply.value("seconds", 0.0) * 1000, reply.value("version", std::uint64_t{0}),
+                     reply.value("records", std::uint64_t{0}), reply.value("bytes_sent", std::uint64_t{0}),
+                     reply.value("bytes_received", std::uint64_t{0}));
 }
 
-CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& description, Arguments& arguments) {
+CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& description,
+                   Arguments& arguments) {
   auto* verb = app.add_subcommand(name, description);
-  verb->add_option("--state", arguments.desktop.state_directory, "Where the desktop keeps its change log and control socket")->required();
+  verb->add_option("--state", arguments.desktop.state_directory,
+                   "Where the desktop keeps its change log and control socket")
+      ->required();
   verb->add_flag("--json", arguments.json_output, "Print JSON");
   return verb;
 }
@@ -201,20 +215,34 @@ CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& de
 void add_run_options(CLI::App& verb, Arguments& arguments) {
   auto& config = arguments.desktop;
   verb.add_option("--profile", config.session.profile, "SID or name of the profile")->required();
-  verb.add_option("--identity", config.identity_directory, "Folder written by 'roamstead desktop enroll'")->required();
+  verb.add_option("--identity", config.identity_directory, "Folder written by 'roamstead desktop enroll'")
+      ->required();
   verb.add_option("--coordinator", config.coordinator, "HOST:PORT, instead of what the identity says");
-  verb.add_option("--disk", config.disk.disk_path, "The desktop's VHDX, served by 'roamstead disk mount'")->required();
-  verb.add_option("--control", config.disk.control_socket, "Control socket of the mounted disk (default: DISK.control)");
-  verb.add_option("--partition", config.disk.partition, "Partition the volume is on (default: the first with NTFS)");
-  verb.add_option("--volume", config.volume, "Where that disk's NTFS volume is mounted by ntfs-3g")->required();
-  verb.add_option("--profile-root", config.session.profile_root, "Path of the profile on the volume, e.g. Users/alice")->required();
+  verb.add_option("--disk", config.disk.disk_path, "The desktop's VHDX, served by 'roamstead disk mount'")
+      ->required();
+  verb.add_option("--control", config.disk.control_socket,
+                  "Control socket of the mounted disk (default: DISK.control)");
+  verb.add_option("--partition", config.disk.partition,
+                  "Partition the volume is on (default: the first with NTFS)");
+  verb.add_option("--volume", config.volume, "Where that disk's NTFS volume is mounted by ntfs-3g")
+      ->required();
+  verb.add_option("--profile-root", config.session.profile_root,
+                  "Path of the profile on the volume, e.g. Users/alice")
+      ->required();
   verb.add_option("--mount", config.mount_point, "Where programs shall see the profile")->required();
-  verb.add_option("--fill", arguments.fill, "Load in background: none, metadata or all")->capture_default_str();
-  verb.add_option("--fill-rate", arguments.fill_mib_per_second, "MiB a second for loading in background (0: no limit)");
-  verb.add_option("--interval", arguments.interval_seconds, "Seconds between snapshots (0: only on request)")->capture_default_str();
-  verb.add_option("--max-lag", arguments.max_lag_seconds, "Seconds a batch may wait for a quiet moment")->capture_default_str();
-  verb.add_option("--patience", arguments.patience_seconds, "Seconds a program waits while the coordinator is away")->capture_default_str();
-  verb.add_flag("--replace", config.session.replace_leftovers, "Replace what lies at the profile's root, whatever it is");
+  verb.add_option("--fill", arguments.fill, "Load in background: none, metadata or all")
+      ->capture_default_str();
+  verb.add_option("--fill-rate", arguments.fill_mib_per_second,
+                  "MiB a second for loading in background (0: no limit)");
+  verb.add_option("--interval", arguments.interval_seconds, "Seconds between snapshots (0: only on request)")
+      ->capture_default_str();
+  verb.add_option("--max-lag", arguments.max_lag_seconds, "Seconds a batch may wait for a quiet moment")
+      ->capture_default_str();
+  verb.add_option("--patience", arguments.patience_seconds,
+                  "Seconds a program waits while the coordinator is away")
+      ->capture_default_str();
+  verb.add_flag("--replace", config.session.replace_leftovers,
+                "Replace what lies at the profile's root, whatever it is");
   verb.add_flag("--foreground", arguments.foreground, "Stay in the foreground");
 }
 
@@ -223,7 +251,8 @@ int main_of_desktops(int count, char** values) {
   app.require_subcommand(1);
   Arguments arguments;
   std::string level = "all";
-  auto* run_verb = add_verb(app, "run", "Log a user in and serve the profile; returns when it is usable", arguments);
+  auto* run_verb =
+      add_verb(app, "run", "Log a user in and serve the profile; returns when it is usable", arguments);
   add_run_options(*run_verb, arguments);
   auto* status_verb = add_verb(app, "status", "What the desktop is doing", arguments);
   auto* snapshot_verb = add_verb(app, "snapshot", "Cut what changed since the last snapshot", arguments);
@@ -233,12 +262,14 @@ int main_of_desktops(int count, char** values) {
   fill_verb->add_flag("--wait", arguments.wait, "Return when all is loaded");
   auto* logout_verb = add_verb(app, "logout", "Unmount, save what is left, close the session", arguments);
   for (auto* verb : {snapshot_verb, fill_verb, logout_verb})
-    verb->add_option("--timeout", arguments.timeout_seconds, "Seconds to wait at most")->capture_default_str();
+    verb->add_option("--timeout", arguments.timeout_seconds, "Seconds to wait at most")
+        ->capture_default_str();
   CLI11_PARSE(app, count, values);
   if (*run_verb) return run(arguments);
   if (*status_verb) return ask(arguments, {{"op", "status"}}, lines_of);
   if (*snapshot_verb) return ask(arguments, {{"op", "snapshot"}, {"wait", arguments.wait}}, snapshot_text);
-  if (*fill_verb) return ask(arguments, {{"op", "fill"}, {"level", level}, {"wait", arguments.wait}}, lines_of);
+  if (*fill_verb)
+    return ask(arguments, {{"op", "fill"}, {"level", level}, {"wait", arguments.wait}}, lines_of);
   return ask(arguments, {{"op", "logout"}}, log_out_text);
 }
 

@@ -12,7 +12,8 @@ namespace {
 
 class ExtractedCut final : public Cut {
  public:
-  explicit ExtractedCut(std::unique_ptr<extract::Extraction> extraction) : extraction_(std::move(extraction)) {}
+  explicit ExtractedCut(std::unique_ptr<extract::Extraction> extraction)
+      : extraction_(std::move(extraction)) {}
   const profile::Batch& batch() const override { return extraction_->batch(); }
   profile::ContentSource& content() override { return extraction_->content(); }
   Bytes locators() const override { return encode(extraction_->locators()); }
@@ -21,10 +22,12 @@ class ExtractedCut final : public Cut {
   std::unique_ptr<extract::Extraction> extraction_;
 };
 
-// Frozen layers of this disk, from the top: differencing ones made by freezing it. The clone's parent is not among them.
+// Frozen layers of this disk, from the top: differencing ones made by freezing it. The clone's parent is not
+// among them.
 std::vector<vdisk::LayerInfo> frozen_of(const std::vector<vdisk::LayerInfo>& layers) {
   std::vector<vdisk::LayerInfo> frozen;
-  auto stem = layers.empty() ? std::string() : layers.front().path.substr(0, layers.front().path.rfind('.')) + ".";
+  auto stem =
+      layers.empty() ? std::string() : layers.front().path.substr(0, layers.front().path.rfind('.')) + ".";
   for (std::size_t i = 1; i < layers.size(); ++i) {
     bool ours = layers[i].kind == vdisk::LayerKind::differencing && layers[i].path.rfind(stem, 0) == 0;
     if (!ours) break;
@@ -63,7 +66,8 @@ Result<std::unique_ptr<Cut>> DiskSnapshots::cut(const FrozenLayer& frozen, const
 }
 
 Result<std::unique_ptr<profile::ContentSource>> DiskSnapshots::open_content(const FrozenLayer& frozen,
-                                                                            const profile::Batch& batch, ByteView locators) {
+                                                                            const profile::Batch& batch,
+                                                                            ByteView locators) {
   std::lock_guard lock(mutex_);
   RS_TRY_CTX(auto where, "locators of the batch", decode<std::vector<extract::Locator>>(locators));
   return extract::open_content(os::real_file_system(), frozen.path, options_.partition, where, batch);
@@ -82,8 +86,8 @@ Result<void> DiskSnapshots::tidy(const Guid& keep) {
   for (;;) {
     RS_TRY(auto layers, control.info());
     auto frozen = frozen_of(layers);
-    // What remains of a pair carries the id of the upper one: the layer to keep is never the lower one. Uppermost
-    // layers are the smallest, so pairs are taken from the top.
+    // What remains of a pair carries the id of the upper one: the layer to keep is never the lower one.
+    // Uppermost layers are the smallest, so pairs are taken from the top.
     std::size_t upper = 0;
     while (upper + 1 < frozen.size() && frozen[upper + 1].id == keep) ++upper;
     if (upper + 1 >= frozen.size()) return {};

@@ -27,7 +27,8 @@ class FileDescriptor {
     if (descriptor_ >= 0) ::close(descriptor_);
     descriptor_ = -1;
   }
-  // A name under which the kernel finds what the descriptor stands for, also where an O_PATH descriptor is not enough.
+  // A name under which the kernel finds what the descriptor stands for, also where an O_PATH descriptor is
+  // not enough.
   std::string proc_path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
 
  private:
@@ -36,8 +37,8 @@ class FileDescriptor {
 
 // The error for `number` (an errno), with "what: path: text".
 Error system_error(int number, const std::string& what, const std::string& path);
-// Of an Error, the errno that programs shall see. What cannot be reached now is EIO (for reads and lookups alike),
-// never ENOENT.
+// Of an Error, the errno that programs shall see. What cannot be reached now is EIO (for reads and lookups
+// alike), never ENOENT.
 int errno_of(const Error& error);
 
 }  // namespace roamstead::agent

@@ -42,14 +42,18 @@ void on_getattr(fuse_req_t request, fuse_ino_t node, fuse_file_info*) {
 std::uint64_t now_100ns() {
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 10'000'000 + static_cast<std::uint64_t>(now.tv_nsec) / 100 + kEpochDifference_100ns;
+  return static_cast<std::uint64_t>(now.tv_sec) * 10'000'000 + static_cast<std::uint64_t>(now.tv_nsec) / 100 +
+         kEpochDifference_100ns;
 }
 
 // The write time; access times do not roam and are left alone.
-Result<void> set_write_time(ProfileMount::Impl& mount, VolumeHandle& handle, const struct stat& wanted, int mask) {
+Result<void> set_write_time(ProfileMount::Impl& mount, VolumeHandle& handle, const struct stat& wanted,
+                            int mask) {
   if ((mask & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) == 0) return {};
   auto since = wanted.st_mtim.tv_sec * 10'000'000 + wanted.st_mtim.tv_nsec / 100;
-  auto time = (mask & FUSE_SET_ATTR_MTIME_NOW) != 0 ? now_100ns() : static_cast<std::uint64_t>(since) + kEpochDifference_100ns;
+  auto time = (mask & FUSE_SET_ATTR_MTIME_NOW) != 0
+                  ? now_100ns()
+                  : static_cast<std::uint64_t>(since) + kEpochDifference_100ns;
   return mount.loader.change_metadata(handle, [&]() -> Result<void> {
     RS_TRY(auto times, handle.times());
     times.written_100ns = time;
@@ -62,7 +66,9 @@ int change_owner_or_mode(ProfileMount::Impl& mount, fuse_ino_t node, const struc
   Gate::Pass pass(mount.loader.gate());
   auto path = mount.nodes.path(node);
   if (!path) return ESTALE;
-  if ((mask & FUSE_SET_ATTR_MODE) != 0 && ::fchmodat(mount.volume.root(), path->c_str(), wanted.st_mode & 07777, 0) != 0) return errno;
+  if ((mask & FUSE_SET_ATTR_MODE) != 0 &&
+      ::fchmodat(mount.volume.root(), path->c_str(), wanted.st_mode & 07777, 0) != 0)
+    return errno;
   if ((mask & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) == 0) return 0;
   auto user = (mask & FUSE_SET_ATTR_UID) != 0 ? wanted.st_uid : static_cast<uid_t>(-1);
   auto group = (mask & FUSE_SET_ATTR_GID) != 0 ? wanted.st_gid : static_cast<gid_t>(-1);
@@ -80,7 +86,8 @@ void on_setattr(fuse_req_t request, fuse_ino_t node, struct stat* wanted, int ma
     if (error == 0) {
       auto& handle = info != nullptr ? *reinterpret_cast<OpenFile*>(info->fh)->handle : *opened;
       Result<void> done;
-      if ((mask & FUSE_SET_ATTR_SIZE) != 0) done = mount.loader.truncate(handle, static_cast<std::uint64_t>(wanted->st_size));
+      if ((mask & FUSE_SET_ATTR_SIZE) != 0)
+        done = mount.loader.truncate(handle, static_cast<std::uint64_t>(wanted->st_size));
       if (done) done = set_write_time(mount, handle, *wanted, mask);
       if (!done) {
         log_warning("{}", done.error().to_string());
@@ -198,12 +205,15 @@ void change_xattr(fuse_req_t request, fuse_ino_t node, const char* name, Change 
   fuse_reply_err(request, error);
 }
 
-void on_setxattr(fuse_req_t request, fuse_ino_t node, const char* name, const char* value, std::size_t size, int flags) {
-  change_xattr(request, node, name, [&](const std::string& path) { return ::lsetxattr(path.c_str(), name, value, size, flags); });
+void on_setxattr(fuse_req_t request, fuse_ino_t node, const char* name, const char* value, std::size_t size,
+                 int flags) {
+  change_xattr(request, node, name,
+               [&](const std::string& path) { return ::lsetxattr(path.c_str(), name, value, size, flags); });
 }
 
 void on_removexattr(fuse_req_t request, fuse_ino_t node, const char* name) {
-  change_xattr(request, node, name, [&](const std::string& path) { return ::lremovexattr(path.c_str(), name); });
+  change_xattr(request, node, name,
+               [&](const std::string& path) { return ::lremovexattr(path.c_str(), name); });
 }
 
 }  // namespace

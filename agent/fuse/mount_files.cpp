@@ -20,37 +20,35 @@ int error_of(const Result<void>& result) {
 
 void on_open(fuse_req_t request, fuse_ino_t node, fuse_file_info* info) {
   auto& mount = impl_of(request);
-  auto file = std::make_unique<OpenFile>();
-  if (int error = mount.open_node(node, file->handle)) {
+  std::unique_ptr<PosixHandle> handle;
+  if (int error = mount.open_node(node, handle)) {
     fuse_reply_err(request, error);
     return;
   }
-  mount.nodes.opened(node);
+  auto& file = mount.add_file(node, std::move(handle));
   info->keep_cache = 1;  // loading never changes what a program sees
-  info->fh = reinterpret_cast<std::uint64_t>(file.get());
-  if (fuse_reply_open(request, info) == 0) {
-    (void)file.release();  // until on_release
-  } else {
-    mount.nodes.closed(node);
-  }
+  info->fh = reinterpret_cast<std::uint64_t>(&file);
+  if (fuse_reply_open(request, info) != 0) mount.release_file(file);  // the program was interrupted
 }
 
 void on_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* info) {
   auto& mount = impl_of(request);
   fuse_entry_param entry{};
-  auto file = std::make_unique<OpenFile>();
+  std::unique_ptr<PosixHandle> handle;
   int error = mount.populate(parent);
   if (error == 0) {
     std::shared_lock lock(mount.names_mutex);
     auto path = mount.nodes.path(parent, name);
     Gate::Pass pass(mount.loader.gate());
     FileDescriptor made;
-    if (path) made = FileDescriptor(::openat(mount.volume.root(), path->c_str(), O_RDWR | O_CREAT | (info->flags & O_EXCL) | O_CLOEXEC, mode));
+    if (path)
+      made = FileDescriptor(::openat(mount.volume.root(), path->c_str(),
+                                     O_RDWR | O_CREAT | (info->flags & O_EXCL) | O_CLOEXEC, mode));
     error = !path ? ESTALE : made ? 0 : errno;
   }
   if (error == 0) error = mount.reply_entry_for(parent, name, entry);
   if (error == 0) {
-    error = mount.open_node(entry.ino, file->handle);
+    error = mount.open_node(entry.ino, handle);
     if (error != 0) mount.nodes.forget(entry.ino, 1);
   }
   if (error != 0) {
@@ -58,26 +56,17 @@ void on_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
     return;
   }
   mount.note_change();
-  mount.nodes.opened(entry.ino);
+  auto& file = mount.add_file(entry.ino, std::move(handle));
   info->keep_cache = 1;
-  info->fh = reinterpret_cast<std::uint64_t>(file.get());
-  if (fuse_reply_create(request, &entry, info) == 0) {
-    (void)file.release();
-  } else {
-    mount.nodes.closed(entry.ino);
+  info->fh = reinterpret_cast<std::uint64_t>(&file);
+  if (fuse_reply_create(request, &entry, info) != 0) {
+    mount.release_file(file);
     mount.nodes.forget(entry.ino, 1);
   }
 }
 
-void on_release(fuse_req_t request, fuse_ino_t node, fuse_file_info* info) {
-  auto& mount = impl_of(request);
-  delete &file_of(info);
-  auto closed = mount.nodes.closed(node);
-  if (closed.last_of_removed) {
-    auto removed = mount.volume.remove_tree(closed.graveyard_path);
-    if (!removed) log_warning("a removed file stays in staging: {}", removed.error().to_string());
-    mount.loader.forget(closed.record);
-  }
+void on_release(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
+  impl_of(request).release_file(file_of(info));
   fuse_reply_err(request, 0);
 }
 
@@ -96,9 +85,11 @@ void on_read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, fus
   fuse_reply_data(request, &buffer, FUSE_BUF_SPLICE_MOVE);
 }
 
-void on_write(fuse_req_t request, fuse_ino_t, const char* data, std::size_t size, off_t offset, fuse_file_info* info) {
+void on_write(fuse_req_t request, fuse_ino_t, const char* data, std::size_t size, off_t offset,
+              fuse_file_info* info) {
   auto& mount = impl_of(request);
-  auto written = mount.loader.write(*file_of(info).handle, static_cast<std::uint64_t>(offset), as_bytes({data, size}));
+  auto written =
+      mount.loader.write(*file_of(info).handle, static_cast<std::uint64_t>(offset), as_bytes({data, size}));
   mount.note_change();
   if (written) {
     fuse_reply_write(request, size);
@@ -113,7 +104,8 @@ void on_fsync(fuse_req_t request, fuse_ino_t, int, fuse_file_info* info) {
 }
 
 // Reserving space is left to the volume's growth; what programs rely on is the size.
-void on_fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t length, fuse_file_info* info) {
+void on_fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t length,
+                  fuse_file_info* info) {
   auto& mount = impl_of(request);
   if (mode != 0) {
     fuse_reply_err(request, EOPNOTSUPP);
@@ -145,8 +137,9 @@ void on_opendir(fuse_req_t request, fuse_ino_t node, fuse_file_info* info) {
     fuse_reply_err(request, error);
     return;
   }
-  info->fh = reinterpret_cast<std::uint64_t>(directory.get());
-  if (fuse_reply_open(request, info) == 0) (void)directory.release();
+  auto& kept = mount.add_directory(std::move(directory));
+  info->fh = reinterpret_cast<std::uint64_t>(&kept);
+  if (fuse_reply_open(request, info) != 0) mount.release_directory(kept);
 }
 
 void on_readdir(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, fuse_file_info* info) {
@@ -157,7 +150,8 @@ void on_readdir(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, 
     struct stat status {};
     status.st_ino = entries[i].record;
     status.st_mode = entries[i].type;
-    auto need = fuse_add_direntry(request, buffer.data() + used, size - used, entries[i].name.c_str(), &status, static_cast<off_t>(i + 1));
+    auto need = fuse_add_direntry(request, buffer.data() + used, size - used, entries[i].name.c_str(),
+                                  &status, static_cast<off_t>(i + 1));
     if (need > size - used) break;
     used += need;
   }
@@ -165,7 +159,7 @@ void on_readdir(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, 
 }
 
 void on_releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
-  delete &directory_of(info);
+  impl_of(request).release_directory(directory_of(info));
   fuse_reply_err(request, 0);
 }
 

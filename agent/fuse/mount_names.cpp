@@ -37,7 +37,8 @@ int ProfileMount::Impl::reply_entry_for(NodeId parent, const std::string& name, 
 }
 
 // names_mutex is held exclusively, and a pass. The file is open: it goes on in staging until it is closed.
-int ProfileMount::Impl::bury(NodeId parent, const std::string& name, const std::string& path, std::uint64_t record) {
+int ProfileMount::Impl::bury(NodeId parent, const std::string& name, const std::string& path,
+                             std::uint64_t record) {
   auto grave = loader.new_staging_path();
   if (::renameat(volume.root(), path.c_str(), volume.root(), grave.c_str()) != 0) return errno;
   nodes.buried(parent, name, record, grave);
@@ -60,14 +61,15 @@ int ProfileMount::Impl::remove_file(NodeId parent, const std::string& name) {
   return 0;
 }
 
-int ProfileMount::Impl::rename(NodeId parent, const std::string& name, NodeId new_parent, const std::string& new_name,
-                               unsigned flags) {
+int ProfileMount::Impl::rename(NodeId parent, const std::string& name, NodeId new_parent,
+                               const std::string& new_name, unsigned flags) {
   if ((flags & ~unsigned{RENAME_NOREPLACE}) != 0) return EINVAL;
   std::unique_lock lock(names_mutex);
   Gate::Pass pass(loader.gate());
   auto from = nodes.path(parent, name), to = nodes.path(new_parent, new_name);
   if (!from || !to) return ESTALE;
-  struct stat source {}, target {};
+  struct stat source {
+  }, target{};
   if (::fstatat(volume.root(), from->c_str(), &source, AT_SYMLINK_NOFOLLOW) != 0) return errno;
   bool replaces = ::fstatat(volume.root(), to->c_str(), &target, AT_SYMLINK_NOFOLLOW) == 0;
   if (!replaces && errno != ENOENT) return errno;
@@ -91,13 +93,16 @@ int ProfileMount::Impl::rename(NodeId parent, const std::string& name, NodeId ne
 }
 
 // ntfs-3g cannot exchange: three renames, which no program and no snapshot sees half done.
-int ProfileMount::Impl::exchange(NodeId parent, const std::string& name, NodeId new_parent, const std::string& new_name) {
+int ProfileMount::Impl::exchange(NodeId parent, const std::string& name, NodeId new_parent,
+                                 const std::string& new_name) {
   std::unique_lock lock(names_mutex);
   Gate::Pass pass(loader.gate());
   auto first = nodes.path(parent, name), second = nodes.path(new_parent, new_name);
   if (!first || !second) return ESTALE;
   auto between = loader.new_staging_path();
-  auto move = [&](const std::string& from, const std::string& to) { return ::renameat(volume.root(), from.c_str(), volume.root(), to.c_str()) == 0 ? 0 : errno; };
+  auto move = [&](const std::string& from, const std::string& to) {
+    return ::renameat(volume.root(), from.c_str(), volume.root(), to.c_str()) == 0 ? 0 : errno;
+  };
   struct stat status {};
   if (::fstatat(volume.root(), second->c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return errno;
   if (int error = move(*first, between)) return error;
@@ -162,7 +167,9 @@ void make_new(fuse_req_t request, fuse_ino_t parent, const char* name, Make make
 }
 
 void on_mkdir(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode) {
-  make_new(request, parent, name, [&](int root, const std::string& path) { return ::mkdirat(root, path.c_str(), mode) == 0 ? 0 : errno; });
+  make_new(request, parent, name, [&](int root, const std::string& path) {
+    return ::mkdirat(root, path.c_str(), mode) == 0 ? 0 : errno;
+  });
 }
 
 void on_mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, dev_t) {
@@ -177,7 +184,9 @@ void on_mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mo
 }
 
 void on_symlink(fuse_req_t request, const char* target, fuse_ino_t parent, const char* name) {
-  make_new(request, parent, name, [&](int root, const std::string& path) { return ::symlinkat(target, root, path.c_str()) == 0 ? 0 : errno; });
+  make_new(request, parent, name, [&](int root, const std::string& path) {
+    return ::symlinkat(target, root, path.c_str()) == 0 ? 0 : errno;
+  });
 }
 
 void on_link(fuse_req_t request, fuse_ino_t node, fuse_ino_t parent, const char* name) {
@@ -199,7 +208,8 @@ void on_unlink(fuse_req_t request, fuse_ino_t parent, const char* name) {
     if (!stream.empty()) {
       std::shared_lock lock(mount.names_mutex);
       auto path = mount.nodes.path(parent, name);
-      if (path && ::fstatat(mount.volume.root(), path->c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) record = status.st_ino;
+      if (path && ::fstatat(mount.volume.root(), path->c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0)
+        record = status.st_ino;
     }
     error = mount.remove_file(parent, name);
     if (error == 0 && record != 0)
@@ -233,13 +243,15 @@ void on_rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
   fuse_reply_err(request, error);
 }
 
-void on_rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent, const char* new_name, unsigned flags) {
+void on_rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
+               const char* new_name, unsigned flags) {
   auto& mount = impl_of(request);
   int error = mount.populate(parent);
   if (error == 0) error = mount.populate(new_parent);
   fuse_entry_param target{};
   if (error == 0 && flags == 0 && mount.reply_entry_for(new_parent, new_name, target) == 0) {
-    if (S_ISDIR(target.attr.st_mode)) error = mount.populate(target.ino);  // may only be replaced if it is empty
+    if (S_ISDIR(target.attr.st_mode))
+      error = mount.populate(target.ino);  // may only be replaced if it is empty
     mount.nodes.forget(target.ino, 1);
   }
   if (error == 0 && flags == RENAME_EXCHANGE) {

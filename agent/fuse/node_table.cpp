@@ -143,7 +143,8 @@ std::optional<NodeKey> NodeTable::key(NodeId node) const {
   return found->second.key;
 }
 
-void NodeTable::renamed(NodeId old_parent, const std::string& old_name, NodeId new_parent, const std::string& new_name) {
+void NodeTable::renamed(NodeId old_parent, const std::string& old_name, NodeId new_parent,
+                        const std::string& new_name) {
   std::lock_guard lock(mutex_);
   Name from{old_parent, old_name}, to{new_parent, new_name};
   auto found = by_name_.find(from);
@@ -159,7 +160,8 @@ void NodeTable::renamed(NodeId old_parent, const std::string& old_name, NodeId n
   --nodes_[id].references;
 }
 
-void NodeTable::exchanged(NodeId first_parent, const std::string& first, NodeId second_parent, const std::string& second) {
+void NodeTable::exchanged(NodeId first_parent, const std::string& first, NodeId second_parent,
+                          const std::string& second) {
   std::lock_guard lock(mutex_);
   Name a{first_parent, first}, b{second_parent, second};
   auto at_a = by_name_.find(a), at_b = by_name_.find(b);
@@ -189,7 +191,8 @@ void NodeTable::removed(NodeId parent, const std::string& name) {
   unname({parent, name});
 }
 
-void NodeTable::buried(NodeId parent, const std::string& name, std::uint64_t record, const std::string& graveyard_path) {
+void NodeTable::buried(NodeId parent, const std::string& name, std::uint64_t record,
+                       const std::string& graveyard_path) {
   std::lock_guard lock(mutex_);
   graveyard_[record] = graveyard_path;
   unname({parent, name});

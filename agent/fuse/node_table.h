@@ -1,8 +1,8 @@
 // The names the kernel knows in a mounted profile, and what they stand for on the volume.
 //
-// A node is one stream of one item ("" for the item itself), whatever its names: hard links share a node. Its path is
-// found by walking up, so that a renamed directory takes everything below along. Thread-safe; for a path to stay true
-// while it is used, the caller holds back renames.
+// A node is one stream of one item ("" for the item itself), whatever its names: hard links share a node. Its
+// path is found by walking up, so that a renamed directory takes everything below along. Thread-safe; for a
+// path to stay true while it is used, the caller holds back renames.
 #pragma once
 
 #include <cstdint>
@@ -48,11 +48,14 @@ class NodeTable {
   std::optional<std::string> path(NodeId parent, const std::string& name) const;
   std::optional<NodeKey> key(NodeId node) const;
 
-  void renamed(NodeId old_parent, const std::string& old_name, NodeId new_parent, const std::string& new_name);
-  void exchanged(NodeId first_parent, const std::string& first, NodeId second_parent, const std::string& second);
+  void renamed(NodeId old_parent, const std::string& old_name, NodeId new_parent,
+               const std::string& new_name);
+  void exchanged(NodeId first_parent, const std::string& first, NodeId second_parent,
+                 const std::string& second);
   void removed(NodeId parent, const std::string& name);
   // The last name of an item whose file is still open: the file lies at `graveyard_path` until it is closed.
-  void buried(NodeId parent, const std::string& name, std::uint64_t record, const std::string& graveyard_path);
+  void buried(NodeId parent, const std::string& name, std::uint64_t record,
+              const std::string& graveyard_path);
 
  private:
   using Name = std::pair<NodeId, std::string>;

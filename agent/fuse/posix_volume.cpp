@@ -41,7 +41,8 @@ const char* relative(const std::string& path) { return path.empty() ? "." : path
 Result<std::size_t> PosixHandle::read(std::uint64_t offset, MutableByteView out) {
   std::size_t done = 0;
   while (done < out.size()) {
-    auto count = ::pread(descriptor_.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    auto count =
+        ::pread(descriptor_.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return fail(failed("read", "record " + std::to_string(record_)));
     if (count == 0) break;
@@ -53,7 +54,8 @@ Result<std::size_t> PosixHandle::read(std::uint64_t offset, MutableByteView out)
 Result<void> PosixHandle::write(std::uint64_t offset, ByteView data) {
   std::size_t done = 0;
   while (done < data.size()) {
-    auto count = ::pwrite(descriptor_.get(), data.data() + done, data.size() - done, static_cast<off_t>(offset + done));
+    auto count = ::pwrite(descriptor_.get(), data.data() + done, data.size() - done,
+                          static_cast<off_t>(offset + done));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return fail(failed("write", "record " + std::to_string(record_)));
     done += static_cast<std::size_t>(count);
@@ -69,7 +71,8 @@ Result<void> PosixHandle::truncate(std::uint64_t size_bytes) {
 
 Result<std::uint64_t> PosixHandle::size() {
   struct stat status {};
-  if (::fstat(descriptor_.get(), &status) != 0) return fail(failed("stat", "record " + std::to_string(record_)));
+  if (::fstat(descriptor_.get(), &status) != 0)
+    return fail(failed("stat", "record " + std::to_string(record_)));
   return static_cast<std::uint64_t>(status.st_size);
 }
 
@@ -89,7 +92,8 @@ Result<ItemTimes> PosixHandle::times() {
   struct statx status {};
   if (::statx(item().get(), "", AT_EMPTY_PATH, STATX_BTIME | STATX_MTIME, &status) != 0)
     return fail(failed("stat", "record " + std::to_string(record_)));
-  if ((status.stx_mask & STATX_BTIME) != 0) times.created_100ns = to_windows_time(status.stx_btime.tv_sec, status.stx_btime.tv_nsec);
+  if ((status.stx_mask & STATX_BTIME) != 0)
+    times.created_100ns = to_windows_time(status.stx_btime.tv_sec, status.stx_btime.tv_nsec);
   times.written_100ns = to_windows_time(status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec);
   return times;
 }
@@ -116,21 +120,27 @@ Result<std::unique_ptr<PosixVolume>> PosixVolume::open(const std::string& direct
   std::byte attributes[8];
   bool ntfs = ::fgetxattr(root.get(), "system.ntfs_attrib", attributes, sizeof attributes) == 4;
   if (ntfs && ::fgetxattr(root.get(), "ntfs.streams.list", nullptr, 0) < 0 && errno != ERANGE)
-    return fail(ErrorCode::unsupported, "the volume at " + directory +
-                                            " does not show alternate streams: mount it with ntfs-3g -o streams_interface=windows");
+    return fail(ErrorCode::unsupported,
+                "the volume at " + directory +
+                    " does not show alternate streams: mount it with ntfs-3g -o streams_interface=windows");
   return std::unique_ptr<PosixVolume>(new PosixVolume(directory, std::move(root), ntfs));
 }
 
-std::string PosixVolume::native_path(const std::string& path) const { return os::join_path(directory_, path); }
+std::string PosixVolume::native_path(const std::string& path) const {
+  return os::join_path(directory_, path);
+}
 
 Result<std::unique_ptr<VolumeHandle>> PosixVolume::open(const std::string& path, const std::string& stream) {
   struct stat status {};
-  if (::fstatat(root_.get(), relative(path), &status, AT_SYMLINK_NOFOLLOW) != 0) return fail(failed("open", path));
+  if (::fstatat(root_.get(), relative(path), &status, AT_SYMLINK_NOFOLLOW) != 0)
+    return fail(failed("open", path));
   bool directory = S_ISDIR(status.st_mode);
-  if (!directory && !S_ISREG(status.st_mode)) return fail(ErrorCode::unsupported, path + " is neither file nor directory");
+  if (!directory && !S_ISREG(status.st_mode))
+    return fail(ErrorCode::unsupported, path + " is neither file nor directory");
   auto name = stream.empty() ? path : path + ":" + stream;
   FileDescriptor descriptor(
-      ::openat(root_.get(), relative(name), (directory && stream.empty() ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_CLOEXEC));
+      ::openat(root_.get(), relative(name),
+               (directory && stream.empty() ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_CLOEXEC));
   if (!descriptor) return fail(failed("open", name));
   FileDescriptor item;
   if (!stream.empty()) {
@@ -144,11 +154,13 @@ Result<std::unique_ptr<VolumeHandle>> PosixVolume::open(const std::string& path,
 namespace {
 Result<VolumeItem> stat_at(int directory, const std::string& name) {
   struct stat status {};
-  if (::fstatat(directory, relative(name), &status, AT_SYMLINK_NOFOLLOW) != 0) return fail(failed("stat", name));
+  if (::fstatat(directory, relative(name), &status, AT_SYMLINK_NOFOLLOW) != 0)
+    return fail(failed("stat", name));
   return VolumeItem{name, status.st_ino, S_ISDIR(status.st_mode), static_cast<std::uint64_t>(status.st_size)};
 }
 
-Result<void> rename_without_replacing(int from_directory, const std::string& from, int to_directory, const std::string& to) {
+Result<void> rename_without_replacing(int from_directory, const std::string& from, int to_directory,
+                                      const std::string& to) {
   if (::renameat2(from_directory, from.c_str(), to_directory, to.c_str(), RENAME_NOREPLACE) == 0) return {};
   if (errno != EINVAL && errno != ENOSYS) return fail(failed("rename " + from + " to", to));
   // ntfs-3g knows no flags; nobody but this process changes the volume, and it makes each name in one place.
@@ -156,7 +168,8 @@ Result<void> rename_without_replacing(int from_directory, const std::string& fro
   if (::fstatat(to_directory, to.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0)
     return fail(ErrorCode::exists, "cannot rename " + from + ": " + to + " exists");
   if (errno != ENOENT) return fail(failed("stat", to));
-  if (::renameat(from_directory, from.c_str(), to_directory, to.c_str()) != 0) return fail(failed("rename " + from + " to", to));
+  if (::renameat(from_directory, from.c_str(), to_directory, to.c_str()) != 0)
+    return fail(failed("rename " + from + " to", to));
   return {};
 }
 }  // namespace
@@ -168,7 +181,8 @@ Result<VolumeItem> PosixVolume::stat_child(VolumeHandle& directory, const std::s
 }
 
 Result<std::vector<VolumeItem>> PosixVolume::list(const std::string& path) {
-  FileDescriptor descriptor(::openat(root_.get(), relative(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  FileDescriptor descriptor(
+      ::openat(root_.get(), relative(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!descriptor) return fail(failed("list", path));
   auto* directory = ::fdopendir(::dup(descriptor.get()));
   if (directory == nullptr) return fail(failed("list", path));
@@ -190,7 +204,8 @@ Result<void> PosixVolume::make_directories(const std::string& path) {
   for (std::size_t slash = 0; slash != std::string::npos;) {
     slash = path.find('/', slash + 1);
     auto part = path.substr(0, slash);
-    if (::mkdirat(root_.get(), part.c_str(), 0755) != 0 && errno != EEXIST) return fail(failed("make the directory", part));
+    if (::mkdirat(root_.get(), part.c_str(), 0755) != 0 && errno != EEXIST)
+      return fail(failed("make the directory", part));
   }
   return {};
 }
@@ -204,7 +219,8 @@ Result<FileDescriptor> PosixVolume::make_item(const std::string& path, const Ent
   }
   FileDescriptor file(::openat(root_.get(), path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!file) return fail(failed("make", path));
-  if (entry.kind == EntryKind::file && entry.size_bytes != 0 && ::ftruncate(file.get(), static_cast<off_t>(entry.size_bytes)) != 0)
+  if (entry.kind == EntryKind::file && entry.size_bytes != 0 &&
+      ::ftruncate(file.get(), static_cast<off_t>(entry.size_bytes)) != 0)
     return fail(failed("size", path));
   return file;
 }
@@ -212,10 +228,12 @@ Result<FileDescriptor> PosixVolume::make_item(const std::string& path, const Ent
 Result<ItemIdentity> PosixVolume::stage(const std::string& path, const Entry& entry) {
   RS_TRY(auto item, make_item(path, entry));
   for (auto& stream : entry.streams) {
-    if (!ntfs_) return fail(ErrorCode::unsupported, "alternate stream '" + stream.name + "': the volume is not NTFS");
+    if (!ntfs_)
+      return fail(ErrorCode::unsupported, "alternate stream '" + stream.name + "': the volume is not NTFS");
     auto name = path + ":" + stream.name;
     FileDescriptor file(::openat(root_.get(), name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
-    if (!file || ::ftruncate(file.get(), static_cast<off_t>(stream.size_bytes)) != 0) return fail(failed("make", name));
+    if (!file || ::ftruncate(file.get(), static_cast<off_t>(stream.size_bytes)) != 0)
+      return fail(failed("make", name));
   }
   RS_CHECK(set_metadata(item, path, entry));
   struct stat status {};
@@ -225,14 +243,16 @@ Result<ItemIdentity> PosixVolume::stage(const std::string& path, const Entry& en
   return ItemIdentity{status.st_ino, 0, times.created_100ns};
 }
 
-Result<void> PosixVolume::set_metadata(const FileDescriptor& item, const std::string& path, const Entry& entry) {
+Result<void> PosixVolume::set_metadata(const FileDescriptor& item, const std::string& path,
+                                       const Entry& entry) {
   if (ntfs_) {
     std::array<std::byte, 4> attributes;
     store_le<std::uint32_t>(attributes, 0, entry.metadata.attributes);
     if (::fsetxattr(item.get(), "system.ntfs_attrib", attributes.data(), attributes.size(), 0) != 0)
       return fail(failed("set the attributes of", path));
     auto& security = entry.metadata.security;
-    if (!security.empty() && ::fsetxattr(item.get(), "system.ntfs_acl", security.data(), security.size(), 0) != 0)
+    if (!security.empty() &&
+        ::fsetxattr(item.get(), "system.ntfs_acl", security.data(), security.size(), 0) != 0)
       return fail(failed("set the security of", path));
   }
   FileDescriptor same(::dup(item.get()));
@@ -241,8 +261,10 @@ Result<void> PosixVolume::set_metadata(const FileDescriptor& item, const std::st
   return handle.set_times({entry.metadata.created_100ns, entry.metadata.written_100ns});
 }
 
-Result<void> PosixVolume::publish(const std::string& staged, VolumeHandle& directory, const std::string& name) {
-  return rename_without_replacing(root_.get(), staged, static_cast<PosixHandle&>(directory).descriptor(), name);
+Result<void> PosixVolume::publish(const std::string& staged, VolumeHandle& directory,
+                                  const std::string& name) {
+  return rename_without_replacing(root_.get(), staged, static_cast<PosixHandle&>(directory).descriptor(),
+                                  name);
 }
 
 Result<void> PosixVolume::rename(const std::string& from, const std::string& to) {
@@ -255,7 +277,8 @@ Result<void> remove_below(int parent, const std::string& name, int depth) {
   if (errno != EISDIR && errno != EPERM) return fail(failed("remove", name));
   if (depth > 1000) return fail(ErrorCode::unsupported, name + " lies too deep to be removed");
   {
-    FileDescriptor descriptor(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    FileDescriptor descriptor(
+        ::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!descriptor) return fail(failed("open", name));
     auto* directory = ::fdopendir(::dup(descriptor.get()));
     if (directory == nullptr) return fail(failed("list", name));

@@ -1,7 +1,9 @@
-// A mounted volume: NTFS through ntfs-3g (mounted with streams_interface=windows), or, for tests, any directory.
+// A mounted volume: NTFS through ntfs-3g (mounted with streams_interface=windows), or, for tests, any
+// directory.
 //
-// On ntfs-3g the inode number is the MFT record number; Windows metadata goes through its system.ntfs_* attributes. On
-// another file system there are no alternate streams, Windows attributes or settable creation times.
+// On ntfs-3g the inode number is the MFT record number; Windows metadata goes through its system.ntfs_*
+// attributes. On another file system there are no alternate streams, Windows attributes or settable creation
+// times.
 #pragma once
 
 #include "agent/core/profile_volume.h"
@@ -13,8 +15,13 @@ namespace roamstead::agent {
 class PosixHandle final : public VolumeHandle {
  public:
   // `item` stands for the file when `descriptor` is one of its alternate streams; empty otherwise.
-  PosixHandle(FileDescriptor descriptor, FileDescriptor item, std::string stream, std::uint64_t record, bool ntfs)
-      : descriptor_(std::move(descriptor)), item_(std::move(item)), stream_(std::move(stream)), record_(record), ntfs_(ntfs) {}
+  PosixHandle(FileDescriptor descriptor, FileDescriptor item, std::string stream, std::uint64_t record,
+              bool ntfs)
+      : descriptor_(std::move(descriptor)),
+        item_(std::move(item)),
+        stream_(std::move(stream)),
+        record_(record),
+        ntfs_(ntfs) {}
 
   std::uint64_t record() const override { return record_; }
   const std::string& stream() const override { return stream_; }

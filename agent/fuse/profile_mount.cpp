@@ -19,8 +19,10 @@ constexpr unsigned kMostThreads = 64;
 constexpr unsigned kIdleThreads = 8;
 
 void on_init(void*, fuse_conn_info* connection) {
-  connection->want &= ~static_cast<unsigned>(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_READDIRPLUS);
-  if ((connection->capable & FUSE_CAP_SPLICE_WRITE) != 0) connection->want |= FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE;
+  connection->want &=
+      ~static_cast<unsigned>(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_READDIRPLUS);
+  if ((connection->capable & FUSE_CAP_SPLICE_WRITE) != 0)
+    connection->want |= FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE;
   connection->max_write = 1 << 20;
 }
 
@@ -64,7 +66,8 @@ int ProfileMount::Impl::open_node(NodeId node, std::unique_ptr<PosixHandle>& han
   if (S_ISLNK(status.st_mode)) return ELOOP;
   bool directory = S_ISDIR(status.st_mode);
   // Files are opened for reading and writing whatever the program asked for: loading writes.
-  FileDescriptor file(::openat(volume.root(), path->c_str(), (directory || !for_writing ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_CLOEXEC));
+  FileDescriptor file(::openat(volume.root(), path->c_str(),
+                               (directory || !for_writing ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_CLOEXEC));
   if (!file) return errno;
   FileDescriptor item;
   if (!key->stream.empty()) {
@@ -72,7 +75,8 @@ int ProfileMount::Impl::open_node(NodeId node, std::unique_ptr<PosixHandle>& han
     item = FileDescriptor(::openat(volume.root(), base.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     if (!item) return errno;
   }
-  handle = std::make_unique<PosixHandle>(std::move(file), std::move(item), key->stream, key->record, volume.is_ntfs());
+  handle = std::make_unique<PosixHandle>(std::move(file), std::move(item), key->stream, key->record,
+                                         volume.is_ntfs());
   return 0;
 }
 
@@ -95,8 +99,54 @@ int ProfileMount::Impl::stat_node(NodeId node, struct stat& status) {
   return ::fstatat(volume.root(), path->c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
 }
 
-Result<std::unique_ptr<ProfileMount>> ProfileMount::mount(Loader& loader, PosixVolume& volume, const std::string& profile_root,
-                                                          const std::string& mount_point, std::function<void()> note_change) {
+OpenFile& ProfileMount::Impl::add_file(NodeId node, std::unique_ptr<PosixHandle> handle) {
+  nodes.opened(node);
+  auto file = std::make_unique<OpenFile>(OpenFile{node, std::move(handle)});
+  auto* pointer = file.get();
+  std::lock_guard lock(handles_mutex_);
+  files_[pointer] = std::move(file);
+  return *pointer;
+}
+
+void ProfileMount::Impl::release_file(OpenFile& file) {
+  auto node = file.node;
+  {
+    std::lock_guard lock(handles_mutex_);
+    files_.erase(&file);
+  }
+  auto closed = nodes.closed(node);
+  if (!closed.last_of_removed) return;
+  auto removed = volume.remove_tree(closed.graveyard_path);
+  if (!removed) log_warning("a removed file stays in staging: {}", removed.error().to_string());
+  loader.forget(closed.record);
+}
+
+OpenDirectory& ProfileMount::Impl::add_directory(std::unique_ptr<OpenDirectory> directory) {
+  auto* pointer = directory.get();
+  std::lock_guard lock(handles_mutex_);
+  directories_[pointer] = std::move(directory);
+  return *pointer;
+}
+
+void ProfileMount::Impl::release_directory(OpenDirectory& directory) {
+  std::lock_guard lock(handles_mutex_);
+  directories_.erase(&directory);
+}
+
+void ProfileMount::Impl::release_all() {
+  std::vector<OpenFile*> left;
+  {
+    std::lock_guard lock(handles_mutex_);
+    for (auto& [pointer, file] : files_) left.push_back(pointer);
+    directories_.clear();
+  }
+  for (auto* file : left) release_file(*file);
+}
+
+Result<std::unique_ptr<ProfileMount>> ProfileMount::mount(Loader& loader, PosixVolume& volume,
+                                                          const std::string& profile_root,
+                                                          const std::string& mount_point,
+                                                          std::function<void()> note_change) {
   RS_TRY(auto root, volume.stat(profile_root));
   auto impl = std::make_unique<Impl>(loader, volume, profile_root, root.record, std::move(note_change));
   impl->mount_point = mount_point;
@@ -143,11 +193,13 @@ Result<void> ProfileMount::unmount() {
       if (error == EBUSY) std::this_thread::sleep_for(std::chrono::milliseconds(100));
     }
     if (error == EBUSY)
-      return fail(ErrorCode::busy, impl_->mount_point + " is in use: end the programs that have files open there");
+      return fail(ErrorCode::busy,
+                  impl_->mount_point + " is in use: end the programs that have files open there");
     if (error != 0 && error != EINVAL) return fail(system_error(error, "unmount", impl_->mount_point));
     impl_->mounted = false;
   }
   if (impl_->thread.joinable()) impl_->thread.join();
+  impl_->release_all();
   return {};
 }
 
@@ -158,6 +210,7 @@ ProfileMount::~ProfileMount() {
     fuse_session_unmount(impl_->session);
   }
   if (impl_->thread.joinable()) impl_->thread.join();
+  impl_->release_all();
   fuse_session_destroy(impl_->session);
 }
 

@@ -13,6 +13,20 @@
 
 namespace roamstead::agent {
 
+// What the kernel's file handles stand for.
+struct OpenFile {
+  NodeId node;
+  std::unique_ptr<PosixHandle> handle;
+};
+struct OpenDirectory {
+  struct Entry {
+    std::string name;
+    std::uint64_t record;
+    mode_t type;
+  };
+  std::vector<Entry> entries;
+};
+
 class ProfileMount::Impl {
  public:
   Impl(Loader& loader_used, PosixVolume& volume_used, const std::string& root, std::uint64_t root_record,
@@ -23,8 +37,8 @@ class ProfileMount::Impl {
   PosixVolume& volume;
   NodeTable nodes;
   std::function<void()> note_change;
-  // Exclusive while names change on the volume, shared while a path is being used. Never held while the loader may wait
-  // for the network. Taken before the loader's gate.
+  // Exclusive while names change on the volume, shared while a path is being used. Never held while the
+  // loader may wait for the network. Taken before the loader's gate.
   std::shared_mutex names_mutex;
 
   fuse_session* session = nullptr;
@@ -38,30 +52,33 @@ class ProfileMount::Impl {
   int stat_node(NodeId node, struct stat& status);
   int reply_entry_for(NodeId parent, const std::string& name, fuse_entry_param& entry);
   int remove_file(NodeId parent, const std::string& name);
-  int rename(NodeId parent, const std::string& name, NodeId new_parent, const std::string& new_name, unsigned flags);
+  int rename(NodeId parent, const std::string& name, NodeId new_parent, const std::string& new_name,
+             unsigned flags);
   int exchange(NodeId parent, const std::string& name, NodeId new_parent, const std::string& new_name);
   int bury(NodeId parent, const std::string& name, const std::string& path, std::uint64_t record);
+  // Handles live from their opening until the kernel lets go of them, at the latest until the mount ends:
+  // then some releases never come.
+  OpenFile& add_file(NodeId node, std::unique_ptr<PosixHandle> handle);
+  void release_file(OpenFile& file);
+  OpenDirectory& add_directory(std::unique_ptr<OpenDirectory> directory);
+  void release_directory(OpenDirectory& directory);
+  void release_all();
+
   // Names with ':' are alternate streams on an NTFS volume.
   std::string stream_of(const std::string& name) const;
-};
 
-// What the kernel's file handles stand for.
-struct OpenFile {
-  std::unique_ptr<PosixHandle> handle;
-};
-struct OpenDirectory {
-  struct Entry {
-    std::string name;
-    std::uint64_t record;
-    mode_t type;
-  };
-  std::vector<Entry> entries;
+ private:
+  std::mutex handles_mutex_;
+  std::unordered_map<OpenFile*, std::unique_ptr<OpenFile>> files_;
+  std::unordered_map<OpenDirectory*, std::unique_ptr<OpenDirectory>> directories_;
 };
 
 // Reads a directory whole, "." and ".." too.
 int list_directory(int root, const std::string& path, std::vector<OpenDirectory::Entry>& entries);
 
-inline ProfileMount::Impl& impl_of(fuse_req_t request) { return *static_cast<ProfileMount::Impl*>(fuse_req_userdata(request)); }
+inline ProfileMount::Impl& impl_of(fuse_req_t request) {
+  return *static_cast<ProfileMount::Impl*>(fuse_req_userdata(request));
+}
 void set_timeouts(fuse_entry_param& entry, bool stream);
 double attribute_timeout(bool stream);
 

@@ -1,0 +1,182 @@
+#include "agent/testing/memory_link.h"
+
+#include <thread>
+
+#include "common/base/text.h"
+
+namespace roamstead::agent::testing {
+
+using profile::Entry;
+using profile::EntryKind;
+
+bool MemoryLink::NameLess::operator()(const std::string& a, const std::string& b) const {
+  return compare_names(a, b) < 0;
+}
+
+namespace {
+constexpr std::uint64_t kSomeTime = 132000000000000000;  // 2019
+
+Entry made_up(EntryKind kind, std::size_t number) {
+  Entry entry;
+  entry.kind = kind;
+  entry.metadata.created_100ns = kSomeTime + number * 10'000'000 + 7;
+  entry.metadata.written_100ns = kSomeTime + number * 20'000'000 + 3;
+  entry.metadata.attributes = kind == EntryKind::file ? profile::kAttributeArchive : 0;
+  return entry;
+}
+
+std::string parent_of(const std::string& path) {
+  auto slash = path.rfind('/');
+  return slash == std::string::npos ? std::string() : path.substr(0, slash);
+}
+}  // namespace
+
+MemoryLink::MemoryLink() { items_[""].entry = made_up(EntryKind::directory, 0); }
+
+void MemoryLink::add_directory(const std::string& path) {
+  std::lock_guard lock(mutex_);
+  make_parents(path + "/x");
+}
+
+Entry& MemoryLink::make_parents(const std::string& path) {
+  auto parent = parent_of(path);
+  if (items_.count(parent) == 0) {
+    make_parents(parent);
+    items_[parent].entry = made_up(EntryKind::directory, items_.size());
+    children_[parent_of(parent)][parent.substr(parent.rfind('/') + 1)] = parent;
+  }
+  return items_[parent].entry;
+}
+
+void MemoryLink::add_file(const std::string& path, const std::string& content,
+                          const std::map<std::string, std::string>& streams) {
+  std::lock_guard lock(mutex_);
+  make_parents(path);
+  File file;
+  file.entry = made_up(EntryKind::file, items_.size());
+  file.entry.size_bytes = content.size();
+  file.streams[""] = to_bytes(content);
+  for (auto& [name, bytes] : streams) {
+    file.entry.streams.push_back({name, bytes.size()});
+    file.streams[name] = to_bytes(bytes);
+  }
+  items_[path] = std::move(file);
+  children_[parent_of(path)][path.substr(path.rfind('/') + 1)] = path;
+}
+
+Result<void> MemoryLink::enter(const Guid& secret) {
+  if (delay_ms != 0) std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
+  if (away) return fail(ErrorCode::unavailable, "the coordinator cannot be reached");
+  std::lock_guard lock(mutex_);
+  if (secret != secret_) return fail(ErrorCode::denied, "no such session");
+  return {};
+}
+
+Result<wire::OpenReply> MemoryLink::open(const wire::OpenRequest& request) {
+  if (away) return fail(ErrorCode::unavailable, "the coordinator cannot be reached");
+  std::lock_guard lock(mutex_);
+  wire::OpenReply reply;
+  if (request.resume) {
+    if (request.resume->session_secret != secret_) return fail(ErrorCode::denied, "no such session");
+    if (superseded || !open_) return fail(ErrorCode::stale, "the session is superseded");
+    reply.committed_ordinal = committed_[request.resume->incarnation];
+  } else {
+    secret_ = Guid::random();
+    superseded = false;
+    ++opened_;
+  }
+  open_ = true;
+  incarnation_ = Guid::random();
+  reply.session.bytes[0] = static_cast<std::byte>(opened_);
+  reply.session.bytes[1] = std::byte{0x53};
+  reply.session_secret = secret_;
+  reply.incarnation = incarnation_;
+  reply.version = 1;
+  reply.root = items_[""].entry;
+  reply.lease_seconds = 600;
+  return reply;
+}
+
+Result<wire::DirectoryPart> MemoryLink::list(const Guid& secret, const profile::ProfilePath& path,
+                                             const std::string& after) {
+  RS_CHECK(enter(secret));
+  ++lists;
+  std::lock_guard lock(mutex_);
+  auto found = items_.find(path.text());
+  if (found == items_.end() || !found->second.entry.is_directory())
+    return fail(ErrorCode::not_found, "no directory " + path.text());
+  wire::DirectoryPart part;
+  auto& names = children_[path.text()];
+  for (auto it = after.empty() ? names.begin() : names.upper_bound(after); it != names.end(); ++it) {
+    if (part.entries.size() == entries_per_part) {
+      part.more = true;
+      break;
+    }
+    part.entries.push_back({it->first, items_[it->second].entry});
+  }
+  return part;
+}
+
+Result<Bytes> MemoryLink::read(const Guid& secret, const profile::ProfilePath& path,
+                               const std::string& stream, std::uint64_t offset, std::size_t length) {
+  RS_CHECK(enter(secret));
+  std::lock_guard lock(mutex_);
+  auto found = items_.find(path.text());
+  if (found == items_.end()) return fail(ErrorCode::not_found, "no file " + path.text());
+  auto& bytes = found->second.streams[stream];
+  if (offset > bytes.size()) return Bytes();
+  ++reads;
+  auto count = std::min<std::size_t>(length, bytes.size() - offset);
+  read_bytes += count;
+  return Bytes(bytes.begin() + static_cast<std::ptrdiff_t>(offset),
+               bytes.begin() + static_cast<std::ptrdiff_t>(offset + count));
+}
+
+Result<wire::CommitReply> MemoryLink::commit(const Guid& secret, const profile::Batch& batch,
+                                             profile::ContentSource& content) {
+  RS_CHECK(enter(secret));
+  Committed committed{batch, {}};
+  for (std::size_t record = 0; record < batch.records.size(); ++record) {
+    auto* put = std::get_if<profile::Put>(&batch.records[record]);
+    if (put == nullptr) continue;
+    for (std::size_t stream = 0; stream < put->contents.size(); ++stream)
+      for (auto& range : put->contents[stream].writes) {
+        Bytes bytes(range.length);
+        RS_CHECK(content.read(record, stream, range.offset, bytes));
+        committed.content[put->path.text() + ":" + put->contents[stream].name + "@" +
+                          std::to_string(range.offset)] = std::move(bytes);
+      }
+  }
+  std::lock_guard lock(mutex_);
+  auto& highest = committed_[batch.incarnation];
+  if (batch.ordinal > highest) {
+    if (batch.ordinal != highest + 1)
+      return fail(ErrorCode::conflict, "a batch is missing before " + std::to_string(batch.ordinal));
+    highest = batch.ordinal;
+    commits_.push_back(std::move(committed));
+  }
+  if (lose_replies) return fail(ErrorCode::unavailable, "the connection broke");
+  return wire::CommitReply{batch.ordinal, 1 + commits_.size(), superseded};
+}
+
+Result<void> MemoryLink::renew(const Guid& secret) { return enter(secret); }
+
+Result<void> MemoryLink::close(const Guid& secret) {
+  RS_CHECK(enter(secret));
+  std::lock_guard lock(mutex_);
+  open_ = false;
+  ++closes;
+  return {};
+}
+
+std::vector<MemoryLink::Committed> MemoryLink::commits() const {
+  std::lock_guard lock(mutex_);
+  return commits_;
+}
+
+bool MemoryLink::is_open() const {
+  std::lock_guard lock(mutex_);
+  return open_;
+}
+
+}  // namespace roamstead::agent::testing

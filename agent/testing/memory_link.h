@@ -1,0 +1,69 @@
+// A coordinator in memory for tests: one profile, one pinned version, commits collected; it can be away, slow
+// or count.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <mutex>
+
+#include "common/wire/coordinator_link.h"
+
+namespace roamstead::agent::testing {
+
+class MemoryLink final : public wire::CoordinatorLink {
+ public:
+  struct File {
+    profile::Entry entry;
+    std::map<std::string, Bytes> streams;
+  };
+  struct Committed {
+    profile::Batch batch;
+    std::map<std::string, Bytes> content;  // "path:stream@offset" of every write
+  };
+
+  MemoryLink();
+  // Parents are made as needed; the metadata is made up, but fixed.
+  void add_directory(const std::string& path);
+  void add_file(const std::string& path, const std::string& content,
+                const std::map<std::string, std::string>& streams = {});
+
+  Result<wire::OpenReply> open(const wire::OpenRequest& request) override;
+  Result<wire::DirectoryPart> list(const Guid& secret, const profile::ProfilePath& path,
+                                   const std::string& after) override;
+  Result<Bytes> read(const Guid& secret, const profile::ProfilePath& path, const std::string& stream,
+                     std::uint64_t offset, std::size_t length) override;
+  Result<wire::CommitReply> commit(const Guid& secret, const profile::Batch& batch,
+                                   profile::ContentSource& content) override;
+  Result<void> renew(const Guid& secret) override;
+  Result<void> close(const Guid& secret) override;
+  std::uint64_t bytes_sent() const override { return 0; }
+  std::uint64_t bytes_received() const override { return read_bytes; }
+
+  std::atomic<bool> away{false};
+  std::atomic<bool> superseded{false};    // resuming is refused, commits become forks
+  std::atomic<bool> lose_replies{false};  // commits are done, but the answer is lost
+  std::atomic<int> delay_ms{0};
+  std::atomic<std::uint64_t> reads{0}, read_bytes{0}, lists{0}, closes{0};
+  std::size_t entries_per_part = 1000;
+
+  std::vector<Committed> commits() const;
+  bool is_open() const;
+
+ private:
+  Result<void> enter(const Guid& secret);
+  profile::Entry& make_parents(const std::string& path);
+
+  mutable std::mutex mutex_;
+  std::map<std::string, File> items_;  // by path; "" is the root
+  struct NameLess {
+    bool operator()(const std::string& a, const std::string& b) const;
+  };
+  std::map<std::string, std::map<std::string, std::string, NameLess>> children_;  // directory -> name -> path
+  std::vector<Committed> commits_;
+  bool open_ = false;
+  Guid secret_, incarnation_;
+  std::map<Guid, std::uint64_t> committed_;  // incarnation -> highest ordinal
+  unsigned opened_ = 0;
+};
+
+}  // namespace roamstead::agent::testing
