@@ -1,0 +1,308 @@
+// Power is lost at every operation of a write, a flush, a freeze and a merge; then the disk is opened again.
+#include <doctest/doctest.h>
+
+#include <functional>
+
+#include "common/vdisk/test_model.h"
+#include "common/vdisk/vhdx_layer.h"
+#include "tests/support/crash_file_system.h"
+#include "tests/support/seed.h"
+
+using namespace roamstead;
+using support::CrashFileSystem;
+using vdisk::Access;
+using vdisk::Disk;
+using vdisk::Model;
+
+namespace {
+
+constexpr std::uint64_t kSize = 3 * 1024 * 1024 + 512;
+const vdisk::CreateOptions kSmallBlocks{1u << 20};
+
+// What may be on the disk after the crash: in each sector the content of the last flush, or of any write
+// since.
+class Expectation {
+ public:
+  explicit Expectation(const Model& start) : flushed_(start), latest_(start) {}
+
+  void write(Disk& disk, std::mt19937_64& random) {
+    auto [offset, data] = flushed_.random_write(random);
+    auto after = latest_;
+    after.apply(offset, data);
+    if (disk.write(offset, data)) {
+      since_.push_back(after);
+      latest_ = std::move(after);
+    } else {
+      cut_off_.push_back(std::move(after));  // some of its sectors may be there
+    }
+  }
+  bool flush(Disk& disk) {
+    if (!disk.flush()) return false;
+    flushed_ = latest_;
+    since_.clear();
+    return true;
+  }
+  // After an operation that flushes on its way and succeeded.
+  void is_flushed() {
+    flushed_ = latest_;
+    since_.clear();
+  }
+  const Model& latest() const { return latest_; }
+
+  void check(const Disk& disk) const {
+    Bytes seen(kSize);
+    auto read = disk.read(0, seen);
+    REQUIRE_MESSAGE(read, read.error().to_string());
+    for (std::size_t at = 0; at < kSize; at += 512) {
+      auto same = [&](const Model& model) {
+        return std::memcmp(seen.data() + at, model.bytes().data() + at, 512) == 0;
+      };
+      if (same(flushed_)) continue;
+      if (std::none_of(since_.begin(), since_.end(), same) &&
+          std::none_of(cut_off_.begin(), cut_off_.end(), same)) {
+        FAIL("the sector at byte ", at, " has neither its flushed content nor any written since");
+      }
+    }
+  }
+
+ private:
+  Model flushed_;
+  Model latest_;
+  std::vector<Model> since_;
+  std::vector<Model> cut_off_;
+};
+
+std::unique_ptr<Disk> reopen(CrashFileSystem& files, Access access) {
+  auto disk = Disk::open(files, "d/a.vhdx", access);
+  REQUIRE_MESSAGE(disk, disk.error().to_string());
+  return std::move(*disk);
+}
+
+// Runs `work` on copies of `start` with a crash at every operation, and gives each outcome to `verify`.
+void at_every_crash_point(const CrashFileSystem& start, std::uint64_t seed,
+                          const std::function<bool(CrashFileSystem&, Expectation&, std::mt19937_64&)>& work,
+                          const Model& model,
+                          const std::function<void(CrashFileSystem&, Expectation&, bool)>& verify) {
+  for (std::uint64_t point = 0;; ++point) {
+    CAPTURE(point);
+    auto files = start.clone();
+    files->crash_after(files->operations() + point);
+    std::mt19937_64 random(seed);  // the same workload each time
+    Expectation expectation(model);
+    bool finished = work(*files, expectation, random);
+    bool crashed = files->crashed();
+    files->power_loss(seed + point);
+    verify(*files, expectation, finished && !crashed);
+    if (!crashed) return;
+  }
+}
+
+Model prepare(CrashFileSystem& files, std::mt19937_64& random, int layers) {
+  REQUIRE(vdisk::create_disk(files, "d/base.vhdx", kSize, kSmallBlocks));
+  Model model(kSize);
+  {
+    auto base = Disk::open(files, "d/base.vhdx", Access::write).value();
+    for (int i = 0; i < 6; ++i) model.write_random(*base, random);
+    REQUIRE(base->flush());
+  }
+  REQUIRE(vdisk::create_child(files, "d/base.vhdx", "d/a.vhdx"));
+  auto disk = reopen(files, Access::write);
+  for (int layer = 0; layer < layers; ++layer) {
+    for (int i = 0; i < 4; ++i) model.write_random(*disk, random);
+    REQUIRE(disk->freeze());
+  }
+  for (int i = 0; i < 2; ++i) model.write_random(*disk, random);
+  REQUIRE(disk->flush());
+  return model;
+}
+
+// The disk opens read-only, then for writing, shows what it may, and still works.
+void verify_usable(CrashFileSystem& files, const Expectation& expectation) {
+  expectation.check(*reopen(files, Access::read));
+  auto disk = reopen(files, Access::write);
+  expectation.check(*disk);
+  Model now(kSize);
+  {
+    Bytes whole(kSize);
+    REQUIRE(disk->read(0, whole));
+    now.apply(0, whole);
+  }
+  std::mt19937_64 random(5);
+  for (int i = 0; i < 3; ++i) now.write_random(*disk, random);
+  auto frozen = disk->freeze();
+  REQUIRE_MESSAGE(frozen, frozen.error().to_string());
+  now.write_random(*disk, random);
+  REQUIRE(disk->flush());
+  now.check(*disk);
+  disk.reset();
+  now.check(*reopen(files, Access::read));
+}
+
+}  // namespace
+
+TEST_CASE("a crash while writing and flushing shows each sector old or new, and no flushed one is lost") {
+  auto random = support::seeded_random();
+  for (int dynamic = 0; dynamic < 2; ++dynamic) {
+    CrashFileSystem start;
+    auto model = prepare(start, random, 0);
+    if (dynamic != 0) {  // the parent alone: whole blocks, zero where not written
+      model = Model(kSize);
+      REQUIRE(start.remove("d/a.vhdx"));
+      REQUIRE(vdisk::create_disk(start, "d/a.vhdx", kSize, kSmallBlocks));
+    }
+    auto work = [](CrashFileSystem& files, Expectation& expectation, std::mt19937_64& dice) {
+      auto disk = Disk::open(files, "d/a.vhdx", Access::write);
+      if (!disk) return false;
+      for (int round = 0; round < 2; ++round) {
+        for (int i = 0; i < 3; ++i) expectation.write(**disk, dice);
+        if (!expectation.flush(**disk)) return false;
+      }
+      for (int i = 0; i < 3; ++i) expectation.write(**disk, dice);
+      return true;
+    };
+    at_every_crash_point(
+        start, random(), work, model,
+        [](CrashFileSystem& files, Expectation& expectation, bool) { verify_usable(files, expectation); });
+  }
+}
+
+TEST_CASE("two crashes one after the other are no worse than one") {
+  auto random = support::seeded_random();
+  for (int round = 0; round < 15; ++round) {
+    CrashFileSystem files;
+    auto model = prepare(files, random, 1);
+    for (int crash = 0; crash < 4; ++crash) {
+      Expectation expectation(model);
+      files.crash_after(files.operations() + random() % 40);
+      if (auto disk = Disk::open(files, "d/a.vhdx", Access::write)) {
+        for (int i = 0; i < 12; ++i) {
+          expectation.write(**disk, random);
+          if (random() % 3 == 0) expectation.flush(**disk);
+        }
+      }
+      files.power_loss(random());
+      auto disk = reopen(files, Access::read);
+      expectation.check(*disk);
+      Bytes whole(kSize);
+      REQUIRE(disk->read(0, whole));
+      model.apply(0, whole);
+    }
+  }
+}
+
+TEST_CASE("a crash while freezing leaves a disk that opens with everything flushed") {
+  auto random = support::seeded_random();
+  CrashFileSystem start;
+  auto model = prepare(start, random, 1);
+  auto work = [](CrashFileSystem& files, Expectation& expectation, std::mt19937_64& dice) {
+    auto disk = Disk::open(files, "d/a.vhdx", Access::write);
+    if (!disk) return false;
+    for (int i = 0; i < 3; ++i) expectation.write(**disk, dice);
+    if (!(*disk)->freeze()) return false;
+    expectation.is_flushed();
+    expectation.write(**disk, dice);
+    return expectation.flush(**disk);
+  };
+  auto verify = [](CrashFileSystem& files, Expectation& expectation, bool finished) {
+    verify_usable(files, expectation);
+    auto layers = reopen(files, Access::read)->layers();
+    // verify_usable has frozen once more; a freeze that did not happen left no layer and no name behind.
+    CHECK(layers.size() >= 4);
+    CHECK(layers.size() <= 5);
+    if (finished) CHECK(layers.size() == 5);
+    std::size_t disks = 0;
+    const auto names = files.list_directory("d").value();
+    for (const auto& name : names) disks += name.ends_with(".vhdx") ? 1 : 0;
+    CHECK(disks == layers.size());
+  };
+  at_every_crash_point(start, random(), work, model, verify);
+}
+
+TEST_CASE("a crash while merging leaves a disk with the same content, whichever way the merge goes") {
+  auto random = support::seeded_random();
+  for (bool upper_is_smaller : {true, false}) {
+    CAPTURE(upper_is_smaller);
+    CrashFileSystem start;
+    auto model = prepare(start, random, 0);
+    Guid merged_id;
+    Model merged_state(kSize);
+    {
+      auto disk = reopen(start, Access::write);
+      for (int layer = 0; layer < 2; ++layer) {
+        bool small = (layer == 1) == upper_is_smaller;
+        for (int i = 0; i < (small ? 1 : 8); ++i) {
+          Bytes data((small ? 2 : 40) * 512, static_cast<std::byte>(random()));
+          auto offset = random() % (kSize / 512 - 40) * 512;
+          REQUIRE(disk->write(offset, data));
+          model.apply(offset, data);
+        }
+        merged_id = disk->freeze().value().frozen_id;
+      }
+      merged_state = model;
+      for (int i = 0; i < 2; ++i) model.write_random(*disk, random);
+      REQUIRE(disk->flush());
+    }
+    auto work = [](CrashFileSystem& files, Expectation& expectation, std::mt19937_64& dice) {
+      auto disk = Disk::open(files, "d/a.vhdx", Access::write);
+      if (!disk) return false;
+      if (!(*disk)->merge(1)) return false;
+      expectation.write(**disk, dice);
+      return expectation.flush(**disk);
+    };
+    auto verify = [&](CrashFileSystem& files, Expectation& expectation, bool finished) {
+      expectation.check(*reopen(files, Access::read));
+      // Whoever opens the lower layer alone sees a state the disk had, or is told that he cannot.
+      if (auto lower = Disk::open(files, "d/a.0001.vhdx", Access::read); !lower)
+        CHECK((lower.error().code == ErrorCode::not_found || lower.error().code == ErrorCode::busy));
+      auto disk = reopen(files, Access::write);  // finishes what was begun
+      expectation.check(*disk);
+      auto layers = disk->layers();
+      REQUIRE(layers.size() >= 3);
+      CHECK(layers[1].id == merged_id);
+      if (finished) CHECK(layers.size() == 3);
+      if (layers.size() == 4) {
+        auto again = disk->merge(1);
+        REQUIRE_MESSAGE(again, again.error().to_string());
+      }
+      expectation.check(*disk);
+      CHECK(disk->layers().size() == 3);
+      CHECK_FALSE(files.exists("d/a.0001.vhdx").value());
+      disk.reset();
+      merged_state.check(*Disk::open(files, "d/a.0002.vhdx", Access::read).value());
+      auto upper = vdisk::vhdx::VhdxLayer::open(files, "d/a.0002.vhdx", Access::read).value();
+      CHECK_FALSE(upper->metadata().locator.get(vdisk::vhdx::kMergingChild));
+      CHECK_FALSE(upper->metadata().locator.get(vdisk::vhdx::kMergedPath));
+      verify_usable(files, expectation);
+    };
+    at_every_crash_point(start, random(), work, model, verify);
+  }
+}
+
+TEST_CASE("a full disk loses nothing that was flushed, and writing goes on when there is room again") {
+  // A failing operation without a crash: everything later works again.
+  for (std::uint64_t point = 0; point < 40; ++point) {
+    CrashFileSystem files;
+    std::mt19937_64 random(point);
+    auto model = prepare(files, random, 1);
+    Expectation expectation(model);
+    files.crash_after(files.operations() + point);
+    {
+      auto disk = Disk::open(files, "d/a.vhdx", Access::write);
+      if (disk)
+        for (int i = 0; i < 6; ++i) {
+          expectation.write(**disk, random);
+          expectation.flush(**disk);
+        }
+      files.crash_after(~std::uint64_t{0});  // room again; nothing was lost
+      if (disk) {
+        expectation.check(**disk);
+        if (expectation.flush(**disk)) {
+          expectation.write(**disk, random);
+          REQUIRE(expectation.flush(**disk));
+          expectation.check(**disk);
+        }
+      }
+    }
+    expectation.check(*reopen(files, Access::read));
+  }
+}
