@@ -1,0 +1,82 @@
+// Disks that Windows made. ROAMSTEAD_CORPUS names a folder that has them below disks/; without it nothing is
+// tested.
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "common/vdisk/disk.h"
+#include "tests/support/temporary_directory.h"
+
+using namespace roamstead;
+using vdisk::Access;
+using vdisk::Disk;
+
+namespace {
+
+// The unpacked file, or "" with a message.
+std::string unpack(const support::TemporaryDirectory& directory, const std::string& name,
+                   const std::string& with) {
+  const char* corpus = std::getenv("ROAMSTEAD_CORPUS");
+  if (corpus == nullptr || *corpus == 0) {
+    MESSAGE("skipped: ROAMSTEAD_CORPUS is not set");
+    return "";
+  }
+  auto packed = std::string(corpus) + "/disks/" + name;
+  if (!os::real_file_system().exists(packed).value()) {
+    MESSAGE("skipped: " << packed << " is not there");
+    return "";
+  }
+  auto base = os::base_name(name);
+  auto path = directory / base.substr(0, base.find_last_of('.'));
+  REQUIRE(std::system((with + " < " + packed + " > " + path).c_str()) == 0);
+  return path;
+}
+
+// qemu-img's reading of the disk and ours, megabyte by megabyte.
+void compare_with_qemu(const std::string& path, const std::string& out) {
+  if (std::system("command -v qemu-img >/dev/null 2>&1") != 0) {
+    MESSAGE("skipped: qemu-img is not installed");
+    return;
+  }
+  REQUIRE(std::system(("qemu-img convert -f vhdx -O raw " + path + " " + out + " 2>/dev/null").c_str()) == 0);
+  auto disk = Disk::open(os::real_file_system(), path, Access::read);
+  REQUIRE_MESSAGE(disk, disk.error().to_string());
+  auto other = os::real_file_system().open(out, os::OpenMode::read).value();
+  REQUIRE(other->size().value() == (*disk)->size_bytes());
+  Bytes ours(1 << 20), theirs(1 << 20);
+  for (std::uint64_t offset = 0; offset < (*disk)->size_bytes(); offset += ours.size()) {
+    auto count = std::min<std::uint64_t>(ours.size(), (*disk)->size_bytes() - offset);
+    REQUIRE((*disk)->read(offset, MutableByteView(ours).first(count)));
+    REQUIRE(other->read_exactly(offset, MutableByteView(theirs).first(count)));
+    CHECK_MESSAGE(std::equal(ours.begin(), ours.begin() + static_cast<std::ptrdiff_t>(count), theirs.begin()),
+                  "within the MiB at ", offset);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("dynamic disks made by Windows read as qemu-img reads them") {
+  support::TemporaryDirectory directory;
+  if (auto path = unpack(directory, "dissect/dissect-dynamic.vhdx.gz", "zcat"); !path.empty())
+    compare_with_qemu(path, directory / "out.raw");
+  if (auto path = unpack(directory, "qemu/iotest-dynamic-1G.vhdx.bz2", "bzcat"); !path.empty())
+    compare_with_qemu(path, directory / "out.raw");
+}
+
+TEST_CASE("a Hyper-V checkpoint without its parent is described, and refused by the parent's name") {
+  support::TemporaryDirectory directory;
+  auto path = unpack(directory, "dissect/dissect-differencing.avhdx.gz", "zcat");
+  if (path.empty()) return;
+  auto info = vdisk::inspect(os::real_file_system(), path);
+  REQUIRE_MESSAGE(info, info.error().to_string());
+  CHECK(info->kind == vdisk::LayerKind::differencing);
+  CHECK(info->virtual_bytes == std::uint64_t{8} << 30);
+  CHECK_FALSE(info->parent_id.is_zero());
+  auto disk = Disk::open(os::real_file_system(), path, Access::read);
+  REQUIRE_FALSE(disk);
+  MESSAGE(disk.error().to_string());
+  CHECK(disk.error().code == ErrorCode::not_found);
+  CHECK(disk.error().message.find("missing") != std::string::npos);
+  CHECK(disk.error().message.find(info->parent_id.to_string()) != std::string::npos);
+}
