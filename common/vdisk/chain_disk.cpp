@@ -158,8 +158,6 @@ Result<void> create_disk(os::FileSystem& files, const std::string& path, std::ui
   vhdx::Metadata metadata;
   metadata.block_bytes = options.block_bytes;
   metadata.virtual_bytes = virtual_bytes;
-  // A disk of whole 512-byte sectors only cannot have larger physical ones: 7zz refuses it.
-  if (virtual_bytes % metadata.physical_sector_bytes != 0) metadata.physical_sector_bytes = vhdx::kSectorBytes;
   metadata.disk_id = Guid::random();
   return create_under_name(files, path, metadata);
 }

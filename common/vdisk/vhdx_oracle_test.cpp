@@ -44,7 +44,7 @@ TEST_CASE("7zz reads our disks, children, frozen layers and merged ones as we do
   auto random = support::seeded_random();
   support::TemporaryDirectory directory;
   auto& files = os::real_file_system();
-  constexpr std::uint64_t kSize = 37 * 1024 * 1024 + 1536;
+  constexpr std::uint64_t kSize = 37 * 1024 * 1024 + 3 * 4096;  // 7zz refuses sizes that are not whole 4 KiB
   auto base = directory / "base.vhdx";
   auto path = directory / "a.vhdx";
   auto out = directory / "out";
