@@ -93,7 +93,8 @@ Result<void> Changes::work() {
 }
 
 Result<void> Changes::reorganise() {
-  for (int i = 0; i < 6; ++i) RS_CHECK(remove(any_file("AppData/Local/Contoso/Browser")));
+  for (int i = 0; i < 6; ++i)
+    RS_CHECK(remove(any_file("AppData/Local/Contoso/Browser/User Data/Default/Cache")));
   for (int i = 0; i < 3; ++i) {
     const auto a = any_file("Documents"), b = any_file("AppData/Roaming");
     RS_CHECK(files_.exchange(a, b));
