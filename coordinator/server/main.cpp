@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
@@ -36,23 +38,61 @@ void notify_systemd(const std::string& state) {
   ::close(descriptor);
 }
 
-Result<void> run(const server::CoordinatorOptions& options) {
+constexpr std::chrono::seconds kLeastTimeBetweenRestarts{2};
+constexpr std::chrono::seconds kRestartRetry{2};
+
+// Ends the wait with a signal of the set, or 0 after the timeout.
+int wait_for_signal(const sigset_t& set, std::chrono::seconds timeout) {
+  timespec limit{timeout.count(), 0};
+  return std::max(0, ::sigtimedwait(&set, nullptr, &limit));
+}
+
+Result<void> run(server::CoordinatorOptions options) {
   ::umask(077);
   std::signal(SIGPIPE, SIG_IGN);
-  // Blocked before threads start, so that only sigwait below gets them.
-  sigset_t ends;
-  sigemptyset(&ends);
-  sigaddset(&ends, SIGTERM);
-  sigaddset(&ends, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &ends, nullptr);
+  // Blocked before threads start, so that only the waits below get them. SIGUSR1 is how a committing thread
+  // reports that the storage failed.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int each : {SIGTERM, SIGINT, SIGUSR1}) sigaddset(&signals, each);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  options.sessions.on_storage_failure = [](const Error& error) {
+    log_error("the repository cannot write: {}", error.to_string());
+    ::kill(::getpid(), SIGUSR1);
+  };
   RS_TRY(auto faults, Faults::from_environment());
-  RS_TRY(auto coordinator, server::Coordinator::start(options, std::move(faults)));
+  RS_TRY(auto coordinator, server::Coordinator::start(options, faults));
+  options.server.listen = coordinator->address();  // the same port after a restart
   log_info("listening on {}", coordinator->address());
   std::cout << "ready " << coordinator->address() << std::endl;
   notify_systemd("READY=1");
-  int received = 0;
-  sigwait(&ends, &received);
-  log_info("ending: signal {}", received);
+  // After a write that failed nobody knows what is on the disk: the repository is opened again, and finds
+  // out. Sessions and desktops' links outlive that.
+  auto last_start = std::chrono::steady_clock::now();
+  for (;;) {
+    int received = 0;
+    if (coordinator) {
+      ::sigwait(&signals, &received);
+    } else {
+      received = wait_for_signal(signals, kRestartRetry);
+    }
+    if (received == SIGTERM || received == SIGINT) break;
+    auto early = last_start + kLeastTimeBetweenRestarts - std::chrono::steady_clock::now();
+    if (coordinator && early.count() > 0) {
+      received = wait_for_signal(signals, std::chrono::ceil<std::chrono::seconds>(early));
+      if (received == SIGTERM || received == SIGINT) break;
+    }
+    coordinator.reset();
+    auto again = server::Coordinator::start(options, faults);
+    last_start = std::chrono::steady_clock::now();
+    if (again) {
+      coordinator = std::move(*again);
+      log_info("the repository is open again");
+    } else {
+      log_error("cannot open the repository again: {}", again.error().to_string());
+    }
+  }
+  log_info("ending");
   notify_systemd("STOPPING=1");
   return {};
 }

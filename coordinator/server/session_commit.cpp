@@ -65,7 +65,11 @@ Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const pr
     origin.kind = repository::VersionKind::fork;
     version = repository_.commit(session.row.profile, incarnation->tip(), batch, content, origin);
   }
-  if (!version) return fail(std::move(version).error());
+  if (!version) {
+    auto code = version.error().code;
+    if (code == ErrorCode::io || code == ErrorCode::full) options_.on_storage_failure(version.error());
+    return fail(std::move(version).error());
+  }
   incarnation->by_ordinal[batch.ordinal] = {version->number, !version->on_head_line};
   incarnation->snapshot = batch.snapshot;
   if (!version->on_head_line)

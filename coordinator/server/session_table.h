@@ -21,6 +21,9 @@ struct SessionOptions {
   std::chrono::seconds lease{30};
   std::chrono::milliseconds hand_over_wait{10'000};  // for a commit under way when the profile changes hands
   std::function<Session::Clock::time_point()> now = [] { return Session::Clock::now(); };
+  // The repository could not write: it may refuse to go on until it is opened again. Called on a committing
+  // thread; only to take note.
+  std::function<void(const Error&)> on_storage_failure = [](const Error&) {};
 };
 
 struct SessionInfo {

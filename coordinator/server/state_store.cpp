@@ -75,8 +75,10 @@ StateStore::~StateStore() = default;
 Result<std::unique_ptr<StateStore>> StateStore::open(const std::string& directory) {
   auto path = os::join_path(directory, "state.db");
   // Made here where it is missing: for nobody else to read, which SQLite leaves to the umask.
-  RS_TRY(auto file, os::real_file_system().open(path, os::OpenMode::create));
-  file.reset();
+  RS_TRY(bool there, os::real_file_system().exists(path));
+  if (!there) {
+    RS_TRY(auto file, os::real_file_system().open(path, os::OpenMode::create));
+  }
   RS_TRY(auto database, Database::open(path));
   RS_TRY(auto transaction, Transaction::begin(*database));
   std::uint64_t version = 0;

@@ -1,0 +1,292 @@
+// The coordinator on a real repository: in this process, and as a program that is killed at its worst
+// moments.
+#include "coordinator/server/coordinator.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "common/wire/tls_link.h"
+#include "coordinator/server/commands.h"
+#include "coordinator/server/testing/sample_batch.h"
+#include "tests/support/seed.h"
+#include "tests/support/temporary_directory.h"
+
+namespace roamstead::server {
+namespace {
+
+using nlohmann::json;
+
+// A repository with profile "alice" assigned to the enrolled desktops desk-a and desk-b.
+struct Site {
+  support::TemporaryDirectory folder;
+  std::map<std::string, wire::TlsLinkOptions> identities;
+
+  Site() {
+    auto& files = os::real_file_system();
+    std::filesystem::create_directories(folder / "source/Documents");
+    std::ofstream(folder / "source/a.txt") << "first";
+    std::ofstream(folder / "source/Documents/b.txt") << std::string(200'000, 'b');
+    REQUIRE(repository::Repository::init(files, {folder / "repo", folder / "state", false}));
+    auto coordinator = start();
+    REQUIRE(coordinator->execute(
+        {{"command", "profile.import"}, {"profile", "alice"}, {"source", folder / "source"}}, {}));
+    for (const char* name : {"desk-a", "desk-b"}) {
+      auto issued = coordinator->execute({{"command", "desktop.enroll"}, {"desktop", name}}, {}).value();
+      auto& identity = identities[name];
+      identity.key_pem = issued["key_pem"];
+      identity.certificate_pem = issued["certificate_pem"];
+      identity.ca_pem = issued["ca_pem"];
+      REQUIRE(
+          coordinator->execute({{"command", "assignment.add"}, {"desktop", name}, {"profile", "alice"}}, {}));
+    }
+  }
+  std::unique_ptr<Coordinator> start(std::chrono::seconds lease = std::chrono::seconds(30),
+                                     Faults faults = {}) {
+    CoordinatorOptions options{folder / "repo", folder / "state", {}, {}};
+    options.server.listen = "127.0.0.1:0";
+    options.sessions.lease = lease;
+    auto coordinator = Coordinator::start(options, std::move(faults));
+    if (!coordinator) throw std::runtime_error(coordinator.error().to_string());
+    return std::move(*coordinator);
+  }
+  std::unique_ptr<wire::TlsLink> link(const std::string& desktop, const std::string& address) {
+    auto options = identities.at(desktop);
+    options.address = address;
+    return wire::TlsLink::create(options).value();
+  }
+  std::vector<repository::VersionInfo> versions() {
+    auto repository =
+        repository::Repository::open(os::real_file_system(), {folder / "repo", folder / "state", true})
+            .value();
+    return repository->versions(repository->find_profile("alice")->id).value();
+  }
+};
+
+// roamstead-coordinator as a process of its own.
+class Process {
+ public:
+  Process(const Site& site, const std::string& listen, const std::string& fault) {
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    std::vector<std::string> words{ROAMSTEAD_COORDINATOR,
+                                   "--repo",
+                                   site.folder / "repo",
+                                   "--state",
+                                   site.folder / "state",
+                                   "--listen",
+                                   listen};
+    std::vector<char*> arguments;
+    for (auto& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    pid_ = ::fork();
+    REQUIRE(pid_ >= 0);
+    if (pid_ == 0) {
+      ::dup2(ends[1], STDOUT_FILENO);
+      int null = ::open("/dev/null", O_WRONLY);
+      ::dup2(null, STDERR_FILENO);
+      ::setenv("ROAMSTEAD_FAULT", fault.c_str(), 1);
+      ::execv(arguments[0], arguments.data());
+      ::_exit(127);
+    }
+    ::close(ends[1]);
+    char c = 0;
+    while (::read(ends[0], &c, 1) == 1 && c != '\n') ready_ += c;
+    ::close(ends[0]);
+    REQUIRE(ready_.rfind("ready ", 0) == 0);
+  }
+  ~Process() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      wait();
+    }
+  }
+  std::string address() const { return ready_.substr(6); }
+  int wait() {
+    int status = 0;
+    ::waitpid(pid_, &status, 0);
+    pid_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+  int terminate() {
+    ::kill(pid_, SIGTERM);
+    return wait();
+  }
+
+ private:
+  pid_t pid_ = -1;
+  std::string ready_;
+};
+
+TEST_CASE("what one desktop saves the other one reads, through a real repository") {
+  Site site;
+  auto coordinator = site.start();
+  auto a = site.link("desk-a", coordinator->address());
+  auto session = a->open({"alice", "Users/alice", {}}).value();
+  CHECK(as_text(a->read(session.session_secret, path_of("a.txt"), "", 0, 100).value()) == "first");
+  CHECK(a->list(session.session_secret, path_of("Documents"), "")->entries.size() == 1);
+  SampleBatch batch(session.incarnation, 1,
+                    {{"a.txt", "changed"}, {"Documents/new.bin", std::string(700'000, 'n')}});
+  auto reply = a->commit(session.session_secret, batch.batch, batch);
+  REQUIRE_MESSAGE(reply.has_value(), reply.error().to_string());
+  CHECK(!reply->forked);
+  CHECK(as_text(a->read(session.session_secret, path_of("a.txt"), "", 0, 100).value()) == "first");
+  CHECK(!a->read(session.session_secret, path_of("Documents/new.bin"), "", 0, 100));
+  REQUIRE(a->close(session.session_secret));
+  auto b = site.link("desk-b", coordinator->address());
+  auto other = b->open({"alice", "Users/alice", {}}).value();
+  CHECK(other.version == reply->version);
+  CHECK(as_text(b->read(other.session_secret, path_of("a.txt"), "", 0, 100).value()) == "changed");
+  CHECK(b->read(other.session_secret, path_of("Documents/new.bin"), "", 0, wire::kMaxReadBytes)->size() ==
+        700'000);
+}
+
+TEST_CASE("a coordinator killed around a commit loses nothing acknowledged and commits nothing twice") {
+  for (const char* point : {"server.before_commit", "commit.after_objects", "commit.before_sync",
+                            "commit.after_packs", "commit.after_catalog", "server.before_ack"}) {
+    CAPTURE(point);
+    Site site;
+    Process first(site, "127.0.0.1:0", std::string(point) + "#2=kill");
+    auto address = first.address();
+    auto link = site.link("desk-a", address);
+    auto session = link->open({"alice", "", {}}).value();
+    SampleBatch one(session.incarnation, 1, {{"x", "1"}});
+    REQUIRE(link->commit(session.session_secret, one.batch, one));
+    SampleBatch two(session.incarnation, 2, {{"x", "2"}, {"big", std::string(2'000'000, 'b')}});
+    std::optional<Result<wire::CommitReply>> reply;
+    std::thread sender([&] { reply = link->commit(session.session_secret, two.batch, two); });
+    CHECK(first.wait() == 137);
+    Process second(site, address, "");
+    sender.join();
+    REQUIRE_MESSAGE(reply->has_value(), reply->error().to_string());
+    CHECK((*reply)->ordinal == 2);
+    CHECK(!(*reply)->forked);
+    SampleBatch three(session.incarnation, 3, {{"x", "3"}});
+    auto last = link->commit(session.session_secret, three.batch, three);
+    REQUIRE_MESSAGE(last.has_value(), last.error().to_string());
+    CHECK(!last->forked);
+    CHECK(as_text(link->read(session.session_secret, path_of("a.txt"), "", 0, 10).value()) == "first");
+    REQUIRE(link->close(session.session_secret));
+    CHECK(second.terminate() == 0);
+    auto versions = site.versions();
+    REQUIRE(versions.size() == 4);
+    for (std::size_t i = 1; i < 4; ++i) {
+      CHECK(versions[i].on_head_line);
+      CHECK(versions[i].ordinal == i);
+    }
+  }
+}
+
+TEST_CASE("after a write that failed the repository is opened again, and the desktop's next try succeeds") {
+  for (const char* point : {"server.before_commit", "commit.after_packs", "server.before_ack"}) {
+    CAPTURE(point);
+    Site site;
+    Process process(site, "127.0.0.1:0", std::string(point) + "#1=error");
+    auto link = site.link("desk-a", process.address());
+    auto session = link->open({"alice", "", {}}).value();
+    SampleBatch one(session.incarnation, 1, {{"x", "1"}});
+    auto failed = link->commit(session.session_secret, one.batch, one);
+    REQUIRE(!failed);
+    CHECK(failed.error().code == ErrorCode::io);
+    auto again = link->commit(session.session_secret, one.batch, one);
+    for (int i = 0; i < 100 && !again; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      again = link->commit(session.session_secret, one.batch, one);
+    }
+    REQUIRE_MESSAGE(again.has_value(), again.error().to_string());
+    CHECK(again->version == 2);
+    CHECK(!again->forked);
+    CHECK(process.terminate() == 0);
+    CHECK(site.versions().size() == 2);
+  }
+}
+
+TEST_CASE("a lease that runs out lets the next desktop in, and the first one's late batch is a fork") {
+  Site site;
+  auto coordinator = site.start(std::chrono::seconds(1));
+  auto a = site.link("desk-a", coordinator->address());
+  auto b = site.link("desk-b", coordinator->address());
+  auto first = a->open({"alice", "", {}}).value();
+  CHECK(!b->open({"alice", "", {}}));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+  auto second = b->open({"alice", "", {}});
+  REQUIRE_MESSAGE(second.has_value(), second.error().to_string());
+  CHECK(second->epoch > first.epoch);
+  SampleBatch late(first.incarnation, 1, {{"x", "late"}});
+  CHECK(a->commit(first.session_secret, late.batch, late)->forked);
+  SampleBatch good(second->incarnation, 1, {{"x", "good"}});
+  CHECK(!b->commit(second->session_secret, good.batch, good)->forked);
+}
+
+TEST_CASE("administrators' commands answer what they did, and say what is wrong with what they cannot do") {
+  Site site;
+  auto coordinator = site.start();
+  auto run = [&](const json& request) { return coordinator->execute(request, {}); };
+  CHECK(run({{"command", "desktop.list"}})->at("desktops").size() == 2);
+  CHECK(run({{"command", "assignment.list"}})->at("assignments").size() == 2);
+  CHECK(run({{"command", "desktop.enroll"}, {"desktop", "desk-a"}}).error().code == ErrorCode::exists);
+  CHECK(run({{"command", "desktop.enroll"}, {"desktop", "../x"}}).error().code ==
+        ErrorCode::invalid_argument);
+  CHECK(run({{"command", "desktop.enroll"}}).error().code == ErrorCode::invalid_argument);
+  CHECK(run({{"command", "desktop.enroll"}, {"desktop", 7}}).error().code == ErrorCode::invalid_argument);
+  CHECK(run({{"command", "desktop.revoke"}, {"desktop", "nobody"}}).error().code == ErrorCode::not_found);
+  CHECK(run({{"command", "assignment.add"}, {"desktop", "nobody"}, {"profile", "alice"}}).error().code ==
+        ErrorCode::not_found);
+  CHECK(run({{"command", "assignment.add"}, {"desktop", "desk-a"}, {"profile", "nobody"}}).error().code ==
+        ErrorCode::not_found);
+  CHECK(run({{"command", "session.extract"}, {"session", "alice"}, {"disk", "/nowhere"}}).error().code ==
+        ErrorCode::not_found);
+  CHECK(run({{"command", "no.such"}}).error().code == ErrorCode::invalid_argument);
+  CHECK(run(json()).error().code == ErrorCode::invalid_argument);
+  CHECK(run(json::array({1, 2})).error().code == ErrorCode::invalid_argument);
+  auto link = site.link("desk-a", coordinator->address());
+  REQUIRE(link->open({"alice", "", {}}));
+  auto sessions = run({{"command", "session.list"}})->at("sessions");
+  REQUIRE(sessions.size() == 1);
+  CHECK(sessions[0]["desktop"] == "desk-a");
+  REQUIRE(run({{"command", "desktop.revoke"}, {"desktop", "desk-a"}}));
+  auto refused = link->open({"alice", "", {}});
+  REQUIRE(!refused);
+  CHECK(refused.error().code == ErrorCode::denied);
+  // The name is free again; the old certificate stays refused.
+  auto issued = run({{"command", "desktop.enroll"}, {"desktop", "desk-a"}}).value();
+  CHECK(link->open({"alice", "", {}}).error().code == ErrorCode::denied);
+}
+
+TEST_CASE("the administrators' socket is for its owner, and survives nonsense") {
+  Site site;
+  auto coordinator = site.start();
+  auto path = site.folder / "state/admin.sock";
+  struct stat status {};
+  REQUIRE(stat(path.c_str(), &status) == 0);
+  CHECK((status.st_mode & 0777) == 0600);
+  auto ask = [&](const std::string& text) {
+    auto socket = diskcontrol::connect_unix(path).value();
+    std::size_t sent = 0;
+    while (sent < text.size()) {
+      auto count = ::write(socket.number(), text.data() + sent, text.size() - sent);
+      if (count <= 0) break;
+      sent += static_cast<std::size_t>(count);
+    }
+    std::string answer;
+    char c = 0;
+    while (::read(socket.number(), &c, 1) == 1 && c != '\n') answer += c;
+    return json::parse(answer, nullptr, false);
+  };
+  ::signal(SIGPIPE, SIG_IGN);
+  CHECK(ask("{\"command\":\"desktop.list\"}\n")["result"]["desktops"].size() == 2);
+  CHECK(ask("nonsense\n")["error"]["code"] == "invalid-argument");
+  CHECK(ask("[1,2,3]\n").contains("error"));
+  CHECK(ask("\xff\xfe{\"command\": \"\x80\"}\n").contains("error"));
+  CHECK(ask(std::string(100'000, 'x'))["error"]["code"] == "protocol");
+  CHECK(ask("{\"command\":\"desktop.list\"}\n")["result"]["desktops"].size() == 2);
+}
+
+}  // namespace
+}  // namespace roamstead::server
