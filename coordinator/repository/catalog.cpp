@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS objects(id BLOB PRIMARY KEY, epoch INTEGER NOT NULL, 
   checksum INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS objects_by_place ON objects(epoch, pack, offset);
 CREATE TABLE IF NOT EXISTS packs(epoch INTEGER NOT NULL, number INTEGER NOT NULL, indexed INTEGER NOT NULL,
-  PRIMARY KEY(epoch, number)) WITHOUT ROWID;
+  mark BLOB NOT NULL, PRIMARY KEY(epoch, number)) WITHOUT ROWID;
 )";
 constexpr const char* kObjectColumns =
     "id, epoch, pack, offset, type, compressed, profile, payload, content, checksum";
@@ -168,14 +168,15 @@ class SqliteCatalog final : public Catalog {
     return applied;
   }
 
-  Result<std::map<PackNumber, std::uint64_t>> indexed() const override {
+  Result<std::map<PackNumber, IndexedPack>> indexed() const override {
     std::lock_guard guard(mutex_);
-    Statement select(database_.get(), "SELECT epoch, number, indexed FROM packs");
-    std::map<PackNumber, std::uint64_t> found;
+    Statement select(database_.get(), "SELECT epoch, number, indexed, mark FROM packs");
+    std::map<PackNumber, IndexedPack> found;
     for (;;) {
       RS_TRY(auto row, select.step());
       if (!row) return found;
-      found[{select.number(0), static_cast<std::uint32_t>(select.number(1))}] = select.number(2);
+      RS_TRY(auto mark, column_guid(select, 3));
+      found[{select.number(0), static_cast<std::uint32_t>(select.number(1))}] = {select.number(2), mark};
     }
   }
 
@@ -238,7 +239,6 @@ class SqliteCatalog final : public Catalog {
       found.push_back(std::move(location));
     }
   }
-
   Result<Totals> totals() const override {
     std::lock_guard guard(mutex_);
     Statement select(
@@ -345,10 +345,11 @@ class SqliteCatalog final : public Catalog {
       if (added.info.on_head_line) RS_CHECK(head.bind(added.info.number).bind(added.profile.bytes).run());
     }
     Statement pack(database_.get(),
-                   "INSERT INTO packs VALUES(?, ?, ?) ON CONFLICT DO UPDATE SET indexed = max(indexed, "
+                   "INSERT INTO packs VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE SET indexed = max(indexed, "
                    "excluded.indexed)");
-    for (const auto& [number, bytes] : update.indexed)
-      RS_CHECK(pack.bind(number.epoch).bind(number.number).bind(bytes).run());
+    for (const auto& [number, indexed] : update.indexed)
+      RS_CHECK(
+          pack.bind(number.epoch).bind(number.number).bind(indexed.bytes).bind(indexed.mark.bytes).run());
     return {};
   }
 

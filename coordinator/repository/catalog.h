@@ -16,11 +16,16 @@ struct CatalogedVersion {
   Bytes root;
 };
 
+struct IndexedPack {
+  std::uint64_t bytes = 0;  // up to here the pack is in the catalog
+  Guid mark;                // of the pack that it was
+};
+
 // What one group commit adds, in one transaction.
 struct CatalogUpdate {
   std::vector<Location> objects;
   std::vector<CatalogedVersion> versions;
-  std::map<PackNumber, std::uint64_t> indexed;  // each pack's bytes up to here are in the catalog
+  std::map<PackNumber, IndexedPack> indexed;
 };
 
 // Thread-safe.
@@ -38,7 +43,7 @@ class Catalog {
   virtual Result<std::optional<ProfileInfo>> find_profile(const ProfileId& id) const = 0;
 
   virtual Result<void> apply(const CatalogUpdate& update) = 0;
-  virtual Result<std::map<PackNumber, std::uint64_t>> indexed() const = 0;
+  virtual Result<std::map<PackNumber, IndexedPack>> indexed() const = 0;
 
   virtual Result<std::vector<VersionInfo>> versions(const ProfileId& profile) const = 0;
   virtual Result<std::optional<CatalogedVersion>> version(const ProfileId& profile,

@@ -70,7 +70,7 @@ Result<Location> ObjectStore::append_locked(RecordHeader header, ByteView payloa
   RS_CHECK(std::move(written));
   Location location{open_->pack, open_->end, header};
   open_->end += record.size();
-  pending_.indexed[open_->pack] = open_->end;
+  pending_.indexed[open_->pack] = {open_->end, open_->mark};
   return location;
 }
 
@@ -85,7 +85,8 @@ Result<void> ObjectStore::roll_locked() {
   PackNumber next{epoch_, last_number_ + 1};
   RS_TRY(auto file, packs_.create_pack(next));
   last_number_ = next.number;
-  open_ = Open{next, std::move(file), kPackHeaderBytes, false, false};
+  RS_TRY(auto mark, packs_.mark(next));
+  open_ = Open{next, std::move(file), mark, kPackHeaderBytes, false, false};
   return {};
 }
 

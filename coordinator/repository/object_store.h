@@ -51,6 +51,7 @@ class ObjectStore {
   struct Open {  // the pack being written
     PackNumber pack;
     std::shared_ptr<os::File> file;  // shared with the pack store's readers
+    Guid mark;
     std::uint64_t end = 0;
     bool name_durable = false;
     bool torn_tail = false;  // a write failed and may have left something beyond the end

@@ -20,6 +20,7 @@ Bytes encode_pack_header(const PackHeader& header) {
   out.bytes(header.repository.bytes);
   out.le(header.pack.epoch);
   out.le(header.pack.number);
+  out.bytes(header.mark.bytes);
   auto bytes = out.take();
   bytes.resize(kPackHeaderBytes);
   store_le(bytes, kPackHeaderBytes - 4, crc32c(ByteView(bytes).first(kPackHeaderBytes - 4)));
@@ -38,6 +39,7 @@ Result<PackHeader> parse_pack_header(ByteView bytes) {
   PackHeader header;
   header.repository = Guid::from(bytes.subspan(8, 16));
   header.pack = {load_le<std::uint64_t>(bytes, 24), load_le<std::uint32_t>(bytes, 32)};
+  header.mark = Guid::from(bytes.subspan(36, 16));
   return header;
 }
 

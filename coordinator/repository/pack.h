@@ -22,6 +22,7 @@ struct PackNumber {
 struct PackHeader {
   Guid repository;
   PackNumber pack;
+  Guid mark;  // random: tells this pack from another that got the same number when storage was set back
 };
 Bytes encode_pack_header(const PackHeader& header);
 Result<PackHeader> parse_pack_header(ByteView bytes);

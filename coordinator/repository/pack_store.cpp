@@ -127,6 +127,16 @@ Result<std::vector<PackNumber>> PackStore::packs_of(std::uint64_t epoch) const {
 }
 
 Result<std::shared_ptr<os::File>> PackStore::open_pack(PackNumber pack) const {
+  RS_TRY(auto opened, open(pack));
+  return opened.file;
+}
+
+Result<Guid> PackStore::mark(PackNumber pack) const {
+  RS_TRY(auto opened, open(pack));
+  return opened.mark;
+}
+
+Result<PackStore::OpenPack> PackStore::open(PackNumber pack) const {
   {
     std::lock_guard guard(mutex_);
     auto known = open_.find(pack);
@@ -143,19 +153,20 @@ Result<std::shared_ptr<os::File>> PackStore::open_pack(PackNumber pack) const {
   if (header.pack != pack)
     return fail(ErrorCode::corrupt, fmt::format("{}: its header says it is pack {} of epoch {}", path,
                                                 header.pack.number, header.pack.epoch));
-  std::shared_ptr<os::File> file = std::move(opened);
+  OpenPack made{std::move(opened), header.mark};
   std::lock_guard guard(mutex_);
   if (open_.size() >= kMaxOpenPacks) open_.erase(open_.begin());
-  open_[pack] = file;
-  return file;
+  open_[pack] = made;
+  return made;
 }
 
 Result<std::shared_ptr<os::File>> PackStore::create_pack(PackNumber pack) {
   RS_TRY(auto created, files_.open(pack_path(pack), os::OpenMode::create_new));
-  RS_CHECK(created->write_at(0, encode_pack_header({repository_, pack})));
+  auto mark = Guid::random();
+  RS_CHECK(created->write_at(0, encode_pack_header({repository_, pack, mark})));
   std::shared_ptr<os::File> file = std::move(created);
   std::lock_guard guard(mutex_);
-  open_[pack] = file;
+  open_[pack] = {file, mark};
   return file;
 }
 

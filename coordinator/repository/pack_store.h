@@ -50,6 +50,8 @@ class PackStore {
 
   // An open pack for reading, kept open; its header checked.
   Result<std::shared_ptr<os::File>> open_pack(PackNumber pack) const;
+  // The mark in the pack's header.
+  Result<Guid> mark(PackNumber pack) const;
   // A new pack with its header written, not yet durable.
   Result<std::shared_ptr<os::File>> create_pack(PackNumber pack);
 
@@ -62,12 +64,17 @@ class PackStore {
 
  private:
   std::string packs_directory() const;
+  struct OpenPack {
+    std::shared_ptr<os::File> file;  // shared with reads in progress
+    Guid mark;
+  };
+  Result<OpenPack> open(PackNumber pack) const;
 
   os::FileSystem& files_;
   std::string directory_;
   Guid repository_;
   mutable std::mutex mutex_;
-  mutable std::map<PackNumber, std::shared_ptr<os::File>> open_;  // shared with reads in progress
+  mutable std::map<PackNumber, OpenPack> open_;
 };
 
 }  // namespace roamstead::repository

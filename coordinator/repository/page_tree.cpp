@@ -59,7 +59,7 @@ struct PageTree::PageRef {
 };
 
 Result<std::shared_ptr<const Page>> PageTree::load(const ObjectId& id, std::optional<unsigned> level) const {
-  RS_TRY(auto page, source_.load(id, order_));
+  RS_TRY(auto page, source_->load(id, order_));
   if (level && page->level() != *level)
     return fail(ErrorCode::corrupt, "page " + id.short_text() + " is of level " +
                                         std::to_string(page->level()) + ", " + std::to_string(*level) +
@@ -138,7 +138,7 @@ Result<PageEdits> PageTree::apply_level(unsigned level, const PageEdits& edits) 
   auto less = edits.key_comp();
   auto edit = edits.begin();
   while (edit != edits.end()) {
-    PageCutter cutter(source_, order_, level, above);
+    PageCutter cutter(*source_, order_, level, above);
     auto next_page = std::optional<std::string>(edit->first);
     do {
       RS_TRY(auto old, find_page(level, *next_page));
@@ -172,7 +172,7 @@ Result<ObjectId> PageTree::build_above(unsigned level, PageEdits pages) const {
     if (pages.size() == 1) return ObjectId::from(*pages.begin()->second);
     if (++level > kMaxLevel) return fail(ErrorCode::internal, "a page tree too high");
     auto above = no_edits(order_);
-    PageCutter cutter(source_, order_, level, above);
+    PageCutter cutter(*source_, order_, level, above);
     for (const auto& [key, id] : pages) RS_CHECK(cutter.add(key, *id));
     RS_CHECK(cutter.finish());
     pages = std::move(above);
@@ -184,12 +184,12 @@ Result<PageTree> PageTree::apply(const PageEdits& edits) const {
   if (edits.empty()) return *this;
   if (root_.is_zero()) {
     auto pages = no_edits(order_);
-    PageCutter cutter(source_, order_, 0, pages);
+    PageCutter cutter(*source_, order_, 0, pages);
     for (const auto& [key, value] : edits)
       if (value) RS_CHECK(cutter.add(key, *value));
     RS_CHECK(cutter.finish());
     RS_TRY(auto root, build_above(0, std::move(pages)));
-    return PageTree(source_, order_, root);
+    return PageTree(*source_, order_, root);
   }
   RS_TRY(auto top, load(root_, std::nullopt));
   auto pending = edits;
@@ -203,7 +203,7 @@ Result<PageTree> PageTree::apply(const PageEdits& edits) const {
     if (page->level() == 0 || page->size() > 1) break;
     root = page->child(0);
   }
-  return PageTree(source_, order_, root);
+  return PageTree(*source_, order_, root);
 }
 
 Result<void> PageTree::visit_pages(

@@ -35,7 +35,8 @@ inline PageEdits no_edits(KeyOrder order) { return PageEdits(KeyLess{order}); }
 // A value of the map: the root page's id, zero for the empty map. The source must outlive it.
 class PageTree {
  public:
-  PageTree(PageSource& source, KeyOrder order, ObjectId root) : source_(source), order_(order), root_(root) {}
+  PageTree(PageSource& source, KeyOrder order, ObjectId root)
+      : source_(&source), order_(order), root_(root) {}
 
   const ObjectId& root() const { return root_; }
 
@@ -62,7 +63,7 @@ class PageTree {
   Result<void> scan_page(const ObjectId& id, std::optional<unsigned> level, std::string_view first,
                          bool floor, bool& more, const Visit& visit) const;
 
-  PageSource& source_;
+  PageSource* source_;
   KeyOrder order_;
   ObjectId root_;
 };

@@ -143,8 +143,10 @@ Result<std::uint64_t> read_pack(const PackStore& packs, const Keystore& keys, Pa
     RS_TRY(auto next, reader.find_record(at + 1, end));
     at = next.value_or(end);
   }
-  update.indexed[pack] = std::max(good_end, std::min(certain_end, end));
-  return update.indexed[pack];
+  auto length = std::max(good_end, std::min(certain_end, end));
+  RS_TRY(auto mark, packs.mark(pack));
+  update.indexed[pack] = {length, mark};
+  return length;
 }
 
 Result<AcceptedLengths> catch_up(const PackStore& packs, const Keystore& keys, Catalog& catalog,
@@ -154,17 +156,17 @@ Result<AcceptedLengths> catch_up(const PackStore& packs, const Keystore& keys, C
   RS_TRY(auto indexed, catalog.indexed());
   auto read = [&](PackNumber pack, std::uint64_t certain_end, std::uint64_t limit) -> Result<void> {
     auto known = indexed.find(pack);
-    auto begin = known == indexed.end() ? 0 : known->second;
+    auto begin = known == indexed.end() ? 0 : known->second.bytes;
     CatalogUpdate update;
     RS_TRY(lengths[pack],
            read_pack(packs, keys, pack, begin, std::max(begin, certain_end), limit, update, problems));
-    if (!update.objects.empty() || update.indexed[pack] != begin) RS_CHECK(catalog.apply(update));
+    if (!update.objects.empty() || lengths[pack] != begin) RS_CHECK(catalog.apply(update));
     return {};
   };
   for (const auto& [pack, length] : accepted.lengths) {
     auto known = indexed.find(pack);
     lengths[pack] = length;
-    if (length == 0 || (known != indexed.end() && known->second >= length)) continue;
+    if (length == 0 || (known != indexed.end() && known->second.bytes >= length)) continue;
     RS_CHECK(read(pack, length, length));
     lengths[pack] = length;
   }
@@ -186,12 +188,18 @@ Result<AcceptedLengths> catch_up(const PackStore& packs, const Keystore& keys, C
   return lengths;
 }
 
-Result<bool> is_ahead(const Catalog& catalog, const PackStore::Accepted& accepted) {
+Result<bool> is_of_other_history(const Catalog& catalog, const PackStore& packs,
+                                 const PackStore::Accepted& accepted, std::uint64_t claimed_epoch) {
   RS_TRY(auto indexed, catalog.indexed());
-  for (const auto& [pack, bytes] : indexed) {
-    if (pack.epoch >= accepted.by_epoch) continue;
-    auto counts = accepted.lengths.find(pack);
-    if (counts == accepted.lengths.end() || bytes > counts->second) return true;
+  for (const auto& [pack, known] : indexed) {
+    if (pack.epoch >= claimed_epoch) return true;
+    if (pack.epoch < accepted.by_epoch) {
+      auto counts = accepted.lengths.find(pack);
+      if (counts == accepted.lengths.end() || known.bytes > counts->second) return true;
+    }
+    // A pack that cannot be opened is damage or loss, which a new catalog would not mend.
+    auto mark = packs.mark(pack);
+    if (mark && *mark != known.mark) return true;
   }
   return false;
 }

@@ -24,7 +24,10 @@ Result<AcceptedLengths> catch_up(const PackStore& packs, const Keystore& keys, C
                                  const PackStore::Accepted& accepted, std::uint64_t below_epoch,
                                  std::vector<std::string>& problems);
 
-// Whether the catalog knows more of a pack than counts: it was written by somebody who had been superseded.
-Result<bool> is_ahead(const Catalog& catalog, const PackStore::Accepted& accepted);
+// Whether the catalog is of another history than the packs: it knows more of a pack than counts (somebody
+// wrote it who had been superseded), another pack of the same number, or an epoch that has only now been
+// claimed (the storage was set back to an earlier state).
+Result<bool> is_of_other_history(const Catalog& catalog, const PackStore& packs,
+                                 const PackStore::Accepted& accepted, std::uint64_t claimed_epoch);
 
 }  // namespace roamstead::repository

@@ -61,18 +61,21 @@ Result<std::unique_ptr<os::File>> lock_state(os::FileSystem& files, const std::s
 // A writer's catalog: made anew when there is none, when it cannot be used, or when it knows what no longer
 // counts.
 Result<std::unique_ptr<Catalog>> open_catalog_for_writing(const std::string& path, const Keystore& keys,
-                                                          const PackStore::Accepted& accepted) {
+                                                          const PackStore& packs,
+                                                          const PackStore::Accepted& accepted,
+                                                          std::uint64_t epoch) {
   auto opened = Catalog::open(path, keys.repository(), true);
   auto unusable =
       !opened && (opened.error().code == ErrorCode::corrupt || opened.error().code == ErrorCode::unsupported);
   if (!opened && !unusable) return opened;
-  auto ahead = false;
+  auto other_history = false;
   if (opened) {
-    RS_TRY(ahead, is_ahead(**opened, accepted));
+    RS_TRY(other_history, is_of_other_history(**opened, packs, accepted, epoch));
   }
-  if (unusable || ahead) {
-    log_warning("{}: {}; making the catalog anew from the packs", path,
-                unusable ? opened.error().to_string() : std::string("holds what a superseded writer wrote"));
+  if (unusable || other_history) {
+    log_warning(
+        "{}: {}; making the catalog anew from the packs", path,
+        unusable ? opened.error().to_string() : std::string("holds what is not, or no longer, in the packs"));
     opened = fail(ErrorCode::internal, "closed");
     RS_CHECK(set_catalog_aside(path));
     opened = Catalog::open(path, keys.repository(), true);
@@ -107,7 +110,7 @@ class RepositoryImpl final : public Repository {
     RS_TRY(keys_, Keystore::open(files, options.directory));
     RS_TRY(auto accepted, packs_.accepted());
     auto catalog_path = os::join_path(options.state_directory, kCatalogName);
-    RS_TRY(catalog_, open_catalog_for_writing(catalog_path, *keys_, accepted));
+    RS_TRY(catalog_, open_catalog_for_writing(catalog_path, *keys_, packs_, accepted, epoch));
     RS_CHECK(add_known_profiles(*keys_, *catalog_));
     // What is recorded as accepted must be durable, though its writer may have died before its sync.
     RS_CHECK(sync_packs(files, accepted.by_epoch, epoch));
