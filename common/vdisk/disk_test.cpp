@@ -165,6 +165,7 @@ TEST_CASE("a layer with another child is not merged") {
   }
   CHECK(disk->merge(0).error().code == ErrorCode::invalid_argument);
   CHECK(disk->merge(3).error().code == ErrorCode::invalid_argument);
+  CHECK(disk->merge(~std::size_t{0}).error().code == ErrorCode::invalid_argument);
   REQUIRE(disk->merge(1));
   model.check(*disk);
 }

@@ -26,7 +26,7 @@ Result<ChainDisk::MergePair> ChainDisk::merge_pair(std::size_t index) const {
   std::shared_lock lock(layers_mutex_);
   if (index == 0)
     return fail(ErrorCode::invalid_argument, path_ + ": the top layer is in use and cannot be merged");
-  if (index + 1 >= chain_.size())
+  if (index >= chain_.size() - 1)
     return fail(ErrorCode::invalid_argument, path_ + ": layer " + std::to_string(index) +
                                                  " has no layer beneath it to merge with; the disk has " +
                                                  std::to_string(chain_.size()));

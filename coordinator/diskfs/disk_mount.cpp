@@ -173,6 +173,9 @@ DiskFileSystem& self() { return *static_cast<DiskFileSystem*>(fuse_get_context()
 void* on_init(fuse_conn_info* connection, fuse_config* config) {
   connection->max_write = kMaxTransferBytes;
   connection->max_readahead = kMaxTransferBytes;
+  // Nobody but us changes what the kernel has cached, and we tell it: no need to ask for attributes before
+  // each read.
+  connection->want &= ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA);
   config->nullpath_ok = 0;
   return fuse_get_context()->private_data;
 }
