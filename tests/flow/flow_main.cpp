@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "common/base/log.h"
 #include "tests/flow/flow.h"
 #include "tests/support/temporary_directory.h"
 
@@ -17,6 +18,7 @@ int main(int count, char** values) {
   app.add_option("--directory", options.directory,
                  "An empty directory to work in, kept (default: a temporary one)");
   CLI11_PARSE(app, count, values);
+  roamstead::set_log_level(roamstead::LogLevel::warning);
   try {
     roamstead::support::TemporaryDirectory temporary;
     if (options.directory.empty()) options.directory = temporary.path();
