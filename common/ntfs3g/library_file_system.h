@@ -1,4 +1,8 @@
 // An os::FileSystem on a LibraryVolume. Paths are the volume's ("a/b", from its root).
+//
+// Weaker than the contract in one point: a rename that replaces is not atomic, as NTFS's log is not written;
+// a crash in between leaves the new content under its old name. Files that are appended to, as the journal
+// is, are not affected.
 #pragma once
 
 #include <map>
