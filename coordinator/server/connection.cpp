@@ -134,10 +134,13 @@ Result<void> Connection::dispatch(Frame frame) {
 
 asio::awaitable<void> Connection::serve(Frame frame) {
   auto self = shared_from_this();
+  // Opening and closing may wait for a commit under way; reading must not wait behind them.
+  bool may_wait = frame.type == FrameType::open || frame.type == FrameType::close;
+  auto& pool = may_wait ? context_.commit_pool : context_.request_pool;
   auto work = [self, frame = std::move(frame)]() mutable {
     return self->context_.handler.answer(self->desktop_, std::move(frame));
   };
-  auto reply = co_await run_on(context_.request_pool, std::move(work));
+  auto reply = co_await run_on(pool, std::move(work));
   channel_->send(std::move(reply));
   --requests_;
   wake();

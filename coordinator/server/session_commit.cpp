@@ -7,7 +7,10 @@ namespace roamstead::server {
 Result<std::optional<wire::CommitReply>> SessionTable::find_committed(const std::string& desktop,
                                                                       const wire::BatchBegin& begin) {
   RS_TRY(auto session, authorise(desktop, begin.session_secret));
-  std::lock_guard lock(session->commit_mutex);
+  // While a batch of the session is being committed (perhaps this very one) the question is not worth waiting
+  // for: the batch is taken, and its commit finds out.
+  std::unique_lock lock(session->commit_mutex, std::try_to_lock);
+  if (!lock) return std::optional<wire::CommitReply>();
   auto* incarnation = session->find(begin.incarnation);
   if (incarnation == nullptr || begin.ordinal > incarnation->last_ordinal())
     return std::optional<wire::CommitReply>();

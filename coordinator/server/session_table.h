@@ -47,7 +47,8 @@ class SessionTable {
   Result<void> renew(const std::string& desktop, const Guid& secret);
   Result<void> close(const std::string& desktop, const Guid& secret);
 
-  // Before a batch's bytes are taken: its reply when it is durable already, nothing when it is welcome.
+  // Before a batch's bytes are taken: its reply when it is known to be durable already, nothing when it is
+  // welcome.
   Result<std::optional<wire::CommitReply>> find_committed(const std::string& desktop,
                                                           const wire::BatchBegin& begin);
   // Durable when it returns. Moves the head, or forks where the batch is not entitled to that; never drops.
