@@ -225,6 +225,36 @@ TEST_CASE("a batch's content can be opened again by its locators") {
   CHECK(open_content(files, frozen.frozen_path, 0, locators, batch).error().code == ErrorCode::corrupt);
 }
 
+// Not run by default: extract_test --no-skip -tc="time of*"
+TEST_CASE("time of an extraction: 100 changed files of 20,000" * doctest::skip()) {
+  if (!support::can_format_ntfs()) return;
+  const auto name = [](int i) {
+    return "Users/alice/d" + std::to_string(i / 100) + "/f" + std::to_string(i);
+  };
+  const auto prepare = [&](support::NtfsImage& volume) {
+    for (int i = 0; i < 20'000; ++i) {
+      if (i % 100 == 0) volume.make_directory("Users/alice/d" + std::to_string(i / 100));
+      volume.write(name(i), 0, pattern(2000 + static_cast<std::size_t>(i) % 7000, static_cast<unsigned>(i)));
+    }
+  };
+  TestDesktop desktop(prepare, 512u << 20);
+  for (int i = 0; i < 20'000; i += 200) desktop.volume().write(name(i), 100, pattern(1000, 77));
+  const auto frozen = desktop.freeze();
+  Request request;
+  request.frozen_path = frozen.frozen_path;
+  request.profile_root = kTestRoot;
+  for (int run = 0; run < 5; ++run) {
+    auto extraction = desktop.extract(request);
+    const auto& statistics = extraction->statistics();
+    MESSAGE(statistics.seconds << " s, " << extraction->batch().records.size() << " records, "
+                               << extraction->batch().content_bytes() << " bytes of content, "
+                               << statistics.delta_bytes << " in the delta, " << statistics.changed_bytes
+                               << " changed, " << statistics.candidate_records << " MFT records compared, "
+                               << statistics.files_examined << " files examined");
+    CHECK(extraction->batch().records.size() == 100);
+  }
+}
+
 TEST_CASE("what cannot be saved is held back by name") {
   if (!support::can_format_ntfs()) return;
   Plain plain({});

@@ -1,6 +1,7 @@
 #include "common/extract/provenance.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 
@@ -146,6 +147,17 @@ TEST_CASE("a journal of a later version is refused by name") {
   auto provenance = Provenance::parse(built.journal);
   REQUIRE_FALSE(provenance.has_value());
   CHECK(provenance.error().code == ErrorCode::unsupported);
+}
+
+TEST_CASE("records have the bytes that the format page shows") {
+  const auto hex = [](const Bytes& bytes) {
+    std::string text;
+    for (auto byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned>(byte));
+    return text;
+  };
+  CHECK(hex(encode_populated(1)) == "bab43bd108000000030000000100000000000000");
+  CHECK(hex(encode_base_limit(2, "", 6000)) ==
+        "d6eee0171800000006000000020000000000000000000000000000007017000000000000");
 }
 
 TEST_CASE("a tag is never zero and differs with the block's bytes and length") {
