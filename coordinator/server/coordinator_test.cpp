@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "common/extract/test_desktop.h"
 #include "common/wire/tls_link.h"
 #include "coordinator/server/commands.h"
 #include "coordinator/server/testing/sample_batch.h"
@@ -222,6 +223,56 @@ TEST_CASE("a lease that runs out lets the next desktop in, and the first one's l
   CHECK(a->commit(first.session_secret, late.batch, late)->forked);
   SampleBatch good(second->incarnation, 1, {{"x", "good"}});
   CHECK(!b->commit(second->session_secret, good.batch, good)->forked);
+}
+
+TEST_CASE("what a dead desktop had not sent is taken from its disk, once, and kept beside the head") {
+  if (!support::can_format_ntfs()) return;
+  Site site;
+  auto coordinator = site.start();
+  auto link = site.link("desk-a", coordinator->address());
+  extract::TestDesktop desktop;
+  auto log_in = [&] {
+    auto session = link->open({"alice", extract::kTestRoot, {}}).value();
+    auto header = extract::encode_header(
+        {session.session, "alice", session.version, extract::kTestRoot, "ProgramData/Roamstead/staging"});
+    desktop.volume().write("ProgramData/Roamstead/provenance.journal", 0, header);
+    return session;
+  };
+  auto extract_disk = [&](const std::string& session, const std::string& disk) {
+    return coordinator->execute({{"command", "session.extract"}, {"session", session}, {"disk", disk}}, {});
+  };
+  auto session = log_in();
+  auto unchanged = desktop.freeze().frozen_path;
+  desktop.volume().write("Users/alice/unsaved.txt", 0, to_bytes("not sent"));
+  auto changed = desktop.freeze().frozen_path;
+  SUBCASE("with changes") {
+    auto result = extract_disk("alice", changed);
+    REQUIRE_MESSAGE(result.has_value(), result.error().to_string());
+    CHECK(result->at("records") == 1);
+    CHECK(result->at("forked") == true);
+    auto profile = coordinator->repository().find_profile("alice").value();
+    CHECK(profile.head == 1);
+    auto tree = coordinator->repository().tree(profile.id, result->at("version")).value();
+    Bytes content(8);
+    REQUIRE(tree->read(path_of("unsaved.txt"), "", 0, content));
+    CHECK(as_text(content) == "not sent");
+  }
+  SUBCASE("without changes") {
+    auto result = extract_disk(session.session.to_string(), unchanged);
+    REQUIRE_MESSAGE(result.has_value(), result.error().to_string());
+    CHECK(result->at("records") == 0);
+    CHECK(!result->contains("version"));
+    CHECK(site.versions().size() == 1);
+  }
+  SUBCASE("of another session") {
+    auto other = link->open({"alice", extract::kTestRoot, {}}).value();
+    CHECK(extract_disk(other.session.to_string(), changed).error().code == ErrorCode::conflict);
+    CHECK(link->renew(other.session_secret));
+    return;
+  }
+  // The session is over; the desktop may log in anew.
+  CHECK(link->renew(session.session_secret).error().code == ErrorCode::stale);
+  CHECK(site.link("desk-b", coordinator->address())->open({"alice", "", {}}));
 }
 
 TEST_CASE("administrators' commands answer what they did, and say what is wrong with what they cannot do") {
