@@ -75,6 +75,7 @@ Result<bool> Sender::send_next() {
            snapshots_.open_content({next->frozen_path, next->batch.snapshot}, next->batch, next->locators));
   }
   auto context = "batch " + std::to_string(ordinal);
+  auto sent_before = link_.bytes_sent();
   RS_TRY_CTX(auto reply, context,
              link_.commit(session_secret_, next->batch, cut != nullptr ? cut->content() : *reopened));
   RS_CHECK(log_.acknowledge(reply.ordinal));
@@ -83,6 +84,7 @@ Result<bool> Sender::send_next() {
   ++status_.batches;
   status_.records += next->batch.records.size();
   status_.content_bytes += next->batch.content_bytes();
+  status_.sent_bytes += link_.bytes_sent() - sent_before;
   status_.last_version = reply.version;
   status_.forked = reply.forked;
   oldest_since_ = Activity::Clock::now();

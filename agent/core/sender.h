@@ -24,6 +24,7 @@ struct SenderStatus {
   std::uint64_t batches = 0;  // acknowledged by the coordinator to this process
   std::uint64_t records = 0;
   std::uint64_t content_bytes = 0;
+  std::uint64_t sent_bytes = 0;  // over the network while batches were sent (loads at the same time included)
   std::uint64_t waiting = 0;
   std::uint64_t last_version = 0;
   bool forked = false;

@@ -142,6 +142,7 @@ Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
   report.records = sent.records;
   report.batches = sent.batches;
   report.content_bytes = sent.content_bytes;
+  report.saving_bytes = sent.sent_bytes;
   report.final_records = last.records;
   report.version = sent.last_version != 0 ? sent.last_version : facts_.version;
   report.forked = sent.forked;
@@ -151,9 +152,11 @@ Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
   // resumed.
   RS_CHECK(log_->close_session());
   stop_threads();
+  auto sent_before = link_.bytes_sent();
   if (auto closed = link_.close(facts_.session_secret); !closed)
     log_warning("the coordinator was not told of the log-out: {}", closed.error().to_string());
   report.sent_bytes = link_.bytes_sent();
+  report.saving_bytes += report.sent_bytes - sent_before;
   report.received_bytes = link_.bytes_received();
   report.seconds = seconds_since(start);
   return report;

@@ -28,8 +28,9 @@ struct LogoutReport {
   std::uint64_t records = 0;  // of the whole session, as far as this process sent them
   std::uint64_t batches = 0;
   std::uint64_t content_bytes = 0;
-  std::uint64_t final_records = 0;                   // of them, in the last snapshot
-  std::uint64_t sent_bytes = 0, received_bytes = 0;  // over the network
+  std::uint64_t final_records = 0;  // of them, in the last snapshot
+  std::uint64_t saving_bytes = 0;   // over the network, to save: batches and the log-out itself
+  std::uint64_t sent_bytes = 0, received_bytes = 0;  // over the network, requests for loading included
   std::uint64_t version = 0;                         // that the profile has now
   bool forked = false;
   std::size_t frozen_layers = 0;

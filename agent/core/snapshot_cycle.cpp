@@ -18,6 +18,10 @@ Result<SnapshotResult> SnapshotCycle::take(SnapshotKind kind, std::chrono::milli
   if (!room) return result;
   RS_TRY_CTX(auto frozen, "snapshot", freeze(result.hold_seconds));
   result.taken = true;
+  RS_TRY(auto layers, snapshots_.frozen_layers());
+  if (layers > kMostFrozenLayers) {
+    RS_TRY(layers, tidy_locked());
+  }
   RS_TRY(auto facts, log_.session());
   if (!facts) return fail(ErrorCode::internal, "a snapshot without a session");
   RS_TRY_CTX(auto cut, "extracting from " + frozen.path, snapshots_.cut(frozen, facts->last_cut));
@@ -42,12 +46,16 @@ Result<SnapshotResult> SnapshotCycle::take(SnapshotKind kind, std::chrono::milli
 }
 
 // At most two frozen layers: a further snapshot needs the batches before it sent, and their layers merged.
+// Where a layer could not be cut, or a crash came before, a third one is there for as long as it takes to
+// merge the two.
 Result<bool> SnapshotCycle::make_room(SnapshotKind kind, std::chrono::milliseconds patience) {
   RS_TRY(auto layers, snapshots_.frozen_layers());
   if (layers < kMostFrozenLayers) return true;
   if (kind != SnapshotKind::interval) RS_CHECK(sender_.drain(patience));
   RS_TRY(layers, tidy_locked());
-  return layers < kMostFrozenLayers;
+  if (layers < kMostFrozenLayers) return true;
+  RS_TRY(auto waiting, log_.pending());
+  return waiting == 0;
 }
 
 Result<FrozenLayer> SnapshotCycle::freeze(double& hold_seconds) {

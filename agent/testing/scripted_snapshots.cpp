@@ -50,6 +50,11 @@ void ScriptedSnapshots::change(const std::string& path, const std::string& conte
   active_.push_back({path, content});
 }
 
+void ScriptedSnapshots::forget_past() {
+  std::lock_guard lock(mutex_);
+  for (auto& [id, changes] : in_layer_) changes.clear();
+}
+
 Result<FrozenLayer> ScriptedSnapshots::freeze() {
   std::lock_guard lock(mutex_);
   FrozenLayer frozen{"layer-" + std::to_string(++freezes_), Guid::random()};

@@ -1,0 +1,260 @@
+// Sessions on a plain directory as the volume, with a coordinator in memory and scripted snapshots.
+#include "agent/core/session.h"
+
+#include <doctest/doctest.h>
+
+#include <fstream>
+
+#include "agent/fuse/posix_volume.h"
+#include "agent/testing/memory_link.h"
+#include "agent/testing/scripted_snapshots.h"
+#include "tests/support/temporary_directory.h"
+
+namespace roamstead::agent {
+namespace {
+
+using testing::MemoryLink;
+using testing::ScriptedSnapshots;
+constexpr auto kPatience = std::chrono::milliseconds(5000);
+
+struct Machine {
+  support::TemporaryDirectory directory;
+  MemoryLink link;
+  ScriptedSnapshots snapshots;
+  std::unique_ptr<PosixVolume> volume;
+  SessionConfig config;
+
+  Machine() {
+    link.add_file("Documents/a.txt", "hello");
+    auto opened = PosixVolume::open(directory.path());
+    REQUIRE(opened);
+    volume = std::move(*opened);
+    config.profile = "alice";
+    config.profile_root = "Users/alice";
+    config.change_log_path = directory / "change.log";
+    config.snapshot_interval = std::chrono::milliseconds(0);
+    config.loader.patience = std::chrono::milliseconds(100);
+  }
+  Result<std::unique_ptr<Session>> start(Faults faults = {}) {
+    return Session::start(config, link, *volume, snapshots, std::move(faults));
+  }
+  std::unique_ptr<Session> must_start() {
+    auto session = start();
+    if (!session) FAIL(session.error().to_string());
+    return std::move(*session);
+  }
+  // Paths of the files that arrived, in order.
+  std::vector<std::string> arrived() const {
+    std::vector<std::string> paths;
+    for (auto& committed : link.commits())
+      for (auto& record : committed.batch.records)
+        paths.push_back(std::get<profile::Put>(record).path.text());
+    return paths;
+  }
+};
+
+TEST_CASE("what snapshots show arrives in order, and few layers stay") {
+  Machine machine;
+  auto session = machine.must_start();
+  for (int i = 0; i < 5; ++i) {
+    machine.snapshots.change("f" + std::to_string(i), "content " + std::to_string(i));
+    auto taken = session->snapshot(i % 2 == 0, kPatience);
+    REQUIRE_MESSAGE(taken, i);
+    CHECK(taken->records == 1);
+  }
+  auto report = session->logout(kPatience);
+  REQUIRE(report);
+  CHECK(report->records == 5);
+  CHECK(report->final_records == 0);
+  CHECK(machine.arrived() == std::vector<std::string>{"f0", "f1", "f2", "f3", "f4"});
+  CHECK(machine.link.commits()[2].content.at("f2:@0") == to_bytes("content 2"));
+  CHECK(machine.snapshots.most_layers() <= SnapshotCycle::kMostFrozenLayers);
+  CHECK(machine.snapshots.layers().size() == 1);
+  CHECK_FALSE(machine.snapshots.merged_while_open());
+  CHECK(machine.snapshots.open_contents() == 0);
+  CHECK_FALSE(machine.link.is_open());
+}
+
+TEST_CASE("a session that changed nothing sends nothing") {
+  Machine machine;
+  auto session = machine.must_start();
+  auto report = session->logout(kPatience);
+  REQUIRE(report);
+  CHECK(report->records == 0);
+  CHECK(machine.link.commits().empty());
+  CHECK(machine.link.closes == 1);
+}
+
+TEST_CASE("while sending lags a further interval snapshot waits, and what it would have shown is not lost") {
+  Machine machine;
+  machine.config.snapshot_interval = std::chrono::milliseconds(30);
+  auto session = machine.must_start();
+  machine.link.away = true;
+  for (int i = 0; i < 6; ++i) {
+    machine.snapshots.change("f" + std::to_string(i), "x");
+    session->note_change();
+    std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  }
+  CHECK(machine.snapshots.layers().size() == SnapshotCycle::kMostFrozenLayers);
+  CHECK(session->status()->sender.waiting <= 2);
+  machine.link.away = false;
+  REQUIRE(session->logout(kPatience));
+  CHECK(machine.arrived() == std::vector<std::string>{"f0", "f1", "f2", "f3", "f4", "f5"});
+  CHECK(machine.snapshots.most_layers() <= SnapshotCycle::kMostFrozenLayers);
+}
+
+TEST_CASE("a snapshot that could not be extracted is part of the next one") {
+  Machine machine;
+  auto session = machine.must_start();
+  machine.snapshots.change("before", "1");
+  REQUIRE(session->snapshot(true, kPatience));
+  machine.snapshots.change("lost?", "2");
+  machine.snapshots.fail_next_cut();
+  CHECK_FALSE(session->snapshot(true, kPatience));
+  machine.snapshots.change("after", "3");
+  REQUIRE(session->snapshot(true, kPatience));
+  CHECK(machine.arrived() == std::vector<std::string>{"before", "lost?", "after"});
+  CHECK(session->logout(kPatience));
+}
+
+TEST_CASE("log-out without a coordinator fails, and works once it is back") {
+  Machine machine;
+  auto session = machine.must_start();
+  machine.snapshots.change("f", "x");
+  machine.link.away = true;
+  auto failed = session->logout(std::chrono::milliseconds(300));
+  REQUIRE_FALSE(failed);
+  CHECK(failed.error().code == ErrorCode::timeout);
+  machine.link.away = false;
+  REQUIRE(session->logout(kPatience));
+  CHECK(machine.arrived() == std::vector<std::string>{"f"});
+}
+
+TEST_CASE("a batch whose answer was lost is committed once, whether or not the agent is restarted between") {
+  for (bool restart : {false, true}) {
+    Machine machine;
+    auto session = machine.must_start();
+    machine.snapshots.change("f", "content");
+    machine.link.lose_replies = true;
+    CHECK_FALSE(session->snapshot(true, std::chrono::milliseconds(300)));
+    if (restart) session.reset();
+    machine.link.lose_replies = false;
+    if (restart) session = machine.must_start();
+    REQUIRE(session->logout(kPatience));
+    CHECK(machine.arrived() == std::vector<std::string>{"f"});
+  }
+}
+
+TEST_CASE(
+    "after a restart the session goes on: unsent batches go first, and nothing is cut twice or left out") {
+  Machine machine;
+  auto session = machine.must_start();
+  machine.snapshots.change("committed", "1");
+  REQUIRE(session->snapshot(true, kPatience));
+  machine.link.away = true;
+  machine.snapshots.change("queued", "22");
+  REQUIRE(session->snapshot(false, kPatience));
+  machine.snapshots.change("not cut", "333");
+  session.reset();
+  machine.link.away = false;
+  session = machine.must_start();
+  CHECK(session->status()->resumed);
+  REQUIRE(session->logout(kPatience));
+  CHECK(machine.arrived() == std::vector<std::string>{"committed", "queued", "not cut"});
+  CHECK(machine.link.commits()[1].content.at("queued:@0") == to_bytes("22"));
+  CHECK(machine.link.commits()[1].batch.incarnation != machine.link.commits()[0].batch.incarnation);
+}
+
+TEST_CASE("a resumed session that was handed over sends what is left as a fork, and a new one begins") {
+  Machine machine;
+  auto session = machine.must_start();
+  machine.snapshots.change("late", "x");
+  session.reset();
+  machine.link.superseded = true;
+  session = machine.must_start();
+  CHECK_FALSE(session->status()->resumed);
+  CHECK(machine.arrived() == std::vector<std::string>{"late"});
+  REQUIRE(session->logout(kPatience));
+}
+
+TEST_CASE("what a closed session left is replaced; what nobody answers for is refused") {
+  Machine machine;
+  {
+    auto session = machine.must_start();
+    REQUIRE(session->logout(kPatience));
+  }
+  std::ofstream(machine.directory / "Users/alice/left behind") << "x";
+  {
+    auto session = machine.must_start();
+    CHECK(machine.volume->stat("Users/alice/left behind").error().code == ErrorCode::not_found);
+    REQUIRE(session->logout(kPatience));
+  }
+  // The change log is lost: whether everything was sent cannot be known.
+  REQUIRE(os::real_file_system().remove(machine.config.change_log_path));
+  auto refused = machine.start();
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::conflict);
+  machine.config.replace_leftovers = true;
+  auto session = machine.must_start();
+  REQUIRE(session->logout(kPatience));
+}
+
+TEST_CASE("files at the profile's root that belong to no session are not touched") {
+  Machine machine;
+  REQUIRE(machine.volume->make_directories("Users/alice"));
+  std::ofstream(machine.directory / "Users/alice/mine") << "x";
+  auto refused = machine.start();
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::exists);
+  CHECK(machine.volume->stat("Users/alice/mine"));
+}
+
+TEST_CASE("a session of another profile must be logged out first") {
+  Machine machine;
+  machine.must_start().reset();
+  machine.config.profile = "bob";
+  auto refused = machine.start();
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::busy);
+}
+
+TEST_CASE("whatever step of the change log fails, every change arrives exactly once after a restart") {
+  for (std::string point : {"changelog.begin", "changelog.append", "changelog.acknowledge",
+                            "changelog.note_cut", "changelog.close"})
+    for (std::string when : {".before_commit", ".after_commit"})
+      for (int time : {1, 2}) {
+        INFO(point, when, " #", time);
+        Machine machine;
+        std::atomic<int> countdown{time};
+        std::atomic<bool> broken{false};
+        Faults faults([&](std::string_view reached) -> Result<void> {
+          if (broken || (reached == point + when && --countdown == 0)) {
+            broken = true;  // from here on as good as dead
+            return fail(ErrorCode::io, "fault");
+          }
+          return {};
+        });
+        if (auto session = machine.start(faults)) {
+          machine.snapshots.change("one", "1");
+          (void)(*session)->snapshot(true, std::chrono::milliseconds(200));
+          (void)(*session)->snapshot(true, std::chrono::milliseconds(200));
+          machine.snapshots.change("two", "2");
+          (void)(*session)->snapshot(false, std::chrono::milliseconds(200));
+          bool closed = (*session)->logout(std::chrono::milliseconds(200)).has_value();
+          CHECK(closed == !broken);
+        } else {
+          machine.snapshots.change("one", "1");
+          machine.snapshots.change("two", "2");
+        }
+        if (auto log = changelog::ChangeLog::open(os::real_file_system(), machine.config.change_log_path))
+          if (auto facts = *(*log)->session(); facts && !facts->open) machine.snapshots.forget_past();
+        machine.snapshots.change("three", "3");
+        auto session = machine.start();
+        REQUIRE_MESSAGE(session, when);
+        REQUIRE((*session)->logout(kPatience));
+        CHECK(machine.arrived() == std::vector<std::string>{"one", "two", "three"});
+      }
+}
+
+}  // namespace
+}  // namespace roamstead::agent
