@@ -236,11 +236,15 @@ Result<ItemIdentity> PosixVolume::stage(const std::string& path, const Entry& en
       return fail(failed("make", name));
   }
   RS_CHECK(set_metadata(item, path, entry));
-  struct stat status {};
-  if (::fstat(item.get(), &status) != 0) return fail(failed("stat", path));
-  PosixHandle handle(std::move(item), {}, "", status.st_ino, ntfs_);
+  // The number is known since the item was made: no need to ask the volume again.
+  struct statx status {};
+  if (::statx(item.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &status) != 0)
+    return fail(failed("stat", path));
+  if (ntfs_ && entry.metadata.written_100ns != 0)
+    return ItemIdentity{status.stx_ino, 0, entry.metadata.created_100ns};
+  PosixHandle handle(std::move(item), {}, "", status.stx_ino, ntfs_);
   RS_TRY(auto times, handle.times());
-  return ItemIdentity{status.st_ino, 0, times.created_100ns};
+  return ItemIdentity{status.stx_ino, 0, times.created_100ns};
 }
 
 Result<void> PosixVolume::set_metadata(const FileDescriptor& item, const std::string& path,
@@ -248,7 +252,9 @@ Result<void> PosixVolume::set_metadata(const FileDescriptor& item, const std::st
   if (ntfs_) {
     std::array<std::byte, 4> attributes;
     store_le<std::uint32_t>(attributes, 0, entry.metadata.attributes);
-    if (::fsetxattr(item.get(), "system.ntfs_attrib", attributes.data(), attributes.size(), 0) != 0)
+    bool as_made = entry.kind == EntryKind::file && entry.metadata.attributes == profile::kAttributeArchive;
+    if (!as_made &&
+        ::fsetxattr(item.get(), "system.ntfs_attrib", attributes.data(), attributes.size(), 0) != 0)
       return fail(failed("set the attributes of", path));
     auto& security = entry.metadata.security;
     if (!security.empty() &&
