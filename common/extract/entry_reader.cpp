@@ -207,11 +207,13 @@ Result<profile::Entry> read_entry(const ntfs::Volume& volume, const ntfs::FileRe
   return entry;
 }
 
-bool same_entry(const profile::Entry& a, const profile::Entry& b) {
-  if (!a.is_directory() || !b.is_directory()) return a == b;
-  auto other = b;
-  other.metadata.written_100ns = a.metadata.written_100ns;
-  return a == other;
+bool same_entry(const profile::Entry& old_entry, const profile::Entry& new_entry) {
+  auto expected = old_entry;
+  if (new_entry.is_directory())
+    expected.metadata.written_100ns = new_entry.metadata.written_100ns;
+  else
+    expected.metadata.attributes |= new_entry.metadata.attributes & profile::kAttributeArchive;
+  return expected == new_entry;
 }
 
 }  // namespace roamstead::extract

@@ -24,8 +24,9 @@ Result<profile::Entry> read_entry(const ntfs::Volume& volume, const ntfs::FileRe
                                   const std::string& profile_root, const std::string& path,
                                   const ItemState* item);
 
-// Whether only what nobody asked for differs: a directory's write time moves with every child.
-bool same_entry(const profile::Entry& a, const profile::Entry& b);
+// Whether nothing differs but what nobody asked for: a directory's write time moves with every child, and a
+// file's archive attribute is set by the file system at every write, so by hydration too.
+bool same_entry(const profile::Entry& old_entry, const profile::Entry& new_entry);
 
 // The path inside the profile that a link leads to; nullopt: outside, or not understood.
 std::optional<std::string> link_target(std::uint32_t tag, ByteView reparse_data,

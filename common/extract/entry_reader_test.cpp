@@ -77,6 +77,20 @@ TEST_CASE("a descriptor of inherited entries is told from one with its own, and 
     CHECK(has_own_access_entries(ByteView(descriptor(0x10)).first(length)));
 }
 
+TEST_CASE("a directory's write time and a gained archive attribute are no change, a lost one is") {
+  profile::Entry plain, archive;
+  archive.metadata.attributes = profile::kAttributeArchive;
+  CHECK(same_entry(plain, archive));
+  CHECK_FALSE(same_entry(archive, plain));
+  archive.metadata.attributes |= profile::kAttributeHidden;
+  CHECK_FALSE(same_entry(plain, archive));
+  auto later = plain;
+  later.metadata.written_100ns = 1;
+  CHECK_FALSE(same_entry(plain, later));
+  plain.kind = later.kind = profile::EntryKind::directory;
+  CHECK(same_entry(plain, later));
+}
+
 // A volume of which only streams are asked.
 class StreamVolume final : public ntfs::Volume {
  public:

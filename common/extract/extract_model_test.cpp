@@ -169,7 +169,7 @@ class Worker {
     if (a.empty() || b.empty() || a == b || (a + "/").rfind(b + "/", 0) == 0 ||
         (b + "/").rfind(a + "/", 0) == 0)
       return;
-    const std::string between = "swap between";
+    const auto between = "swap " + std::to_string(++clock_);  // a kill may leave it behind
     rename(a, between);
     rename(b, a);
     rename(between, b);
@@ -231,8 +231,11 @@ class Worker {
     const auto path = random_path(below(3) == 0);
     if (path.empty()) return;
     auto metadata = expected_.at(path).entry.metadata;
+    const auto old = metadata.attributes;
     metadata.attributes = static_cast<std::uint32_t>(random_()) & profile::kRoamingAttributes;
-    if (below(2) == 0) metadata.written_100ns = ++clock_;
+    // Gaining the archive attribute alone is not a change, by rule; so it comes with a time.
+    const bool gained = (metadata.attributes & ~old & profile::kAttributeArchive) != 0;
+    if (gained || below(2) == 0) metadata.written_100ns = ++clock_;
     if (below(3) == 0) metadata.created_100ns = ++clock_;
     programs_.set_metadata(path, metadata);
     expected_.at(path).entry.metadata = metadata;
