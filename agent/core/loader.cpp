@@ -255,6 +255,18 @@ void Loader::withdraw(std::vector<Child>& children) {
   }
 }
 
+std::optional<std::string> Loader::link_target(std::uint64_t record) const {
+  auto item = items_.find(record);
+  if (!item) return std::nullopt;
+  return journal_.inspect([&](const extract::Provenance& provenance) -> std::optional<std::string> {
+    auto* state = provenance.find(item->id);
+    if (state == nullptr ||
+        (state->entry.kind != EntryKind::junction && state->entry.kind != EntryKind::symlink))
+      return std::nullopt;
+    return state->entry.link_target;
+  });
+}
+
 bool Loader::is_populated(std::uint64_t record) const {
   auto item = items_.find(record);
   if (!item || !item->directory) return true;

@@ -68,6 +68,8 @@ class Loader {
   // An alternate stream was deleted: one of the same name made later is new.
   Result<void> forget_stream(std::uint64_t record, const std::string& stream);
 
+  // Of a junction or symbolic link that was published: its target below the profile's root.
+  std::optional<std::string> link_target(std::uint64_t record) const;
   bool is_populated(std::uint64_t record) const;
   bool is_loaded(std::uint64_t record) const;  // all streams
   // Names of the streams not wholly loaded yet.

@@ -13,7 +13,7 @@ Result<std::unique_ptr<Desktop>> Desktop::log_in(const DesktopConfig& config, Fa
   RS_TRY(auto options, wire::load_desktop_identity(os::real_file_system(), config.identity_directory));
   if (!config.coordinator.empty()) options.address = config.coordinator;
   RS_TRY(desktop->link_, wire::TlsLink::create(options));
-  RS_TRY(desktop->volume_, PosixVolume::open(config.volume));
+  RS_TRY(desktop->volume_, PosixVolume::attach(config.volume, config.session.profile_root));
   if (!desktop->volume_->is_ntfs())
     return fail(ErrorCode::unsupported, config.volume + " is not an NTFS volume mounted by ntfs-3g");
   RS_TRY_CTX(desktop->snapshots_, "disk " + config.disk.disk_path, DiskSnapshots::open(config.disk));

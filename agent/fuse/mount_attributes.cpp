@@ -5,6 +5,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -111,7 +112,21 @@ void on_readlink(fuse_req_t request, fuse_ino_t node) {
     std::shared_lock lock(mount.names_mutex);
     auto path = mount.nodes.path(node);
     errno = ESTALE;
-    if (path) length = ::readlinkat(mount.volume.root(), path->c_str(), target, PATH_MAX);
+    auto key = mount.nodes.key(node);
+    auto below = key ? mount.loader.link_target(key->record) : std::nullopt;
+    if (path && below) {
+      // The volume would show a path on the volume; programs see the profile's root where it is mounted.
+      auto depth = std::count(path->begin(), path->end(), '/') -
+                   std::count(mount.root.begin(), mount.root.end(), '/') - 1;
+      std::string text;
+      for (; depth > 0; --depth) text += "../";
+      text += *below;
+      if (text.empty()) text = ".";
+      errno = ENAMETOOLONG;
+      if (text.size() <= PATH_MAX) length = static_cast<ssize_t>(text.copy(target, PATH_MAX));
+    } else if (path) {
+      length = ::readlinkat(mount.volume.root(), path->c_str(), target, PATH_MAX);
+    }
   }
   if (length < 0) {
     fuse_reply_err(request, errno);

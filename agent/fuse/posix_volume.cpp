@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -114,7 +115,8 @@ Result<void> PosixHandle::set_times(const ItemTimes& times) {
   return {};
 }
 
-Result<std::unique_ptr<PosixVolume>> PosixVolume::open(const std::string& directory) {
+Result<std::unique_ptr<PosixVolume>> PosixVolume::attach(const std::string& directory,
+                                                         const std::string& profile_root) {
   FileDescriptor root(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root) return fail(failed("open the volume at", directory));
   std::byte attributes[8];
@@ -123,7 +125,7 @@ Result<std::unique_ptr<PosixVolume>> PosixVolume::open(const std::string& direct
     return fail(ErrorCode::unsupported,
                 "the volume at " + directory +
                     " does not show alternate streams: mount it with ntfs-3g -o streams_interface=windows");
-  return std::unique_ptr<PosixVolume>(new PosixVolume(directory, std::move(root), ntfs));
+  return std::unique_ptr<PosixVolume>(new PosixVolume(directory, profile_root, std::move(root), ntfs));
 }
 
 std::string PosixVolume::native_path(const std::string& path) const {
@@ -226,6 +228,7 @@ Result<FileDescriptor> PosixVolume::make_item(const std::string& path, const Ent
 }
 
 Result<ItemIdentity> PosixVolume::stage(const std::string& path, const Entry& entry) {
+  if (entry.kind == EntryKind::junction || entry.kind == EntryKind::symlink) return stage_link(path, entry);
   RS_TRY(auto item, make_item(path, entry));
   for (auto& stream : entry.streams) {
     if (!ntfs_)
@@ -245,6 +248,71 @@ Result<ItemIdentity> PosixVolume::stage(const std::string& path, const Entry& en
   PosixHandle handle(std::move(item), {}, "", status.stx_ino, ntfs_);
   RS_TRY(auto times, handle.times());
   return ItemIdentity{status.stx_ino, 0, times.created_100ns};
+}
+
+namespace {
+// A mount point or absolute symbolic link to `target` below the profile, as Windows writes it. Links name a
+// drive; which one does not matter to whoever reads them back, only what lies below the profile's root.
+Result<Bytes> reparse_data(const Entry& entry, const std::string& profile_root) {
+  constexpr std::uint32_t kMountPoint = 0xA0000003, kSymbolicLink = 0xA000000C;
+  auto plain = "C:/" + profile_root + (entry.link_target.empty() ? "" : "/" + entry.link_target);
+  std::replace(plain.begin(), plain.end(), '/', '\\');
+  RS_TRY(auto print, to_utf16(plain));
+  auto substitute = u"\\??\\" + print;
+  bool symbolic = entry.kind == EntryKind::symlink;
+  auto substitute_bytes = substitute.size() * 2, print_bytes = print.size() * 2;
+  auto length = 8 + (symbolic ? 4 : 0) + substitute_bytes + 2 + print_bytes + 2;
+  if (length > 16 * 1024 - 8)
+    return fail(ErrorCode::unsupported, "a link target of " + std::to_string(plain.size()) + " bytes");
+  ByteWriter data;
+  data.le<std::uint32_t>(symbolic ? kSymbolicLink : kMountPoint);
+  data.le<std::uint16_t>(static_cast<std::uint16_t>(length));
+  data.le<std::uint16_t>(0);
+  data.le<std::uint16_t>(0);
+  data.le<std::uint16_t>(static_cast<std::uint16_t>(substitute_bytes));
+  data.le<std::uint16_t>(static_cast<std::uint16_t>(substitute_bytes + 2));
+  data.le<std::uint16_t>(static_cast<std::uint16_t>(print_bytes));
+  if (symbolic) data.le<std::uint32_t>(0);  // absolute
+  for (char16_t unit : substitute) data.le<std::uint16_t>(unit);
+  data.le<std::uint16_t>(0);
+  for (char16_t unit : print) data.le<std::uint16_t>(unit);
+  data.le<std::uint16_t>(0);
+  return data.take();
+}
+}  // namespace
+
+// A link is an empty directory (junction) or file with reparse data; from then on ntfs-3g shows a symbolic
+// link, so what follows goes by name.
+Result<ItemIdentity> PosixVolume::stage_link(const std::string& path, const Entry& entry) {
+  struct stat status {};
+  if (!ntfs_) {
+    if (::symlinkat(entry.link_target.empty() ? "." : entry.link_target.c_str(), root_.get(), path.c_str()) !=
+            0 ||
+        ::fstatat(root_.get(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+      return fail(failed("make", path));
+    return ItemIdentity{status.st_ino, 0, 0};
+  }
+  RS_TRY(auto data, reparse_data(entry, profile_root_));
+  {
+    auto empty = entry;
+    empty.kind = entry.kind == EntryKind::junction ? EntryKind::directory : EntryKind::file;
+    empty.size_bytes = 0;
+    RS_TRY(auto item, make_item(path, empty));
+    RS_CHECK(set_metadata(item, path, empty));
+  }
+  auto native = native_path(path);
+  std::array<std::byte, 16> times;
+  store_le<std::uint64_t>(times, 0, entry.metadata.created_100ns);
+  store_le<std::uint64_t>(times, 8, entry.metadata.written_100ns);
+  if (::lsetxattr(native.c_str(), "system.ntfs_reparse_data", data.data(), data.size(), 0) != 0 ||
+      ::lsetxattr(native.c_str(), "system.ntfs_times", times.data(), times.size(), 0) != 0)
+    return fail(failed("make the link", path));
+  // The kernel first notices that a directory or file has become a link and answers EIO, then looks again.
+  int result = ::fstatat(root_.get(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW);
+  if (result != 0 && errno == EIO)
+    result = ::fstatat(root_.get(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW);
+  if (result != 0) return fail(failed("stat the link", path));
+  return ItemIdentity{status.st_ino, 0, entry.metadata.created_100ns};
 }
 
 Result<void> PosixVolume::set_metadata(const FileDescriptor& item, const std::string& path,

@@ -46,8 +46,10 @@ class PosixHandle final : public VolumeHandle {
 
 class PosixVolume final : public ProfileVolume {
  public:
-  // `directory` is the mount point (or the directory). Refuses an ntfs-3g mount without alternate streams.
-  static Result<std::unique_ptr<PosixVolume>> open(const std::string& directory);
+  // `directory` is the mount point (or the directory); links point below `profile_root`. Refuses an ntfs-3g
+  // mount without alternate streams.
+  static Result<std::unique_ptr<PosixVolume>> attach(const std::string& directory,
+                                                     const std::string& profile_root);
 
   bool is_ntfs() const { return ntfs_; }
   int root() const { return root_.get(); }
@@ -66,12 +68,17 @@ class PosixVolume final : public ProfileVolume {
   Result<void> sync() override;
 
  private:
-  PosixVolume(std::string directory, FileDescriptor root, bool ntfs)
-      : directory_(std::move(directory)), root_(std::move(root)), ntfs_(ntfs) {}
+  PosixVolume(std::string directory, std::string profile_root, FileDescriptor root, bool ntfs)
+      : directory_(std::move(directory)),
+        profile_root_(std::move(profile_root)),
+        root_(std::move(root)),
+        ntfs_(ntfs) {}
+  Result<extract::ItemIdentity> stage_link(const std::string& path, const profile::Entry& entry);
   Result<FileDescriptor> make_item(const std::string& path, const profile::Entry& entry);
   Result<void> set_metadata(const FileDescriptor& item, const std::string& path, const profile::Entry& entry);
 
   std::string directory_;
+  std::string profile_root_;
   FileDescriptor root_;
   bool ntfs_;
 };

@@ -161,6 +161,7 @@ Result<std::unique_ptr<ProfileMount>> ProfileMount::mount(Loader& loader, PosixV
   for (auto& text : texts) pointers.push_back(text.data());
   fuse_args arguments = FUSE_ARGS_INIT(static_cast<int>(pointers.size()), pointers.data());
   impl->session = fuse_session_new(&arguments, &operations, sizeof operations, impl.get());
+  fuse_opt_free_args(&arguments);
   if (impl->session == nullptr) return fail(ErrorCode::internal, "FUSE refuses the options");
   if (fuse_session_mount(impl->session, mount_point.c_str()) != 0) {
     auto error = system_error(errno, "mount a FUSE file system at", mount_point);
@@ -198,7 +199,10 @@ Result<void> ProfileMount::unmount() {
     if (error != 0 && error != EINVAL) return fail(system_error(error, "unmount", impl_->mount_point));
     impl_->mounted = false;
   }
-  if (impl_->thread.joinable()) impl_->thread.join();
+  if (impl_->thread.joinable()) {
+    impl_->thread.join();
+    fuse_session_unmount(impl_->session);  // already unmounted: frees what belonged to it
+  }
   impl_->release_all();
   return {};
 }

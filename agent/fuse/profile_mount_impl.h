@@ -29,12 +29,17 @@ struct OpenDirectory {
 
 class ProfileMount::Impl {
  public:
-  Impl(Loader& loader_used, PosixVolume& volume_used, const std::string& root, std::uint64_t root_record,
-       std::function<void()> changed)
-      : loader(loader_used), volume(volume_used), nodes(root, root_record), note_change(std::move(changed)) {}
+  Impl(Loader& loader_used, PosixVolume& volume_used, const std::string& profile_root,
+       std::uint64_t root_record, std::function<void()> changed)
+      : loader(loader_used),
+        volume(volume_used),
+        root(profile_root),
+        nodes(profile_root, root_record),
+        note_change(std::move(changed)) {}
 
   Loader& loader;
   PosixVolume& volume;
+  const std::string root;  // of the profile, on the volume
   NodeTable nodes;
   std::function<void()> note_change;
   // Exclusive while names change on the volume, shared while a path is being used. Never held while the

@@ -104,7 +104,7 @@ class Desk {
   Desk(const TestVolume& volume, MemoryLink& link, ScriptedSnapshots& snapshots,
        std::chrono::milliseconds patience = std::chrono::milliseconds(2000))
       : home(volume.mount_point()) {
-    volume_ = must(PosixVolume::open(volume.path()));
+    volume_ = must(PosixVolume::attach(volume.path(), "Users/alice"));
     SessionConfig config;
     config.profile = "alice";
     config.profile_root = "Users/alice";
@@ -383,6 +383,24 @@ TEST_CASE("alternate streams are loaded, written, made and removed by their name
   CHECK(::getxattr((desk / "doc.txt").c_str(), "ntfs.streams.list", list, sizeof list) > 0);
   std::byte attributes[4];
   CHECK(::getxattr((desk / "doc.txt").c_str(), "system.ntfs_attrib", attributes, 4) == 4);
+}
+
+TEST_CASE("junctions and symbolic links lead to their targets in the mount") {
+  FOR_EACH_VOLUME({
+    link.add_file("Documents/Music/song", "la la");
+    link.add_link("Documents/My Music", profile::EntryKind::junction, "Documents/Music");
+    link.add_link("song link", profile::EntryKind::symlink, "Documents/Music/song");
+    Desk desk(volume, link, snapshots);
+    CHECK(read_whole(desk / "Documents/My Music/song") == "la la");
+    CHECK(read_whole(desk / "song link") == "la la");
+    struct stat status {};
+    CHECK(::lstat((desk / "Documents/My Music").c_str(), &status) == 0);
+    CHECK(S_ISLNK(status.st_mode));
+    desk.session->fill().start(FillLevel::all);
+    CHECK(desk.session->fill().wait(std::chrono::seconds(20)));
+    CHECK(::unlink((desk / "Documents/My Music").c_str()) == 0);
+    CHECK(names_in(desk / "Documents") == std::set<std::string>{"Music"});
+  });
 }
 
 TEST_CASE("times that a program sets survive loading") {

@@ -26,7 +26,7 @@ struct Machine {
 
   Machine() {
     link.add_file("Documents/a.txt", "hello");
-    auto opened = PosixVolume::open(directory.path());
+    auto opened = PosixVolume::attach(directory.path(), "Users/alice");
     REQUIRE(opened);
     volume = std::move(*opened);
     config.profile = "alice";

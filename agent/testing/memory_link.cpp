@@ -64,6 +64,14 @@ void MemoryLink::add_file(const std::string& path, const std::string& content,
   children_[parent_of(path)][path.substr(path.rfind('/') + 1)] = path;
 }
 
+void MemoryLink::add_link(const std::string& path, EntryKind kind, const std::string& target) {
+  std::lock_guard lock(mutex_);
+  make_parents(path);
+  items_[path].entry = made_up(kind, items_.size());
+  items_[path].entry.link_target = target;
+  children_[parent_of(path)][path.substr(path.rfind('/') + 1)] = path;
+}
+
 Result<void> MemoryLink::enter(const Guid& secret) {
   if (delay_ms != 0) std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
   if (away) return fail(ErrorCode::unavailable, "the coordinator cannot be reached");

@@ -27,6 +27,8 @@ class MemoryLink final : public wire::CoordinatorLink {
   void add_file(const std::string& path, const std::string& content,
                 const std::map<std::string, std::string>& streams = {});
 
+  void add_link(const std::string& path, profile::EntryKind kind, const std::string& target);
+
   Result<wire::OpenReply> open(const wire::OpenRequest& request) override;
   Result<wire::DirectoryPart> list(const Guid& secret, const profile::ProfilePath& path,
                                    const std::string& after) override;
