@@ -4,6 +4,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -121,10 +122,14 @@ Result<OpenTree> open_tree(const Arguments& arguments) {
 }
 
 Result<void> import(const Arguments& arguments, const Context& context) {
+  // The coordinator may be the one that reads it, from another working directory.
+  std::error_code error;
+  auto source = std::filesystem::absolute(arguments.source, error);
+  if (error) return fail(ErrorCode::invalid_argument, arguments.source + ": " + error.message());
   RS_TRY(auto result,
          run_command(
              arguments.choice,
-             {{"command", "profile.import"}, {"profile", arguments.profile}, {"source", arguments.source}},
+             {{"command", "profile.import"}, {"profile", arguments.profile}, {"source", source.string()}},
              context));
   std::string text;
   for (const auto& skipped : result.value("skipped", json::array()))
