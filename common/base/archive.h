@@ -12,7 +12,8 @@
 
 namespace roamstead {
 
-class BoundedOutputArchive : public cereal::OutputArchive<BoundedOutputArchive, cereal::AllowEmptyClassElision> {
+class BoundedOutputArchive
+    : public cereal::OutputArchive<BoundedOutputArchive, cereal::AllowEmptyClassElision> {
  public:
   BoundedOutputArchive() : OutputArchive(this) {}
   void save_bytes(const void* data, std::size_t size) {
@@ -24,7 +25,8 @@ class BoundedOutputArchive : public cereal::OutputArchive<BoundedOutputArchive, 
   ByteWriter writer_;
 };
 
-// The view must outlive the archive. Throws cereal::Exception on input that ends early or claims impossible lengths.
+// The view must outlive the archive. Throws cereal::Exception on input that ends early or claims impossible
+// lengths.
 class BoundedInputArchive : public cereal::InputArchive<BoundedInputArchive, cereal::AllowEmptyClassElision> {
  public:
   explicit BoundedInputArchive(ByteView view) : InputArchive(this), reader_(view) {}
@@ -40,12 +42,12 @@ class BoundedInputArchive : public cereal::InputArchive<BoundedInputArchive, cer
 };
 
 template <class T>
-  requires std::is_arithmetic_v<T>
+requires std::is_arithmetic_v<T>
 void CEREAL_SAVE_FUNCTION_NAME(BoundedOutputArchive& archive, const T& value) {
   archive.save_bytes(&value, sizeof value);
 }
 template <class T>
-  requires std::is_arithmetic_v<T>
+requires std::is_arithmetic_v<T>
 void CEREAL_LOAD_FUNCTION_NAME(BoundedInputArchive& archive, T& value) {
   if constexpr (std::same_as<T, bool>) {
     std::uint8_t byte = 0;
@@ -57,24 +59,22 @@ void CEREAL_LOAD_FUNCTION_NAME(BoundedInputArchive& archive, T& value) {
   }
 }
 template <class Archive, class T>
-  requires std::same_as<Archive, BoundedOutputArchive> || std::same_as<Archive, BoundedInputArchive>
-void CEREAL_SERIALIZE_FUNCTION_NAME(Archive& archive, cereal::NameValuePair<T>& pair) {
-  archive(pair.value);
-}
+requires std::same_as<Archive, BoundedOutputArchive> || std::same_as<Archive, BoundedInputArchive>
+void CEREAL_SERIALIZE_FUNCTION_NAME(Archive& archive, cereal::NameValuePair<T>& pair) { archive(pair.value); }
 template <class T>
 void CEREAL_SAVE_FUNCTION_NAME(BoundedOutputArchive& archive, const cereal::SizeTag<T>& tag) {
   auto size = static_cast<std::uint64_t>(tag.size);
   archive.save_bytes(&size, sizeof size);
 }
-// Every element of a container takes at least one byte, so a count beyond what remains is a lie: refused before anything
-// is allocated for it. (Elements without content would break this; no message has them.)
+// Every element of a container takes at least one byte, so a count beyond what remains is a lie: refused
+// before anything is allocated for it. (Elements without content would break this; no message has them.)
 template <class T>
 void CEREAL_LOAD_FUNCTION_NAME(BoundedInputArchive& archive, cereal::SizeTag<T>& tag) {
   std::uint64_t size = 0;
   archive.load_bytes(&size, sizeof size);
   if (size > archive.remaining())
-    throw cereal::Exception("a length of " + std::to_string(size) + " where " + std::to_string(archive.remaining()) +
-                            " bytes are left");
+    throw cereal::Exception("a length of " + std::to_string(size) + " where " +
+                            std::to_string(archive.remaining()) + " bytes are left");
   tag.size = static_cast<cereal::size_type>(size);
 }
 template <class T>
@@ -86,11 +86,12 @@ void CEREAL_LOAD_FUNCTION_NAME(BoundedInputArchive& archive, cereal::BinaryData<
   archive.load_bytes(data.data, static_cast<std::size_t>(data.size));
 }
 
-// Grows as the elements come, so that a count costs no more than the bytes that back it: cereal's own loader would make
-// room for all of them at once, and an element may be hundreds of times larger in memory than its shortest encoding.
+// Grows as the elements come, so that a count costs no more than the bytes that back it: cereal's own loader
+// would make room for all of them at once, and an element may be hundreds of times larger in memory than its
+// shortest encoding.
 template <class T>
-  requires(!std::is_arithmetic_v<T>)
-void CEREAL_LOAD_FUNCTION_NAME(BoundedInputArchive& archive, std::vector<T>& values) {
+requires(!std::is_arithmetic_v<T>) void CEREAL_LOAD_FUNCTION_NAME(BoundedInputArchive& archive,
+                                                                  std::vector<T>& values) {
   cereal::size_type count = 0;
   archive(cereal::make_size_tag(count));
   values.clear();
@@ -114,7 +115,8 @@ Result<T> decode(ByteView input) {
     if (archive.remaining() != 0)
       return fail(ErrorCode::corrupt, std::to_string(archive.remaining()) + " bytes too many at the end");
     return value;
-  } catch (const std::exception& error) {  // cereal reports by exception; bad_alloc cannot come from a checked length
+  } catch (const std::exception&
+               error) {  // cereal reports by exception; bad_alloc cannot come from a checked length
     return fail(ErrorCode::corrupt, error.what());
   }
 }

@@ -19,7 +19,8 @@ using Bytes = std::vector<std::byte>;
 using ByteView = std::span<const std::byte>;
 using MutableByteView = std::span<std::byte>;
 
-static_assert(std::endian::native == std::endian::little, "a big-endian host needs byte swaps in load_le/store_le");
+static_assert(std::endian::native == std::endian::little,
+              "a big-endian host needs byte swaps in load_le/store_le");
 
 inline ByteView as_bytes(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
 inline std::string_view as_text(ByteView bytes) {
@@ -36,7 +37,8 @@ T byte_swap(T value) {
   if constexpr (sizeof(T) == 8) return __builtin_bswap64(value);
 }
 
-// The caller guarantees offset + sizeof(T) <= view.size(); use ByteReader for lengths that are not yet checked.
+// The caller guarantees offset + sizeof(T) <= view.size(); use ByteReader for lengths that are not yet
+// checked.
 template <std::unsigned_integral T>
 T load_le(ByteView view, std::size_t offset = 0) {
   T value;
@@ -81,7 +83,8 @@ class ByteReader {
   Result<ByteView> take(std::size_t count) {
     if (count > remaining())
       return fail(ErrorCode::corrupt, "ends early: " + std::to_string(count) + " bytes expected at offset " +
-                                          std::to_string(offset_) + ", " + std::to_string(remaining()) + " there");
+                                          std::to_string(offset_) + ", " + std::to_string(remaining()) +
+                                          " there");
     auto part = view_.subspan(offset_, count);
     offset_ += count;
     return part;

@@ -32,7 +32,8 @@ std::uint32_t crc32c(ByteView data, std::uint32_t previous) {
     crc = 0;
     for (std::size_t k = 0; k < 8; ++k) crc ^= kTables[7 - k][(word >> (8 * k)) & 0xFF];
   }
-  for (; i < data.size(); ++i) crc = (crc >> 8) ^ kTables[0][(crc ^ static_cast<std::uint32_t>(data[i])) & 0xFF];
+  for (; i < data.size(); ++i)
+    crc = (crc >> 8) ^ kTables[0][(crc ^ static_cast<std::uint32_t>(data[i])) & 0xFF];
   return ~crc;
 }
 

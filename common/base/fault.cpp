@@ -47,7 +47,8 @@ Result<Faults> Faults::from_environment() {
     rest.remove_prefix(std::min(rest.size(), item.size() + 1));
     auto equals = item.find('=');
     if (equals == std::string_view::npos)
-      return fail(ErrorCode::invalid_argument, "ROAMSTEAD_FAULT: '" + std::string(item) + "' lacks '=ACTION'");
+      return fail(ErrorCode::invalid_argument,
+                  "ROAMSTEAD_FAULT: '" + std::string(item) + "' lacks '=ACTION'");
     auto point = std::string(item.substr(0, equals));
     Plan plan{std::string(item.substr(equals + 1)), 1};
     if (auto hash = point.find('#'); hash != std::string::npos) {
@@ -57,7 +58,8 @@ Result<Faults> Faults::from_environment() {
     bool delay = plan.action.rfind("delay:", 0) == 0 && plan.action.size() > 6 &&
                  plan.action.find_first_not_of("0123456789", 6) == std::string::npos;
     if (plan.countdown < 1 || (plan.action != "kill" && plan.action != "error" && !delay))
-      return fail(ErrorCode::invalid_argument, "ROAMSTEAD_FAULT: '" + std::string(item) + "' is not POINT[#N]=kill|error|delay:MS");
+      return fail(ErrorCode::invalid_argument,
+                  "ROAMSTEAD_FAULT: '" + std::string(item) + "' is not POINT[#N]=kill|error|delay:MS");
     plans->by_point[point] = plan;
   }
   return Faults([plans](std::string_view point) { return act(*plans, point); });

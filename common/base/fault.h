@@ -8,8 +8,8 @@
 
 namespace roamstead {
 
-// Passed to whoever performs durable operations. The default does nothing. A hook may return an error, block, or end
-// the process; it is called on the thread that performs the operation.
+// Passed to whoever performs durable operations. The default does nothing. A hook may return an error, block,
+// or end the process; it is called on the thread that performs the operation.
 class Faults {
  public:
   using Hook = std::function<Result<void>(std::string_view point)>;
@@ -19,8 +19,8 @@ class Faults {
 
   Result<void> check(std::string_view point) const { return hook_ ? hook_(point) : Result<void>{}; }
 
-  // From ROAMSTEAD_FAULT="point=kill", "point=error" or "point=delay:MS", comma-separated; "point#3=kill" acts on the third
-  // time the point is reached. Used by the tests that kill whole processes.
+  // From ROAMSTEAD_FAULT="point=kill", "point=error" or "point=delay:MS", comma-separated; "point#3=kill"
+  // acts on the third time the point is reached. Used by the tests that kill whole processes.
   static Result<Faults> from_environment();
 
  private:

@@ -9,7 +9,8 @@ namespace {
 std::atomic<LogLevel> least_level = LogLevel::info;
 
 std::function<void(LogLevel, const std::string&)>& sink() {
-  static std::function<void(LogLevel, const std::string&)> instance = [](LogLevel level, const std::string& message) {
+  static std::function<void(LogLevel, const std::string&)> instance = [](LogLevel level,
+                                                                         const std::string& message) {
     constexpr const char* kNames[] = {"debug", "info", "warning", "error"};
     std::fprintf(stderr, "%s: %s\n", kNames[static_cast<int>(level)], message.c_str());
   };
@@ -18,7 +19,9 @@ std::function<void(LogLevel, const std::string&)>& sink() {
 
 }  // namespace
 
-void set_log_sink(std::function<void(LogLevel, const std::string&)> new_sink) { sink() = std::move(new_sink); }
+void set_log_sink(std::function<void(LogLevel, const std::string&)> new_sink) {
+  sink() = std::move(new_sink);
+}
 void set_log_level(LogLevel least) { least_level = least; }
 void log_message(LogLevel level, const std::string& message) {
   if (level >= least_level) sink()(level, message);

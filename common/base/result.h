@@ -30,8 +30,8 @@ enum class ErrorCode {
 
 std::string_view to_string(ErrorCode code);
 
-// What went wrong, where, and what to do. `message` is the innermost sentence; each layer that knows more adds one
-// context on the way out ("layer 2 of disk a.vhdx").
+// What went wrong, where, and what to do. `message` is the innermost sentence; each layer that knows more
+// adds one context on the way out ("layer 2 of disk a.vhdx").
 struct [[nodiscard]] Error {
   ErrorCode code = ErrorCode::internal;
   std::string message;
@@ -61,31 +61,29 @@ inline tl::unexpected<Error> fail(Error error) { return tl::unexpected<Error>(st
 #define RS_CONCAT(a, b) RS_CONCAT_INNER(a, b)
 
 // RS_TRY(auto x, expression): declares x from the value, or returns the error.
-#define RS_TRY_IMPL(temporary, declaration, ...)                                   \
-  auto temporary = (__VA_ARGS__);                                                  \
+#define RS_TRY_IMPL(temporary, declaration, ...)                                             \
+  auto temporary = (__VA_ARGS__);                                                            \
   if (!temporary) return ::tl::unexpected<::roamstead::Error>(std::move(temporary).error()); \
   declaration = std::move(*temporary)
 #define RS_TRY(declaration, ...) RS_TRY_IMPL(RS_CONCAT(rs_try_, __LINE__), declaration, __VA_ARGS__)
 
 // RS_TRY_CTX(auto x, "context", expression): the same, the error gaining a context.
-#define RS_TRY_CTX_IMPL(temporary, declaration, context, ...)                      \
-  auto temporary = (__VA_ARGS__);                                                  \
-  if (!temporary)                                                                  \
-    return ::tl::unexpected<::roamstead::Error>(std::move(temporary).error().with(context)); \
+#define RS_TRY_CTX_IMPL(temporary, declaration, context, ...)                                              \
+  auto temporary = (__VA_ARGS__);                                                                          \
+  if (!temporary) return ::tl::unexpected<::roamstead::Error>(std::move(temporary).error().with(context)); \
   declaration = std::move(*temporary)
 #define RS_TRY_CTX(declaration, context, ...) \
   RS_TRY_CTX_IMPL(RS_CONCAT(rs_try_, __LINE__), declaration, context, __VA_ARGS__)
 
 // RS_CHECK(expression): for Result<void>; returns the error.
-#define RS_CHECK(...)                                                              \
-  do {                                                                             \
-    auto rs_check_result = (__VA_ARGS__);                                          \
-    if (!rs_check_result)                                                          \
-      return ::tl::unexpected<::roamstead::Error>(std::move(rs_check_result).error()); \
+#define RS_CHECK(...)                                                                                      \
+  do {                                                                                                     \
+    auto rs_check_result = (__VA_ARGS__);                                                                  \
+    if (!rs_check_result) return ::tl::unexpected<::roamstead::Error>(std::move(rs_check_result).error()); \
   } while (false)
-#define RS_CHECK_CTX(context, ...)                                                 \
-  do {                                                                             \
-    auto rs_check_result = (__VA_ARGS__);                                          \
-    if (!rs_check_result)                                                          \
+#define RS_CHECK_CTX(context, ...)                                                                   \
+  do {                                                                                               \
+    auto rs_check_result = (__VA_ARGS__);                                                            \
+    if (!rs_check_result)                                                                            \
       return ::tl::unexpected<::roamstead::Error>(std::move(rs_check_result).error().with(context)); \
   } while (false)

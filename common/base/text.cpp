@@ -8,9 +8,9 @@ namespace roamstead {
 namespace {
 
 struct UpcaseRun {
-  char16_t first;   // first code unit of the run
-  char16_t last;    // last one, inclusive
-  char16_t step;    // 1: every unit, 2: every second
+  char16_t first;      // first code unit of the run
+  char16_t last;       // last one, inclusive
+  char16_t step;       // 1: every unit, 2: every second
   std::int32_t delta;  // added to the unit
 };
 constexpr UpcaseRun kUpcaseRuns[] = {
@@ -128,7 +128,8 @@ Result<std::u16string> to_utf16(std::string_view wtf8) {
     if (code == 0xFFFFFFFF)
       return fail(ErrorCode::invalid_argument, "not WTF-8: bad byte at offset " + std::to_string(start));
     if (after_encoded_high && is_low(code))
-      return fail(ErrorCode::invalid_argument, "not WTF-8: a surrogate pair in two parts at offset " + std::to_string(start));
+      return fail(ErrorCode::invalid_argument,
+                  "not WTF-8: a surrogate pair in two parts at offset " + std::to_string(start));
     after_encoded_high = is_high(code);
     if (code >= 0x10000) {
       out += static_cast<char16_t>(0xD800 + ((code - 0x10000) >> 10));

@@ -6,7 +6,8 @@ Result<void> File::read_exactly(std::uint64_t offset, MutableByteView out) const
   RS_TRY(auto count, read_at(offset, out));
   if (count != out.size())
     return fail(ErrorCode::corrupt, path() + ": ends at byte " + std::to_string(offset + count) + ", " +
-                                        std::to_string(out.size()) + " bytes expected at " + std::to_string(offset));
+                                        std::to_string(out.size()) + " bytes expected at " +
+                                        std::to_string(offset));
   return {};
 }
 

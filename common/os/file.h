@@ -1,5 +1,5 @@
-// The seam to the operating system's files. Everything durable goes through FileSystem, so that tests can put a file
-// system underneath that forgets what was not synced (tests/support/crash_file_system.h).
+// The seam to the operating system's files. Everything durable goes through FileSystem, so that tests can put
+// a file system underneath that forgets what was not synced (tests/support/crash_file_system.h).
 #pragma once
 
 #include <cstdint>
@@ -22,9 +22,11 @@ class File {
   virtual Result<std::uint64_t> size() const = 0;
   // Shrinks, or grows with zeros (sparse where the file system can).
   virtual Result<void> truncate(std::uint64_t size_bytes) = 0;
-  // Returns once data and size are on stable storage. After a failure the file's content is unknown: do not retry.
+  // Returns once data and size are on stable storage. After a failure the file's content is unknown: do not
+  // retry.
   virtual Result<void> sync() = 0;
-  // Advisory and non-blocking: ErrorCode::busy when another open file holds it. Released when this object goes.
+  // Advisory and non-blocking: ErrorCode::busy when another open file holds it. Released when this object
+  // goes.
   virtual Result<void> lock(bool exclusive) = 0;
   virtual const std::string& path() const = 0;
 

@@ -58,8 +58,10 @@ TEST_CASE("a durable write is the old or the new content whatever the crash poin
     auto content = os::read_file(files, "d/f", 100);
     REQUIRE(content);
     auto text = std::string(as_text(*content));
-    if (finished) CHECK(text == "new content");
-    else CHECK((text == "old" || text == "new content"));
+    if (finished)
+      CHECK(text == "new content");
+    else
+      CHECK((text == "old" || text == "new content"));
     if (finished) break;
   }
 }

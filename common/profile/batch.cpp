@@ -10,27 +10,35 @@ Result<void> refuse(const ProfilePath& path, const std::string& why) {
 }
 
 Result<void> check_put(const Put& put) {
-  if (put.path.is_root() && !put.entry.is_directory()) return refuse(put.path, "the root must stay a directory");
-  if (put.entry.is_directory() && put.entry.size_bytes != 0) return refuse(put.path, "is a directory with a size");
+  if (put.path.is_root() && !put.entry.is_directory())
+    return refuse(put.path, "the root must stay a directory");
+  if (put.entry.is_directory() && put.entry.size_bytes != 0)
+    return refuse(put.path, "is a directory with a size");
   std::set<std::string> listed{""};
   for (const auto& stream : put.entry.streams) {
     RS_CHECK_CTX("stream of '" + put.path.text() + "'", check_name(stream.name));
-    if (!listed.insert(stream.name).second) return refuse(put.path, "lists stream '" + stream.name + "' twice");
+    if (!listed.insert(stream.name).second)
+      return refuse(put.path, "lists stream '" + stream.name + "' twice");
   }
   std::set<std::string> seen;
   for (const auto& content : put.contents) {
-    if (listed.count(content.name) == 0) return refuse(put.path, "has content for stream '" + content.name + "' that it does not list");
-    if (!seen.insert(content.name).second) return refuse(put.path, "has content for stream '" + content.name + "' twice");
+    if (listed.count(content.name) == 0)
+      return refuse(put.path, "has content for stream '" + content.name + "' that it does not list");
+    if (!seen.insert(content.name).second)
+      return refuse(put.path, "has content for stream '" + content.name + "' twice");
     std::uint64_t size = put.entry.size_bytes;
     for (const auto& stream : put.entry.streams)
       if (stream.name == content.name) size = stream.size_bytes;
-    if (size != content.size_bytes) return refuse(put.path, "has two sizes for stream '" + content.name + "'");
+    if (size != content.size_bytes)
+      return refuse(put.path, "has two sizes for stream '" + content.name + "'");
     std::uint64_t at = 0;
     for (auto write : content.writes) {
       if (write.length == 0 || write.offset < at || write.length > content.size_bytes ||
           write.offset > content.size_bytes - write.length)
-        return refuse(put.path, "has a write of " + std::to_string(write.length) + " bytes at " + std::to_string(write.offset) +
-                                    " that is out of order or beyond the size " + std::to_string(content.size_bytes));
+        return refuse(put.path, "has a write of " + std::to_string(write.length) + " bytes at " +
+                                    std::to_string(write.offset) +
+                                    " that is out of order or beyond the size " +
+                                    std::to_string(content.size_bytes));
       at = write.end();
     }
   }
@@ -50,15 +58,16 @@ std::uint64_t Batch::content_bytes() const {
 
 Result<void> check_batch(const Batch& batch) {
   if (batch.records.size() > kMaxBatchRecords)
-    return fail(ErrorCode::invalid_argument, "batch: " + std::to_string(batch.records.size()) + " records, more than " +
-                                                 std::to_string(kMaxBatchRecords));
+    return fail(ErrorCode::invalid_argument, "batch: " + std::to_string(batch.records.size()) +
+                                                 " records, more than " + std::to_string(kMaxBatchRecords));
   std::set<ProfilePath> sources, targets, puts;
   for (const auto& record : batch.records) {
     if (const auto* gone = std::get_if<Delete>(&record)) {
       if (gone->source.is_root()) return refuse(gone->source, "the root cannot be deleted");
       if (!sources.insert(gone->source).second) return refuse(gone->source, "is the source of two records");
     } else if (const auto* move = std::get_if<Move>(&record)) {
-      if (move->source.is_root() || move->target.is_root()) return refuse(move->source, "the root cannot move");
+      if (move->source.is_root() || move->target.is_root())
+        return refuse(move->source, "the root cannot move");
       if (!sources.insert(move->source).second) return refuse(move->source, "is the source of two records");
       if (!targets.insert(move->target).second) return refuse(move->target, "is the target of two moves");
     } else {

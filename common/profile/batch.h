@@ -1,9 +1,9 @@
 // Change records and the batch: all differences between a session's profile and one snapshot of it.
 //
-// A batch is a state difference, not a story. Every `source` and `base` is a path in the tree *before* the batch; every
-// `path` and `target` a path in the tree *after* it. Applying means: look up all sources in the tree before; take away
-// everything deleted or moved; put the moved things where they go; then make the puts, parents first. So swapped names,
-// rename-over and a folder that changes places with its own child all work.
+// A batch is a state difference, not a story. Every `source` and `base` is a path in the tree *before* the
+// batch; every `path` and `target` a path in the tree *after* it. Applying means: look up all sources in the
+// tree before; take away everything deleted or moved; put the moved things where they go; then make the puts,
+// parents first. So swapped names, rename-over and a folder that changes places with its own child all work.
 #pragma once
 
 #include <cstdint>
@@ -58,9 +58,9 @@ struct Move {
   }
 };
 
-// New content of one stream ("" is the unnamed one): `size_bytes` long; inside `writes` the bytes come with the batch;
-// the rest is, byte for byte, what the base file has in the stream of the same name at that offset, and zero beyond
-// its end or without a base. Writes ascend, do not overlap, and end within the size.
+// New content of one stream ("" is the unnamed one): `size_bytes` long; inside `writes` the bytes come with
+// the batch; the rest is, byte for byte, what the base file has in the stream of the same name at that
+// offset, and zero beyond its end or without a base. Writes ascend, do not overlap, and end within the size.
 struct StreamContent {
   std::string name;
   std::uint64_t size_bytes = 0;
@@ -73,8 +73,8 @@ struct StreamContent {
   }
 };
 
-// Makes `path` what `entry` says. A directory that is there keeps its children. Streams that `entry` lists and `contents`
-// does not are the base's, unchanged; streams that `entry` does not list go.
+// Makes `path` what `entry` says. A directory that is there keeps its children. Streams that `entry` lists
+// and `contents` does not are the base's, unchanged; streams that `entry` does not list go.
 struct Put {
   ProfilePath path;
   Entry entry;
@@ -108,7 +108,7 @@ struct Batch {
   bool quiesced = true;       // false: cut from a snapshot nobody prepared (dead guest); becomes a fork
   bool final = false;         // taken at log-out; nothing follows
   std::uint64_t taken_100ns = 0;
-  Guid snapshot;              // id of the frozen layer the batch was cut from: where the next delta begins
+  Guid snapshot;  // id of the frozen layer the batch was cut from: where the next delta begins
   std::vector<ChangeRecord> records;
   std::vector<HeldBack> held_back;
 
@@ -122,9 +122,10 @@ struct Batch {
   }
 };
 
-// Refuses a batch that contradicts itself: two records with one source, two puts of one path, writes that overlap or
-// exceed the size, impossible stream names, more than kMaxBatchRecords. Foreign batches pass through here before
-// anything is done with them; what only the tree can tell (a missing source, a cycle) is refused when it is applied.
+// Refuses a batch that contradicts itself: two records with one source, two puts of one path, writes that
+// overlap or exceed the size, impossible stream names, more than kMaxBatchRecords. Foreign batches pass
+// through here before anything is done with them; what only the tree can tell (a missing source, a cycle) is
+// refused when it is applied.
 Result<void> check_batch(const Batch& batch);
 inline constexpr std::size_t kMaxBatchRecords = 2'000'000;
 
@@ -133,7 +134,8 @@ class ContentSource {
  public:
   virtual ~ContentSource() = default;
   // `record` indexes batch.records (a Put), `stream` its contents; the range lies within one of its writes.
-  virtual Result<void> read(std::size_t record, std::size_t stream, std::uint64_t offset, MutableByteView out) = 0;
+  virtual Result<void> read(std::size_t record, std::size_t stream, std::uint64_t offset,
+                            MutableByteView out) = 0;
 };
 
 }  // namespace profile

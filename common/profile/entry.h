@@ -27,10 +27,10 @@ inline constexpr std::uint32_t kRoamingAttributes =
     kAttributeReadOnly | kAttributeHidden | kAttributeSystem | kAttributeArchive | kAttributeNotIndexed;
 
 struct Metadata {
-  std::uint32_t attributes = 0;      // kRoamingAttributes only
-  std::uint64_t created_100ns = 0;   // since 1601-01-01 UTC, as NTFS counts
+  std::uint32_t attributes = 0;     // kRoamingAttributes only
+  std::uint64_t created_100ns = 0;  // since 1601-01-01 UTC, as NTFS counts
   std::uint64_t written_100ns = 0;
-  Bytes security;                    // self-relative security descriptor; empty: inherited
+  Bytes security;  // self-relative security descriptor; empty: inherited
 
   bool operator==(const Metadata&) const = default;
   template <class Archive>
@@ -40,7 +40,7 @@ struct Metadata {
 };
 
 struct Stream {
-  std::string name;               // alternate stream; never ""
+  std::string name;  // alternate stream; never ""
   std::uint64_t size_bytes = 0;
 
   bool operator==(const Stream&) const = default;
@@ -53,11 +53,11 @@ struct Stream {
 struct Entry {
   EntryKind kind = EntryKind::file;
   Metadata metadata;
-  std::uint64_t size_bytes = 0;       // of the unnamed stream; 0 for directories
-  std::vector<Stream> streams;        // alternate streams by name, in compare_names order
-  std::string link_target;            // junction and symlink
-  std::uint64_t link_group = 0;       // hard links of one file within the profile share it; 0: none
-  std::uint32_t reparse_tag = 0;      // opaque
+  std::uint64_t size_bytes = 0;   // of the unnamed stream; 0 for directories
+  std::vector<Stream> streams;    // alternate streams by name, in compare_names order
+  std::string link_target;        // junction and symlink
+  std::uint64_t link_group = 0;   // hard links of one file within the profile share it; 0: none
+  std::uint32_t reparse_tag = 0;  // opaque
 
   bool is_directory() const { return kind == EntryKind::directory; }
   bool operator==(const Entry&) const = default;

@@ -8,11 +8,14 @@
 namespace roamstead::profile {
 
 Result<void> check_name(std::string_view name) {
-  auto refuse = [&](std::string why) { return fail(ErrorCode::invalid_argument, "the name '" + std::string(name) + "' " + why); };
+  auto refuse = [&](std::string why) {
+    return fail(ErrorCode::invalid_argument, "the name '" + std::string(name) + "' " + why);
+  };
   if (name.empty()) return refuse("is empty");
   if (name == "." || name == "..") return refuse("is a directory reference");
   for (char c : name)
-    if (c == '/' || c == '\\' || c == '\0' || c == ':') return refuse("holds a character that no profile name has");
+    if (c == '/' || c == '\\' || c == '\0' || c == ':')
+      return refuse("holds a character that no profile name has");
   auto units = to_utf16(name);
   if (!units) return fail(std::move(units).error());
   if (units->size() > 255) return refuse("is longer than 255 UTF-16 units");
@@ -23,7 +26,8 @@ Result<ProfilePath> ProfilePath::parse(std::string_view text) {
   ProfilePath path;
   path.text_ = std::string(text);
   if (text.empty()) return path;
-  if (text.size() > 3 * 32767) return fail(ErrorCode::invalid_argument, "a path of " + std::to_string(text.size()) + " bytes");
+  if (text.size() > 3 * 32767)
+    return fail(ErrorCode::invalid_argument, "a path of " + std::to_string(text.size()) + " bytes");
   std::size_t start = 0;
   for (;;) {
     auto slash = text.find('/', start);
@@ -76,7 +80,8 @@ std::size_t ProfilePath::depth() const {
 
 bool ProfilePath::is_within(const ProfilePath& other) const {
   if (other.text_.empty()) return true;
-  return text_.rfind(other.text_, 0) == 0 && (text_.size() == other.text_.size() || text_[other.text_.size()] == '/');
+  return text_.rfind(other.text_, 0) == 0 &&
+         (text_.size() == other.text_.size() || text_[other.text_.size()] == '/');
 }
 
 }  // namespace roamstead::profile

@@ -1,4 +1,5 @@
-// A path inside a profile: "AppData/Roaming/x", relative to the profile's root, separated by '/'. The root is "".
+// A path inside a profile: "AppData/Roaming/x", relative to the profile's root, separated by '/'. The root is
+// "".
 #pragma once
 
 #include <compare>
@@ -10,7 +11,8 @@
 
 namespace roamstead::profile {
 
-// A name that NTFS can hold: well-formed WTF-8, 1 to 255 UTF-16 units, no '/', '\', NUL, ':' and not "." or "..".
+// A name that NTFS can hold: well-formed WTF-8, 1 to 255 UTF-16 units, no '/', '\', NUL, ':' and not "." or
+// "..".
 Result<void> check_name(std::string_view name);
 
 class ProfilePath {
@@ -21,9 +23,9 @@ class ProfilePath {
 
   bool is_root() const { return text_.empty(); }
   const std::string& text() const { return text_; }
-  std::string_view name() const;  // the last component; "" for the root
-  ProfilePath parent() const;     // the root's parent is the root
-  ProfilePath child(std::string_view name) const;  // the name must be checked
+  std::string_view name() const;                     // the last component; "" for the root
+  ProfilePath parent() const;                        // the root's parent is the root
+  ProfilePath child(std::string_view name) const;    // the name must be checked
   std::vector<std::string_view> components() const;  // views into this object
   std::size_t depth() const;
   // Whether this is `other` or lies below it.

@@ -16,7 +16,8 @@ TEST_CASE("a profile path has names that NTFS can hold") {
   CHECK(path("a/b/c").components().size() == 3);
   CHECK(path("a/b").is_within(path("a")));
   CHECK_FALSE(path("ab").is_within(path("a")));
-  for (auto bad : {"/a", "a/", "a//b", "a/../b", ".", "a\\b", "a:b", "\xff"}) CHECK_FALSE(ProfilePath::parse(bad));
+  for (auto bad : {"/a", "a/", "a//b", "a/../b", ".", "a\\b", "a:b", "\xff"})
+    CHECK_FALSE(ProfilePath::parse(bad));
   CHECK_FALSE(ProfilePath::parse(std::string(256, 'x')));
   CHECK(ProfilePath::parse(std::string(255, 'x')));
 }

@@ -36,8 +36,10 @@ void Context::progress(const std::string& what, std::uint64_t done, std::uint64_
   }
   constexpr int kWidth = 30;
   auto filled = static_cast<int>(done * kWidth / total);
-  std::fprintf(stderr, "\r%s [%s%s] %3d%%\033[K", what.c_str(), std::string(static_cast<std::size_t>(filled), '#').c_str(),
-               std::string(static_cast<std::size_t>(kWidth - filled), ' ').c_str(), static_cast<int>(done * 100 / total));
+  std::fprintf(stderr, "\r%s [%s%s] %3d%%\033[K", what.c_str(),
+               std::string(static_cast<std::size_t>(filled), '#').c_str(),
+               std::string(static_cast<std::size_t>(kWidth - filled), ' ').c_str(),
+               static_cast<int>(done * 100 / total));
 }
 
 void Context::end_progress() const {

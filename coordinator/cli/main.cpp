@@ -1,5 +1,5 @@
-// roamstead: the administrator's command. Parses the words, runs the one verb they name, and reports errors as
-// "roamstead: what went wrong" (or as JSON), exit code 1; wrong usage exits with CLI11's codes.
+// roamstead: the administrator's command. Parses the words, runs the one verb they name, and reports errors
+// as "roamstead: what went wrong" (or as JSON), exit code 1; wrong usage exits with CLI11's codes.
 #include <clocale>
 #include <iostream>
 
@@ -26,7 +26,9 @@ int main(int argc, char** argv) {
   auto result = context.run();
   if (result) return 0;
   if (context.json) {
-    std::cout << nlohmann::json{{"error", {{"code", to_string(result.error().code)}, {"message", result.error().to_string()}}}}
+    std::cout << nlohmann::json{{"error",
+                                 {{"code", to_string(result.error().code)},
+                                  {"message", result.error().to_string()}}}}
                      .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
               << '\n';
   } else {

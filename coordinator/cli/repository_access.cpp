@@ -147,7 +147,7 @@ Result<json> run_command(const RepositoryChoice& choice, const json& request, co
   auto result = [&]() -> Result<json> {
     if (opened)
       return server::execute_alone(**opened, options.state_directory, request,
-                            [&](const admin::Progress& progress) { show(context, progress); });
+                                   [&](const admin::Progress& progress) { show(context, progress); });
     if (opened.error().code == ErrorCode::busy)
       return ask_coordinator(options.state_directory, request, context);
     return fail(std::move(opened).error());

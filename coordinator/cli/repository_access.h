@@ -22,8 +22,8 @@ struct RepositoryChoice {
 // Reads; works while a coordinator has the repository open.
 Result<std::unique_ptr<repository::Repository>> open_for_reading(const RepositoryChoice& choice);
 
-// Executes an administrator's command (coordinator/admin/commands.h and coordinator/server/commands.h): in this process when nobody has the
-// repository open for writing, otherwise in the coordinator that has.
+// Executes an administrator's command (coordinator/admin/commands.h and coordinator/server/commands.h): in
+// this process when nobody has the repository open for writing, otherwise in the coordinator that has.
 Result<nlohmann::json> run_command(const RepositoryChoice& choice, const nlohmann::json& request,
                                    const Context& context);
 

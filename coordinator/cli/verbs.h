@@ -31,7 +31,7 @@ void add_volume_verbs(CLI::App& app, Context& context);
 void add_delta_verb(CLI::App& app, Context& context);
 void add_repo_verbs(CLI::App& app, Context& context);
 void add_profile_verbs(CLI::App& app, Context& context);
-void add_desktop_verbs(CLI::App& app, Context& context);   // desktop, assign, session
+void add_desktop_verbs(CLI::App& app, Context& context);  // desktop, assign, session
 
 // "1.5 MiB"
 std::string human_bytes(std::uint64_t bytes);

@@ -21,7 +21,9 @@ using vdisk::Disk;
 
 namespace {
 
-bool run(const std::string& command) { return std::system(("{ " + command + "; } >/dev/null 2>&1").c_str()) == 0; }
+bool run(const std::string& command) {
+  return std::system(("{ " + command + "; } >/dev/null 2>&1").c_str()) == 0;
+}
 
 // The server in a process of its own, as it is in life. Unmounted and waited for at the end.
 class Mounted {

@@ -15,8 +15,13 @@ tl::unexpected<Error> power_is_gone() { return fail(ErrorCode::io, "simulated po
 // Refers back to its file system, which must outlive it.
 class CrashFile final : public os::File {
  public:
-  CrashFile(CrashFileSystem& files, std::shared_ptr<CrashFileSystem::Node> node, std::string path, bool writable)
-      : files_(files), node_(std::move(node)), path_(std::move(path)), writable_(writable), generation_(files.generation_) {}
+  CrashFile(CrashFileSystem& files, std::shared_ptr<CrashFileSystem::Node> node, std::string path,
+            bool writable)
+      : files_(files),
+        node_(std::move(node)),
+        path_(std::move(path)),
+        writable_(writable),
+        generation_(files.generation_) {}
   ~CrashFile() override {
     std::lock_guard guard(files_.mutex_);
     if (locked_exclusively_) node_->exclusively_locked = false;
@@ -52,8 +57,10 @@ class CrashFile final : public os::File {
     if (node_->exclusively_locked || (exclusive && node_->shared_locks > 0))
       return fail(ErrorCode::busy, path_ + ": in use by another program");
     (exclusive ? locked_exclusively_ : locked_shared_) = true;
-    if (exclusive) node_->exclusively_locked = true;
-    else ++node_->shared_locks;
+    if (exclusive)
+      node_->exclusively_locked = true;
+    else
+      ++node_->shared_locks;
     return {};
   }
   const std::string& path() const override { return path_; }
@@ -84,7 +91,8 @@ void CrashFileSystem::replay(Bytes& content, const Write& write) {
     return;
   }
   if (content.size() < write.offset + write.data.size()) content.resize(write.offset + write.data.size());
-  std::copy(write.data.begin(), write.data.end(), content.begin() + static_cast<std::ptrdiff_t>(write.offset));
+  std::copy(write.data.begin(), write.data.end(),
+            content.begin() + static_cast<std::ptrdiff_t>(write.offset));
 }
 
 Result<void> CrashFileSystem::count_operation() {
@@ -111,7 +119,8 @@ bool CrashFileSystem::crashed() const {
 void CrashFileSystem::power_loss(std::uint64_t seed) {
   std::lock_guard guard(mutex_);
   std::mt19937_64 random(seed);
-  // Names: a prefix of the pending changes of each directory survives (journalled directories keep their order).
+  // Names: a prefix of the pending changes of each directory survives (journalled directories keep their
+  // order).
   std::map<std::string, bool> cut;
   for (auto& change : pending_names_) {
     if (cut[change.directory] || random() % 2 == 0) {
@@ -119,8 +128,10 @@ void CrashFileSystem::power_loss(std::uint64_t seed) {
       continue;
     }
     for (auto& [name, node] : change.effect) {
-      if (node) durable_names_[name] = node;
-      else durable_names_.erase(name);
+      if (node)
+        durable_names_[name] = node;
+      else
+        durable_names_.erase(name);
     }
   }
   pending_names_.clear();
@@ -240,7 +251,8 @@ Result<std::vector<std::string>> CrashFileSystem::list_directory(const std::stri
 
 Result<void> CrashFileSystem::make_directories(const std::string& path) {
   std::lock_guard guard(mutex_);
-  for (auto name = path; name != "." && name != "/"; name = os::parent_directory(name)) directories_[name] = true;
+  for (auto name = path; name != "." && name != "/"; name = os::parent_directory(name))
+    directories_[name] = true;
   return {};
 }
 
@@ -254,8 +266,10 @@ Result<void> CrashFileSystem::sync_directory(const std::string& path) {
       continue;
     }
     for (auto& [name, node] : change.effect) {
-      if (node) durable_names_[name] = node;
-      else durable_names_.erase(name);
+      if (node)
+        durable_names_[name] = node;
+      else
+        durable_names_.erase(name);
     }
   }
   pending_names_ = std::move(rest);

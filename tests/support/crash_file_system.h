@@ -1,12 +1,14 @@
 // A file system in memory that can lose power: what was not synced is dropped, kept or torn at random.
 //
-// A simulation of the worst a POSIX file system may do: after a crash each unsynced write survives or not on its own
-// (in 512-byte sectors, so large writes tear), sizes may be old or new, and names created, renamed or removed since the
-// last sync_directory of their parent may be undone, each on its own but in order. Sectors themselves do not tear.
+// A simulation of the worst a POSIX file system may do: after a crash each unsynced write survives or not on
+// its own (in 512-byte sectors, so large writes tear), sizes may be old or new, and names created, renamed or
+// removed since the last sync_directory of their parent may be undone, each on its own but in order. Sectors
+// themselves do not tear.
 //
 //   CrashFileSystem files;
 //   run(files); auto points = files.operations();
-//   for each n: CrashFileSystem again; again.crash_after(n); run(again) → error; again.power_loss(seed); verify(again)
+//   for each n: CrashFileSystem again; again.crash_after(n); run(again) → error; again.power_loss(seed);
+//   verify(again)
 #pragma once
 
 #include <cstdint>
@@ -26,7 +28,8 @@ class CrashFileSystem final : public os::FileSystem {
   // The operation with this number (from 0) and all later ones fail and change nothing.
   void crash_after(std::uint64_t operation_count);
   bool crashed() const;
-  // Drops what was not durable, by the seed's dice, and lets operations work again. Files still open are dead.
+  // Drops what was not durable, by the seed's dice, and lets operations work again. Files still open are
+  // dead.
   void power_loss(std::uint64_t seed);
   // A copy of the present (not only durable) state, to start a run from.
   std::unique_ptr<CrashFileSystem> clone() const;

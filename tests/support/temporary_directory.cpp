@@ -8,7 +8,8 @@
 namespace roamstead::support {
 
 TemporaryDirectory::TemporaryDirectory()
-    : path_((std::filesystem::temp_directory_path() / ("roamstead-test-" + Guid::random().to_string())).string()) {
+    : path_((std::filesystem::temp_directory_path() / ("roamstead-test-" + Guid::random().to_string()))
+                .string()) {
   if (!std::filesystem::create_directory(path_)) throw std::runtime_error("cannot make " + path_);
 }
 

@@ -35,7 +35,8 @@ class PosixFile final : public File {
   Result<std::size_t> read_at(std::uint64_t offset, MutableByteView out) const override {
     std::size_t done = 0;
     while (done < out.size()) {
-      auto count = ::pread(descriptor_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+      auto count =
+          ::pread(descriptor_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) return system_error("cannot read at offset " + std::to_string(offset + done), path_);
       if (count == 0) break;
@@ -47,7 +48,8 @@ class PosixFile final : public File {
   Result<void> write_at(std::uint64_t offset, ByteView data) override {
     std::size_t done = 0;
     while (done < data.size()) {
-      auto count = ::pwrite(descriptor_, data.data() + done, data.size() - done, static_cast<off_t>(offset + done));
+      auto count =
+          ::pwrite(descriptor_, data.data() + done, data.size() - done, static_cast<off_t>(offset + done));
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) return system_error("cannot write at offset " + std::to_string(offset + done), path_);
       done += static_cast<std::size_t>(count);
@@ -67,7 +69,8 @@ class PosixFile final : public File {
   }
 
   Result<void> truncate(std::uint64_t size_bytes) override {
-    if (::ftruncate(descriptor_, static_cast<off_t>(size_bytes)) != 0) return system_error("cannot resize", path_);
+    if (::ftruncate(descriptor_, static_cast<off_t>(size_bytes)) != 0)
+      return system_error("cannot resize", path_);
     return {};
   }
 
@@ -94,10 +97,18 @@ class PosixFileSystem final : public FileSystem {
   Result<std::unique_ptr<File>> open(const std::string& path, OpenMode mode) override {
     int flags = O_CLOEXEC;
     switch (mode) {
-      case OpenMode::read: flags |= O_RDONLY; break;
-      case OpenMode::read_write: flags |= O_RDWR; break;
-      case OpenMode::create: flags |= O_RDWR | O_CREAT; break;
-      case OpenMode::create_new: flags |= O_RDWR | O_CREAT | O_EXCL; break;
+      case OpenMode::read:
+        flags |= O_RDONLY;
+        break;
+      case OpenMode::read_write:
+        flags |= O_RDWR;
+        break;
+      case OpenMode::create:
+        flags |= O_RDWR | O_CREAT;
+        break;
+      case OpenMode::create_new:
+        flags |= O_RDWR | O_CREAT | O_EXCL;
+        break;
     }
     auto descriptor = ::open(path.c_str(), flags, 0600);
     if (descriptor < 0) return system_error("cannot open", path);
@@ -120,7 +131,8 @@ class PosixFileSystem final : public FileSystem {
   }
 
   Result<bool> same_file(const std::string& a, const std::string& b) override {
-    struct stat first {}, second {};
+    struct stat first {
+    }, second{};
     if (::stat(a.c_str(), &first) != 0) return system_error("cannot stat", a);
     if (::stat(b.c_str(), &second) != 0) return system_error("cannot stat", b);
     return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
@@ -157,7 +169,8 @@ class PosixFileSystem final : public FileSystem {
     auto parent = parent_directory(path);
     if (parent == path || parent == ".") return system_error("cannot make the directory", path);
     RS_CHECK(make_directories(parent));
-    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return system_error("cannot make the directory", path);
+    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
+      return system_error("cannot make the directory", path);
     return {};
   }
 

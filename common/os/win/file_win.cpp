@@ -91,10 +91,12 @@ class WindowsFile final : public File {
   }
 
   Result<void> lock(bool exclusive) override {
-    // The last byte of the 64-bit space: never part of the data, so the lock does not hinder readers and writers.
+    // The last byte of the 64-bit space: never part of the data, so the lock does not hinder readers and
+    // writers.
     OVERLAPPED overlapped = at_offset(~std::uint64_t{0} - 1);
     DWORD flags = LOCKFILE_FAIL_IMMEDIATELY | (exclusive ? LOCKFILE_EXCLUSIVE_LOCK : 0);
-    if (::LockFileEx(handle_, flags, 0, 1, 0, &overlapped) == 0) return system_error("in use by another program", path_);
+    if (::LockFileEx(handle_, flags, 0, 1, 0, &overlapped) == 0)
+      return system_error("in use by another program", path_);
     return {};
   }
 
@@ -110,9 +112,11 @@ class WindowsFileSystem final : public FileSystem {
   Result<std::unique_ptr<File>> open(const std::string& path, OpenMode mode) override {
     RS_TRY(auto name, wide(path));
     DWORD access = mode == OpenMode::read ? GENERIC_READ : GENERIC_READ | GENERIC_WRITE;
-    DWORD disposition = mode == OpenMode::create_new ? CREATE_NEW : mode == OpenMode::create ? OPEN_ALWAYS : OPEN_EXISTING;
-    auto handle = ::CreateFileW(name.c_str(), access, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr,
-                                disposition, FILE_ATTRIBUTE_NORMAL, nullptr);
+    DWORD disposition = mode == OpenMode::create_new ? CREATE_NEW
+                        : mode == OpenMode::create   ? OPEN_ALWAYS
+                                                     : OPEN_EXISTING;
+    auto handle = ::CreateFileW(name.c_str(), access, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                                nullptr, disposition, FILE_ATTRIBUTE_NORMAL, nullptr);
     if (handle == INVALID_HANDLE_VALUE) return system_error("cannot open", path);
     return std::make_unique<WindowsFile>(handle, path);
   }
@@ -120,7 +124,8 @@ class WindowsFileSystem final : public FileSystem {
   Result<void> rename(const std::string& from, const std::string& to) override {
     RS_TRY(auto source, wide(from));
     RS_TRY(auto target, wide(to));
-    if (::MoveFileExW(source.c_str(), target.c_str(), MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH) == 0)
+    if (::MoveFileExW(source.c_str(), target.c_str(), MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH) ==
+        0)
       return system_error("cannot rename to " + to, from);
     return {};
   }
@@ -190,8 +195,8 @@ class WindowsFileSystem final : public FileSystem {
   // Volume serial number and file index.
   static Result<std::pair<std::uint64_t, std::uint64_t>> identity(const std::string& path) {
     RS_TRY(auto name, wide(path));
-    auto handle = ::CreateFileW(name.c_str(), 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr,
-                                OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, nullptr);
+    auto handle = ::CreateFileW(name.c_str(), 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                                nullptr, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, nullptr);
     if (handle == INVALID_HANDLE_VALUE) return system_error("cannot open", path);
     BY_HANDLE_FILE_INFORMATION information{};
     auto there = ::GetFileInformationByHandle(handle, &information);
