@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <ctime>
 #include <iostream>
+#include <thread>
 
 #include "agent/fuse/control.h"
 #include "agent/fuse/desktop.h"
@@ -93,8 +94,9 @@ int serve(const Arguments& arguments, const std::function<void(const json&)>& re
   ready((*desktop)->describe_log_in());
   (*control)->serve([&](const json& request) { return (*desktop)->answer(request); },
                     [&] { return stop_requested != 0 || (*desktop)->logged_out(); });
-  control->reset();
+  desktop->reset();
   (void)os::real_file_system().remove(state + "/pid");
+  control->reset();  // last: who waits for the socket to go may start anew
   return 0;
 }
 
@@ -202,6 +204,21 @@ std::string log_out_text(const json& reply) {
                      reply.value("bytes_received", std::uint64_t{0}));
 }
 
+// Returns when the desktop's process has let go of everything, so that the next log-in finds the state free.
+int log_out(const Arguments& arguments) {
+  constexpr auto kLongestEnd = std::chrono::seconds(30);
+  auto status = ask(arguments, {{"op", "logout"}}, log_out_text);
+  if (status != 0) return status;
+  auto until = std::chrono::steady_clock::now() + kLongestEnd;
+  while (os::real_file_system().exists(socket_of(arguments)).value_or(false)) {
+    if (std::chrono::steady_clock::now() >= until)
+      return report(Error(ErrorCode::timeout, "logged out, but the desktop's process does not end; see " +
+                                                  arguments.desktop.state_directory + "/desktop.log"));
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return 0;
+}
+
 CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& description,
                    Arguments& arguments) {
   auto* verb = app.add_subcommand(name, description);
@@ -270,7 +287,7 @@ int main_of_desktops(int count, char** values) {
   if (*snapshot_verb) return ask(arguments, {{"op", "snapshot"}, {"wait", arguments.wait}}, snapshot_text);
   if (*fill_verb)
     return ask(arguments, {{"op", "fill"}, {"level", level}, {"wait", arguments.wait}}, lines_of);
-  return ask(arguments, {{"op", "logout"}}, log_out_text);
+  return log_out(arguments);
 }
 
 }  // namespace
