@@ -190,7 +190,9 @@ void TestTree::apply(const profile::Batch& batch, profile::ContentSource& conten
     if (takes[i].target) arrivals[{*takes[i].target, 0}] = i;
   for (std::size_t i = 0; i < batch.records.size(); ++i)
     if (const auto* made = std::get_if<profile::Put>(&batch.records[i])) arrivals[{made->path.text(), 1}] = i;
-  for (const auto& [key, index] : arrivals) {
+  for (const auto& arrival : arrivals) {  // clang 14 lets no lambda capture a structured binding
+    const auto& key = arrival.first;
+    const auto index = arrival.second;
     if (key.second == 0) {
       put(key.first, std::move(takes[index].node));
       continue;
