@@ -218,7 +218,7 @@ Result<void> ChainDisk::tidy(std::size_t index) {
   chosen.lock.reset();
   auto exclusive = lock_file(files_, path, true);
   Result<void> done;
-  if (!exclusive) done = fail(std::move(exclusive).error());
+  if (!exclusive) done = fail(exclusive.error());
   if (done) done = chosen.vhdx->make_writable(files_, true);
   if (done) done = forget_merge(*chosen.vhdx);
   chosen.vhdx->make_read_only();
