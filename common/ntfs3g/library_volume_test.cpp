@@ -11,6 +11,10 @@
 #include <set>
 #include <thread>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/lsan_interface.h>
+#endif
+
 #include "common/ntfs3g/format.h"
 #include "tests/support/memory_device.h"
 #include "tests/support/seed.h"
@@ -434,6 +438,15 @@ TEST_CASE("an open $LogFile and the dirty flag refuse a mount for writing") {
   }
 }
 
+// libntfs-3g 2022.10.3 forgets an inode of a kilobyte when ntfs_device_mount() finds a damaged $AttrDef (seen with
+// seed 396579414): its leak and not ours, so what a mount of a damaged volume allocates is not looked at.
+Result<std::unique_ptr<LibraryVolume>> mount_damaged(vdisk::BlockDevice& device) {
+#if defined(__SANITIZE_ADDRESS__)
+  __lsan::ScopedDisabler library_leaks_are_not_ours;
+#endif
+  return LibraryVolume::mount(device, Access::read);
+}
+
 TEST_CASE("bit flips anywhere in a small volume's metadata end in errors or other data, not in a crash") {
   TestVolume test;
   const auto directory = value(test.volume->make_directories("d"));
@@ -447,7 +460,7 @@ TEST_CASE("bit flips anywhere in a small volume's metadata end in errors or othe
     support::MemoryDevice device(clean);
     for (int flip = 0; flip < 4; ++flip)
       device.content()[mft.offset + random() % mft.length] ^= static_cast<std::byte>(1u << random() % 8);
-    auto volume = LibraryVolume::mount(device, Access::read);
+    auto volume = mount_damaged(device);
     if (!volume) continue;
     auto found = (*volume)->find("d");
     if (found) {
