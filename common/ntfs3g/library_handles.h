@@ -2,8 +2,11 @@
 // the sources of this module only.
 #pragma once
 
+#include <cstddef>
+#include <cstring>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "common/ntfs3g/library_device.h"
@@ -22,6 +25,16 @@ struct LibraryVolume::Mount {
 };
 
 std::string describe(FileReference reference);
+
+// The bits of a field that the library declares as an enumeration. A damaged volume holds values that none of
+// its enumerators make, and to load such a one as an enumeration is undefined.
+template <class Field>
+auto raw_bits(const Field& field) {
+  std::conditional_t<sizeof(Field) == 4, std::uint32_t, std::uint16_t> bits;
+  static_assert(sizeof(bits) == sizeof(field));
+  std::memcpy(&bits, &field, sizeof(bits));
+  return bits;
+}
 
 // An open inode. While one is open no other of the same record may be; a child's close may open its parent,
 // so a parent held open goes to close_in().
@@ -51,7 +64,12 @@ class Inode {
   ntfs_inode* get() const { return inode_; }
   ntfs_inode* operator->() const { return inode_; }
   FileReference reference() const { return {inode_->mft_no, inode_->mrec->sequence_number}; }
-  bool is_directory() const { return (inode_->mrec->flags & MFT_RECORD_IS_DIRECTORY) != 0; }
+  bool is_directory() const {
+    std::uint16_t flags = 0;  // as raw_bits(), of a packed member
+    std::memcpy(&flags, reinterpret_cast<const char*>(inode_->mrec) + offsetof(MFT_RECORD, flags),
+                sizeof(flags));
+    return (flags & MFT_RECORD_IS_DIRECTORY) != 0;
+  }
 
  private:
   LibraryVolume::Mount* mount_;

@@ -63,7 +63,7 @@ Result<std::unique_ptr<LibraryVolume>> LibraryVolume::mount(vdisk::BlockDevice& 
   }
   std::unique_ptr<LibraryVolume> volume(new LibraryVolume(std::move(mount)));
   auto* opened = volume->mount_->volume;
-  if (writable && (opened->flags & VOLUME_IS_DIRTY) != 0)
+  if (writable && (raw_bits(opened->flags) & VOLUME_IS_DIRTY) != 0)
     return fail(ErrorCode::unsupported,
                 device.name() + ": the volume is marked dirty; let its Windows check it first");
   if (ntfs_open_secure(opened) != 0) return volume->mount_->failed("open $Secure");

@@ -27,7 +27,7 @@ Result<ItemInfo> LibraryVolume::stat(FileReference item) {
   ItemInfo info;
   info.reference = inode.reference();
   info.directory = inode.is_directory();
-  info.attributes = inode->flags;
+  info.attributes = raw_bits(inode->flags);
   info.created_100ns = inode->creation_time;
   info.written_100ns = inode->last_data_change_time;
   info.links = inode->mrec->link_count;

@@ -438,8 +438,9 @@ TEST_CASE("an open $LogFile and the dirty flag refuse a mount for writing") {
   }
 }
 
-// libntfs-3g 2022.10.3 forgets an inode of a kilobyte when ntfs_device_mount() finds a damaged $AttrDef (seen with
-// seed 396579414): its leak and not ours, so what a mount of a damaged volume allocates is not looked at.
+// libntfs-3g 2022.10.3 forgets an inode of a kilobyte when ntfs_device_mount() finds a damaged $AttrDef (seen
+// with seed 396579414): its leak and not ours, so what a mount of a damaged volume allocates is not looked
+// at.
 Result<std::unique_ptr<LibraryVolume>> mount_damaged(vdisk::BlockDevice& device) {
 #if defined(__SANITIZE_ADDRESS__)
   __lsan::ScopedDisabler library_leaks_are_not_ours;
