@@ -42,8 +42,9 @@ Result<std::unique_ptr<DiskSnapshots>> DiskSnapshots::open(Options options) {
   if (options.control_socket.empty()) options.control_socket = diskcontrol::default_socket(options.disk_path);
   RS_TRY(auto control, DiskControl::connect(options.control_socket));
   RS_TRY(auto layers, control.info());
-  if (layers.empty() || layers.front().format != vdisk::Format::vhdx)
-    return fail(ErrorCode::unsupported, options.disk_path + ": only VHDX disks can be frozen");
+  if (layers.empty() || layers.front().format == vdisk::Format::raw)
+    return fail(ErrorCode::unsupported,
+                options.disk_path + ": a raw disk cannot be frozen; convert it to VHDX first");
   return std::unique_ptr<DiskSnapshots>(new DiskSnapshots(std::move(options)));
 }
 

@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "common/vdisk/vhdx_layer.h"
+#include "common/vdisk/layer.h"
 
 namespace roamstead::vdisk {
 
@@ -12,27 +12,24 @@ namespace roamstead::vdisk {
 // exchanged for another kind while reads go on.
 struct ChainLayer {
   std::shared_ptr<Layer> layer;
-  vhdx::VhdxLayer* vhdx = nullptr;  // the same, when it is one
+  ImageLayer* image = nullptr;  // the same, when its format knows parents
   std::shared_ptr<os::File> lock;
 };
 using Chain = std::vector<ChainLayer>;
 
 inline constexpr std::size_t kMaxLayers = 64;
 
+// With its lock. `expected`: what a child says of the format; a disk said to be raw is taken as that whatever
+// its content looks like.
+Result<ChainLayer> open_layer(os::FileSystem& files, const std::string& path, Access access,
+                              std::optional<Format> expected = {});
+
 // From the top down.
 Result<Chain> open_chain(os::FileSystem& files, const std::string& path, Access access);
 
 Result<std::shared_ptr<os::File>> lock_file(os::FileSystem& files, const std::string& path, bool exclusive);
 
-// The places a locator leads to, in the order in which they are tried. Windows paths are also tried without
-// their drive or volume, and by their last name beside the child: where a disk was copied from Windows, its
-// parent usually lies.
-std::vector<std::string> parent_candidates(const std::string& child_path, const vhdx::ParentLocator& locator);
-
-// Whether the locator names a parent with this id.
-bool names_parent(const vhdx::ParentLocator& locator, const Guid& id);
-
 // A merge into this layer has begun and not ended: only through the layer above does it show what it should.
-bool merge_pending(const vhdx::VhdxLayer& layer);
+bool merge_pending(const ImageLayer& layer);
 
 }  // namespace roamstead::vdisk

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "common/base/log.h"
+#include "common/vdisk/parent_paths.h"
 #include "common/vdisk/vhdx_create.h"
+#include "common/vdisk/vhdx_layer.h"
 
 namespace roamstead::vdisk {
 
@@ -130,15 +132,15 @@ Result<RangeSet> ChainDisk::extents(std::size_t index) const {
 
 namespace {
 
-// Temporary first, so that a crash never leaves half a disk under the name asked for.
-Result<void> create_under_name(os::FileSystem& files, const std::string& path,
-                               const vhdx::Metadata& metadata) {
+// `make` gets a temporary name first, so that a crash never leaves half a disk under the name asked for.
+template <class Make>
+Result<void> create_under_name(os::FileSystem& files, const std::string& path, Make&& make) {
   RS_TRY(auto there, files.exists(path));
   if (there) return fail(ErrorCode::exists, path + ": exists; a disk is never created over a file");
   auto temporary = path + ".new";
   RS_TRY(auto left_over, files.exists(temporary));
   if (left_over) RS_CHECK(files.remove(temporary));
-  RS_CHECK(vhdx::create_file(files, temporary, metadata));
+  RS_CHECK(make(temporary));
   RS_CHECK(files.rename(temporary, path));
   return files.sync_directory(os::parent_directory(path));
 }
@@ -159,19 +161,21 @@ Result<void> create_disk(os::FileSystem& files, const std::string& path, std::ui
   metadata.block_bytes = options.block_bytes;
   metadata.virtual_bytes = virtual_bytes;
   metadata.disk_id = Guid::random();
-  return create_under_name(files, path, metadata);
+  return create_under_name(files, path, [&](const std::string& temporary) -> Result<void> {
+    RS_CHECK(vhdx::create_file(files, temporary, metadata));
+    return {};
+  });
 }
 
 Result<void> create_child(os::FileSystem& files, const std::string& parent, const std::string& child) {
-  RS_TRY(auto lock, lock_file(files, parent, false));
-  RS_TRY(auto format, detect_format(*lock, parent));
-  if (format != Format::vhdx)
-    return fail(ErrorCode::unsupported,
-                parent + ": only a VHDX file can be a parent; convert the raw disk first");
-  RS_TRY(auto layer, vhdx::VhdxLayer::open(files, parent, Access::read));
-  auto relative = vhdx::relative_path(os::parent_directory(child), parent);
-  RS_TRY(auto metadata, vhdx::child_metadata(layer->metadata(), layer->info().id, relative));
-  return create_under_name(files, child, metadata);
+  RS_TRY(auto opened, open_layer(files, parent, Access::read));
+  if (opened.image == nullptr)
+    return fail(ErrorCode::unsupported, parent + ": a raw disk cannot be a parent; convert it to VHDX first");
+  auto relative = relative_path(os::parent_directory(child), parent);
+  return create_under_name(files, child, [&](const std::string& temporary) -> Result<void> {
+    RS_CHECK(opened.image->create_child(files, temporary, relative));
+    return {};
+  });
 }
 
 }  // namespace roamstead::vdisk

@@ -51,7 +51,7 @@ class ChainDisk final : public Disk {
   Result<void> merge_locked(MergePair& pair);
   Result<void> merge_down(MergePair& pair, const RangeSet& upper_extents);
   Result<void> merge_up(MergePair& pair, const RangeSet& lower_only);
-  Result<void> forget_merge(vhdx::VhdxLayer& layer);
+  Result<void> forget_merge(ImageLayer& layer, Lineage lineage);
   Result<void> tidy(std::size_t index);
   Result<void> copy(const Layer& from, Layer& to, const RangeSet& ranges) const;
 

@@ -1,9 +1,9 @@
-// A virtual disk: a chain of layers (raw or VHDX files) read as one flat device, the top one writable.
+// A virtual disk: a chain of layers (raw, VHDX or VHD files) read as one flat device, the top one writable.
 //
-// A layer is identified by its path and, for VHDX, by its DataWriteGuid, which a child's parent locator must
-// name. Lock: the top layer of a disk open for writing is locked exclusively, everything else shared, for as
-// long as the Disk lives. Thread-safe: reads run concurrently, also with writes, flushes and the long part of
-// a merge; writes, flush and freeze take turns.
+// A layer is identified by its path and, where its format has one, by an id, which a child must name. Lock:
+// the top layer of a disk open for writing is locked exclusively, everything else shared, for as long as the
+// Disk lives. Thread-safe: reads run concurrently, also with writes, flushes and the long part of a merge;
+// writes, flush and freeze take turns.
 //
 // Writes since the last flush may be lost by a crash, each sector on its own, but never show anything but the
 // old or the new content. After a failed flush the Disk only returns errors; open it again.
@@ -22,8 +22,12 @@
 namespace roamstead::vdisk {
 
 enum class Access { read, write };
-enum class Format { raw, vhdx };
+enum class Format { raw, vhdx, vhd };
 enum class LayerKind { fixed, dynamic, differencing };
+
+// "raw", "vhdx", "vhd", and back.
+std::string_view to_string(Format format);
+Result<Format> parse_format(std::string_view name);
 
 struct LayerInfo {
   std::string path;
@@ -31,8 +35,8 @@ struct LayerInfo {
   LayerKind kind = LayerKind::fixed;
   std::uint64_t virtual_bytes = 0;
   std::uint32_t block_bytes = 0;  // 0 for raw
-  Guid id;                        // VHDX DataWriteGuid; zero for raw
-  Guid parent_id;                 // what the locator names; zero without a parent
+  Guid id;                        // VHDX: DataWriteGuid; zero where the format has none
+  Guid parent_id;                 // what the child's file names; zero without a parent or an id
   std::string parent_path;        // as resolved
 };
 
@@ -40,10 +44,10 @@ struct LayerInfo {
 // place its locator leads to where a file is, or else the first place.
 Result<LayerInfo> inspect(os::FileSystem& files, const std::string& path);
 
-// Paths of the VHDX files in `directory` (by extension .vhdx or .avhdx) whose locator names the layer with
-// this id.
+// Paths of the disks in `directory` (by extension) that name this layer as their parent: by its id, or by its
+// path where their format has no ids.
 Result<std::vector<std::string>> find_children(os::FileSystem& files, const std::string& directory,
-                                               const Guid& id);
+                                               const LayerInfo& parent);
 
 class Disk : public BlockDevice {
  public:

@@ -193,8 +193,8 @@ TEST_CASE("children are found by their locators, in other directories by relativ
   support::CrashFileSystem files;
   auto model = base_and_child(files, random);
   REQUIRE(vdisk::create_child(files, "d/base.vhdx", "clones/x/b.vhdx"));
-  auto id = vdisk::inspect(files, "d/base.vhdx").value().id;
-  CHECK(vdisk::find_children(files, "d", id).value() == std::vector<std::string>{"d/a.vhdx"});
+  auto parent = vdisk::inspect(files, "d/base.vhdx").value();
+  CHECK(vdisk::find_children(files, "d", parent).value() == std::vector<std::string>{"d/a.vhdx"});
   CHECK(vdisk::inspect(files, "clones/x/b.vhdx").value().parent_path == "d/base.vhdx");
   model.check(*open(files, "clones/x/b.vhdx"));
 }

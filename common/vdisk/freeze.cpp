@@ -5,7 +5,6 @@
 
 #include "common/base/log.h"
 #include "common/vdisk/chain_disk.h"
-#include "common/vdisk/vhdx_create.h"
 
 namespace roamstead::vdisk {
 namespace {
@@ -66,15 +65,13 @@ Result<std::string> ChainDisk::frozen_path() const {
 Result<void> ChainDisk::put_child_on_top(const ChainLayer& top, const std::string& frozen,
                                          const std::string& temporary, bool& switched) {
   auto directory = os::parent_directory(path_);
-  RS_TRY(auto metadata,
-         vhdx::child_metadata(top.vhdx->metadata(), top.layer->info().id, os::base_name(frozen)));
-  RS_CHECK(vhdx::create_file(files_, temporary, metadata));
+  RS_TRY(auto made, top.image->create_child(files_, temporary, os::base_name(frozen)));
+  std::shared_ptr<ImageLayer> layer = std::move(made);
   ChainLayer child;
   RS_TRY(child.lock, lock_file(files_, temporary, true));
-  RS_TRY(auto layer, vhdx::VhdxLayer::open(files_, temporary, Access::write, true));
   layer->renamed(path_);
   layer->reparented(frozen);
-  child.vhdx = layer.get();
+  child.image = layer.get();
   child.layer = std::move(layer);
   RS_CHECK(files_.link(path_, frozen));
   RS_CHECK(files_.sync_directory(directory));
@@ -82,8 +79,8 @@ Result<void> ChainDisk::put_child_on_top(const ChainLayer& top, const std::strin
   switched = true;
   RS_CHECK(files_.sync_directory(directory));
   std::unique_lock lock(layers_mutex_);
-  top.vhdx->make_read_only();
-  top.vhdx->renamed(frozen);
+  top.image->make_read_only();
+  top.image->renamed(frozen);
   chain_.front().lock.reset();
   chain_.insert(chain_.begin(), std::move(child));
   return {};
@@ -93,8 +90,8 @@ Result<Disk::Frozen> ChainDisk::freeze() {
   std::lock_guard structure(structure_mutex_);
   std::lock_guard guard(write_mutex_);
   RS_TRY(auto top, writable_top());
-  if (top.vhdx == nullptr)
-    return fail(ErrorCode::unsupported, path_ + ": a raw disk cannot be frozen; put it under a VHDX child");
+  if (top.image == nullptr)
+    return fail(ErrorCode::unsupported, path_ + ": a raw disk cannot be frozen; convert it to VHDX first");
   {
     std::shared_lock lock(layers_mutex_);
     if (chain_.size() >= kMaxLayers)

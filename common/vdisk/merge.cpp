@@ -13,7 +13,7 @@
 
 #include "common/base/log.h"
 #include "common/vdisk/chain_disk.h"
-#include "common/vdisk/vhdx_create.h"
+#include "common/vdisk/parent_paths.h"
 
 namespace roamstead::vdisk {
 namespace {
@@ -32,7 +32,7 @@ Result<ChainDisk::MergePair> ChainDisk::merge_pair(std::size_t index) const {
                                                  std::to_string(chain_.size()));
   MergePair pair{index, chain_[index], chain_[index + 1]};
   auto lower_path = pair.lower.layer->info().path;
-  if (pair.upper.vhdx == nullptr || pair.lower.vhdx == nullptr || !pair.lower.vhdx->metadata().has_parent)
+  if (pair.upper.image == nullptr || pair.lower.image == nullptr || !pair.lower.image->parent())
     return fail(ErrorCode::denied,
                 lower_path + ": is no differencing layer (a golden image is never written)");
   if (pair.upper.layer->virtual_bytes() != pair.lower.layer->virtual_bytes())
@@ -54,7 +54,7 @@ Result<void> ChainDisk::refuse_other_children(const MergePair& pair) const {
   auto lower = pair.lower.layer->info();
   auto check = [&](const LayerInfo& parent, const std::string& expected) -> Result<void> {
     for (const auto& directory : directories) {
-      RS_TRY(auto children, find_children(files_, directory, parent.id));
+      RS_TRY(auto children, find_children(files_, directory, parent));
       for (const auto& child : children) {
         RS_TRY(auto itself,
                files_.same_file(child, parent.path));  // by its second linkage, when a merge was begun
@@ -69,7 +69,8 @@ Result<void> ChainDisk::refuse_other_children(const MergePair& pair) const {
   RS_CHECK(check(upper, child_of_upper));
   // After a crash the lower may have the upper's id already: then its children are the upper's, which were
   // checked.
-  return lower.id == upper.id ? Result<void>{} : check(lower, upper.path);
+  bool same = !lower.id.is_zero() && lower.id == upper.id;
+  return same ? Result<void>{} : check(lower, upper.path);
 }
 
 // A lock is exchanged by letting go of the shared one; whoever reads a layer meanwhile makes the merge wait
@@ -100,23 +101,25 @@ Result<void> ChainDisk::merge(std::size_t index) {
   RS_CHECK(refuse_other_children(pair));
   auto merged = lock_pair(pair, true);
   if (merged) merged = merge_locked(pair);
-  pair.upper.vhdx->make_read_only();
-  pair.lower.vhdx->make_read_only();
+  pair.upper.image->make_read_only();
+  pair.lower.image->make_read_only();
   if (auto shared = lock_pair(pair, false); !shared) log_warning("{}", shared.error().to_string());
   return merged;
 }
 
 Result<void> ChainDisk::merge_locked(MergePair& pair) {
-  bool begun =
-      pair.lower.vhdx->metadata().locator.get_guid(vhdx::kMergingChild) == pair.upper.layer->info().id;
+  auto upper_info = pair.upper.layer->info();
+  auto lower_info = pair.lower.layer->info();
+  bool has_ids = !upper_info.id.is_zero() && !lower_info.id.is_zero();
+  bool begun = has_ids && pair.lower.image->lineage().merging_child == upper_info.id;
   RS_TRY(auto upper_extents, pair.upper.layer->extents());
   if (begun) return merge_down(pair, upper_extents);
   RS_TRY(auto lower_only, pair.lower.layer->extents());
   lower_only.subtract(upper_extents);
-  auto upper_directory = os::parent_directory(pair.upper.layer->info().path);
-  bool together = upper_directory == os::parent_directory(pair.lower.layer->info().path);
-  // Renaming over the upper needs both in one directory.
-  if (together && upper_extents.total_bytes() <= lower_only.total_bytes())
+  // Renaming over the upper needs both in one directory and of one format; going on after a crash needs ids.
+  bool possible = has_ids && upper_info.format == lower_info.format &&
+                  os::parent_directory(upper_info.path) == os::parent_directory(lower_info.path);
+  if (possible && upper_extents.total_bytes() <= lower_only.total_bytes())
     return merge_down(pair, upper_extents);
   return merge_up(pair, lower_only);
 }
@@ -139,21 +142,21 @@ Result<void> ChainDisk::copy(const Layer& from, Layer& to, const RangeSet& range
 }
 
 Result<void> ChainDisk::merge_down(MergePair& pair, const RangeSet& upper_extents) {
-  auto& upper = *pair.upper.vhdx;
-  auto& lower = *pair.lower.vhdx;
+  auto& upper = *pair.upper.image;
+  auto& lower = *pair.lower.image;
   auto upper_info = upper.info();
   auto lower_path = lower.info().path;
   for (auto* layer : {&lower, &upper}) {
     RS_CHECK(layer->make_writable(files_, true));
     RS_CHECK(layer->begin_writing());
   }
-  if (auto locator = lower.metadata().locator; locator.get_guid(vhdx::kMergingChild) != upper_info.id) {
-    locator.set_guid(std::string(vhdx::kMergingChild), upper_info.id);
-    RS_CHECK(lower.set_locator(locator));
+  if (auto lineage = lower.lineage(); lineage.merging_child != upper_info.id) {
+    lineage.merging_child = upper_info.id;
+    RS_CHECK(lower.set_lineage(lineage));
   }
-  if (auto locator = upper.metadata().locator; locator.get_guid(vhdx::kParentLinkage2) != upper_info.id) {
-    locator.set_guid(std::string(vhdx::kParentLinkage2), upper_info.id);
-    RS_CHECK(upper.set_locator(locator));
+  if (auto lineage = upper.lineage(); lineage.parent_id2 != upper_info.id) {
+    lineage.parent_id2 = upper_info.id;
+    RS_CHECK(upper.set_lineage(lineage));
   }
   if (lower.info().id != upper_info.id) {
     RS_CHECK(copy(upper, lower, upper_extents));
@@ -166,62 +169,59 @@ Result<void> ChainDisk::merge_down(MergePair& pair, const RangeSet& upper_extent
     chain_.erase(chain_.begin() + static_cast<std::ptrdiff_t>(pair.index));
   }
   RS_CHECK(files_.sync_directory(os::parent_directory(lower_path)));
-  return forget_merge(lower);
+  return forget_merge(lower, lower.lineage());
 }
 
 Result<void> ChainDisk::merge_up(MergePair& pair, const RangeSet& lower_only) {
-  auto& upper = *pair.upper.vhdx;
+  auto& upper = *pair.upper.image;
   auto lower_info = pair.lower.layer->info();
-  auto upper_path = upper.info().path;
-  auto upper_directory = os::parent_directory(upper_path);
+  auto upper_directory = os::parent_directory(upper.info().path);
   RS_CHECK(upper.make_writable(files_, true));
   RS_CHECK(upper.begin_writing());
   RS_CHECK(copy(*pair.lower.layer, upper, lower_only));
-  auto locator = pair.lower.vhdx->metadata().locator;
-  RS_TRY(auto parent, vhdx::to_locator_path(vhdx::relative_path(upper_directory, lower_info.parent_path)));
-  locator.set(std::string(vhdx::kRelativePath), parent);
-  locator.set(std::string(vhdx::kMergedPath), vhdx::relative_path(upper_directory, lower_info.path));
-  locator.set_guid(std::string(vhdx::kMergedId), lower_info.id);
-  locator.erase(vhdx::kMergingChild);
-  RS_CHECK(upper.set_locator(locator));
+  auto lineage = pair.lower.image->lineage();
+  lineage.parent_path = relative_path(upper_directory, lower_info.parent_path);
+  lineage.merged_path = relative_path(upper_directory, lower_info.path);
+  lineage.merged_id = lower_info.id;
+  lineage.merging_child = {};
+  RS_CHECK(upper.set_lineage(lineage));
   {
     std::unique_lock lock(layers_mutex_);
     upper.reparented(lower_info.parent_path);
     chain_.erase(chain_.begin() + static_cast<std::ptrdiff_t>(pair.index + 1));
   }
-  return forget_merge(upper);
+  return forget_merge(upper, lineage);
 }
 
 // The last steps: the file merged up goes if it is still there, then the notes about the merge.
-Result<void> ChainDisk::forget_merge(vhdx::VhdxLayer& layer) {
-  auto locator = layer.metadata().locator;
-  auto relative = locator.get(vhdx::kMergedPath);
-  auto id = locator.get_guid(vhdx::kMergedId);
-  if (relative && id) {
-    auto path = os::join_path(os::parent_directory(layer.info().path), *relative);
+Result<void> ChainDisk::forget_merge(ImageLayer& layer, Lineage lineage) {
+  if (!lineage.merged_path.empty()) {
+    auto path = os::join_path(os::parent_directory(layer.info().path), lineage.merged_path);
     RS_TRY(auto there, files_.exists(path));
     if (there) {
       RS_TRY(auto left_over, inspect(files_, path));
-      if (left_over.id == *id) RS_CHECK(files_.remove(path));
+      if (left_over.id == lineage.merged_id) RS_CHECK(files_.remove(path));
     }
     RS_CHECK(files_.sync_directory(os::parent_directory(path)));
   }
-  for (auto key : {vhdx::kMergedPath, vhdx::kMergedId, vhdx::kMergingChild}) locator.erase(key);
-  return layer.set_locator(locator);
+  lineage.merged_path.clear();
+  lineage.merged_id = {};
+  lineage.merging_child = {};
+  return layer.set_lineage(lineage);
 }
 
-// What a crash left to do for the layer's own locator.
+// What a crash left to do for the layer's own lineage.
 Result<void> ChainDisk::tidy(std::size_t index) {
   auto& chosen = chain_[index];
-  if (index == 0) return forget_merge(*chosen.vhdx);
+  if (index == 0) return forget_merge(*chosen.image, chosen.image->lineage());
   auto path = chosen.layer->info().path;
   chosen.lock.reset();
   auto exclusive = lock_file(files_, path, true);
   Result<void> done;
   if (!exclusive) done = fail(exclusive.error());
-  if (done) done = chosen.vhdx->make_writable(files_, true);
-  if (done) done = forget_merge(*chosen.vhdx);
-  chosen.vhdx->make_read_only();
+  if (done) done = chosen.image->make_writable(files_, true);
+  if (done) done = forget_merge(*chosen.image, chosen.image->lineage());
+  chosen.image->make_read_only();
   if (exclusive) exclusive->reset();
   RS_TRY(chosen.lock, lock_file(files_, path, false));
   return done;
@@ -229,21 +229,20 @@ Result<void> ChainDisk::tidy(std::size_t index) {
 
 Result<void> ChainDisk::finish_merges() {
   for (std::size_t i = 0; i < chain_.size(); ++i) {
-    auto* layer = chain_[i].vhdx;
+    auto* layer = chain_[i].image;
     if (layer == nullptr) continue;
-    auto locator = layer->metadata().locator;
-    auto path = layer->info().path;
-    bool finished_down = locator.get_guid(vhdx::kMergingChild) == layer->info().id;
-    bool finished_up = locator.get(vhdx::kMergedPath).has_value();
+    auto lineage = layer->lineage();
+    auto info = layer->info();
+    bool marked = !lineage.merging_child.is_zero();
     Result<void> done;
-    if (i >= 2 && locator.get_guid(vhdx::kMergingChild) == chain_[i - 1].layer->info().id) {
+    if (marked && i >= 2 && lineage.merging_child == chain_[i - 1].layer->info().id) {
       done = merge(i - 1);
       if (done) --i;
-    } else if (finished_down || finished_up) {
+    } else if ((marked && lineage.merging_child == info.id) || !lineage.merged_path.empty()) {
       done = tidy(i);
     }
     if (!done && done.error().code != ErrorCode::busy) return done;
-    if (!done) log_info("{}: an interrupted merge waits: {}", path, done.error().to_string());
+    if (!done) log_info("{}: an interrupted merge waits: {}", info.path, done.error().to_string());
   }
   return {};
 }

@@ -48,6 +48,25 @@ std::string extension_of(const std::string& path) {
 
 }  // namespace
 
+std::string_view to_string(Format format) {
+  switch (format) {
+    case Format::raw:
+      return "raw";
+    case Format::vhdx:
+      return "vhdx";
+    case Format::vhd:
+      return "vhd";
+  }
+  return "";
+}
+
+Result<Format> parse_format(std::string_view name) {
+  for (auto format : {Format::raw, Format::vhdx, Format::vhd})
+    if (name == to_string(format)) return format;
+  return fail(ErrorCode::invalid_argument,
+              "\"" + std::string(name) + "\" is no disk format; raw, vhdx or vhd expected");
+}
+
 // A raw disk's content is the guest's to write, so a name that says raw is believed whatever the content
 // looks like.
 Result<Format> detect_format(const os::File& file, const std::string& path) {

@@ -1,7 +1,6 @@
 #include "common/vdisk/vhdx_create.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "common/base/text.h"
 #include "common/vdisk/vhdx_layer.h"
@@ -75,16 +74,6 @@ Result<std::string> to_locator_path(const std::string& relative_path) {
         relative_path + ": a parent's path must be UTF-8 without backslashes, at most 32767 UTF-16 units");
   std::replace(text.begin(), text.end(), '/', '\\');
   return text;
-}
-
-std::string relative_path(const std::string& from, const std::string& to) {
-  namespace fs = std::filesystem;
-  fs::path base(from), target(to);
-  if (base.is_absolute() != target.is_absolute()) {
-    base = fs::absolute(base);
-    target = fs::absolute(target);
-  }
-  return target.lexically_normal().lexically_relative(base.lexically_normal()).generic_string();
 }
 
 }  // namespace roamstead::vdisk::vhdx

@@ -17,8 +17,4 @@ Result<Metadata> child_metadata(const Metadata& parent, const Guid& linkage,
 // "../x/p.vhdx" as the format writes it: "..\x\p.vhdx", ".\p.vhdx".
 Result<std::string> to_locator_path(const std::string& relative_path);
 
-// How to get from the directory `from` to the file `to`, both absolute or both relative to the same
-// directory.
-std::string relative_path(const std::string& from, const std::string& to);
-
 }  // namespace roamstead::vdisk::vhdx

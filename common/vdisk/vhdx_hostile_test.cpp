@@ -250,10 +250,10 @@ TEST_CASE("a chain that is its own ancestor, or endless, ends with an error") {
   auto id = vdisk::inspect(files, "d/a.vhdx").value().id;
   {
     auto layer = vdisk::vhdx::VhdxLayer::open(files, "d/a.vhdx", Access::write).value();
-    auto locator = layer->metadata().locator;
-    locator.set_guid("parent_linkage", id);
-    locator.set("relative_path", ".\\a.vhdx");
-    REQUIRE(layer->set_locator(locator));
+    auto lineage = layer->lineage();
+    lineage.parent_id = id;
+    lineage.parent_path = "a.vhdx";
+    REQUIRE(layer->set_lineage(lineage));
   }
   CHECK(try_disk(files).find("descendant") != std::string::npos);
 }

@@ -22,6 +22,8 @@ Result<std::unique_ptr<VhdxLayer>> VhdxLayer::open(os::FileSystem& files, const 
                     "attach and detach it once on Windows, or run qemu-img check -r all on it");
   RS_TRY(layer->regions_, read_regions(file, layer->header_.header));
   RS_TRY(layer->metadata_, read_metadata(file, layer->regions_.metadata));
+  if (layer->metadata_.has_parent && !layer->metadata_.locator.get_guid(kParentLinkage))
+    return fail(ErrorCode::corrupt, path + ": its parent locator has no valid parent_linkage");
   RS_TRY(layer->table_, BlockTable::read(file, layer->metadata_, layer->regions_));
   if (access == Access::write) {
     RS_CHECK(layer->make_writable(files, false));
@@ -142,6 +144,17 @@ Result<RangeSet> VhdxLayer::extents() const {
     }
   }
   return held;
+}
+
+std::optional<ParentReference> VhdxLayer::parent() const {
+  std::shared_lock lock(maps_mutex_);
+  if (!metadata_.has_parent) return {};
+  return parent_reference(path_, metadata_.locator);
+}
+
+Lineage VhdxLayer::lineage() const {
+  std::shared_lock lock(maps_mutex_);
+  return to_lineage(metadata_.locator);
 }
 
 void VhdxLayer::renamed(const std::string& path) {

@@ -43,7 +43,15 @@ struct BlockTable {
   static Result<BlockTable> read(const os::File& file, const Metadata& metadata, const Regions& regions);
 };
 
-class VhdxLayer final : public Layer {
+// What the file says of itself; its tables and its log are not read.
+Result<LayerDescription> describe(const os::File& file, const std::string& path);
+
+ParentReference parent_reference(const std::string& child_path, const ParentLocator& locator);
+Lineage to_lineage(const ParentLocator& locator);
+// Other paths than the relative one stay while that stays.
+Result<void> apply_lineage(const Lineage& lineage, ParentLocator& locator);
+
+class VhdxLayer final : public ImageLayer {
  public:
   // `fresh`: the file was made by us this moment, its ids are known to nobody: writing need not renew them.
   static Result<std::unique_ptr<VhdxLayer>> open(os::FileSystem& files, const std::string& path,
@@ -58,20 +66,20 @@ class VhdxLayer final : public Layer {
   Result<void> write(std::uint64_t offset, ByteView data) override;
   Result<void> flush() override;
 
+  std::optional<ParentReference> parent() const override;
+  Lineage lineage() const override;
+  Result<void> set_lineage(const Lineage& lineage) override;
+  Result<void> set_id(const Guid& id) override;
+  Result<void> make_writable(os::FileSystem& files, bool keep_id) override;
+  void make_read_only() override { writer_.reset(); }
+  Result<void> begin_writing() override;
+  void renamed(const std::string& path) override;
+  void reparented(const std::string& parent_path) override;
+  Result<std::unique_ptr<ImageLayer>> create_child(os::FileSystem& files, const std::string& path,
+                                                   const std::string& parent_path) const override;
+
   const Metadata& metadata() const { return metadata_; }
-  // Opens a file that was opened for reading for writing too. With `keep_id` the DataWriteGuid stays, because
-  // the content as seen through the chain does not change.
-  Result<void> make_writable(os::FileSystem& files, bool keep_id);
-  void make_read_only() { writer_.reset(); }
-  // Done by the first write too: renews the file's ids, so that children of the old content notice (with
-  // `keep_id` only the FileWriteGuid), and cuts off what a crash left behind the end in use.
-  Result<void> begin_writing();
   Result<void> set_locator(const ParentLocator& locator);
-  // Gives the layer the id by which the layer above knows it.
-  Result<void> set_id(const Guid& id);
-  // What the file is called now, and its parent.
-  void renamed(const std::string& path);
-  void reparented(const std::string& parent_path);
 
  private:
   struct Slice {  // a block's part of the sector bitmap; bit 1: the sector is in this file

@@ -37,6 +37,12 @@ Result<void> VhdxLayer::set_locator(const ParentLocator& locator) {
   return {};
 }
 
+Result<void> VhdxLayer::set_lineage(const Lineage& lineage) {
+  auto locator = metadata_.locator;
+  RS_CHECK(apply_lineage(lineage, locator));
+  return set_locator(locator);
+}
+
 Result<void> VhdxLayer::set_id(const Guid& id) {
   auto current = header_;
   auto next = current.header;

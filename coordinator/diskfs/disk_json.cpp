@@ -37,7 +37,7 @@ Result<T> checked(const char* what, Result<T> (*parse)(const json&), const json&
 Result<vdisk::LayerInfo> parse_layer(const json& value) {
   vdisk::LayerInfo layer;
   layer.path = value.at("path").get<std::string>();
-  layer.format = value.at("format").get<std::string>() == "raw" ? vdisk::Format::raw : vdisk::Format::vhdx;
+  RS_TRY(layer.format, vdisk::parse_format(value.at("format").get<std::string>()));
   auto kind = value.at("kind").get<std::string>();
   for (auto each : {vdisk::LayerKind::fixed, vdisk::LayerKind::dynamic, vdisk::LayerKind::differencing})
     if (kind == kind_name(each)) layer.kind = each;
@@ -61,7 +61,7 @@ Result<vdisk::Disk::Frozen> parse_frozen(const json& value) {
 
 json to_json(const vdisk::LayerInfo& layer) {
   return {{"path", layer.path},
-          {"format", layer.format == vdisk::Format::raw ? "raw" : "vhdx"},
+          {"format", vdisk::to_string(layer.format)},
           {"kind", kind_name(layer.kind)},
           {"virtual_bytes", layer.virtual_bytes},
           {"block_bytes", layer.block_bytes},
