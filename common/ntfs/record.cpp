@@ -38,6 +38,8 @@ Result<void> parse_nonresident(ByteView bytes, AttributeView& attribute) {
   if (pairs_at < 64 || pairs_at > bytes.size())
     return bad(attribute.offset, attribute.type, fmt::format("mapping pairs at {}", pairs_at));
   attribute.value = bytes.subspan(pairs_at);
+  attribute.compression_unit_shift = load_le<std::uint8_t>(bytes, 34);
+  attribute.allocated_bytes = load_le<std::uint64_t>(bytes, 40);
   attribute.size_bytes = load_le<std::uint64_t>(bytes, 48);
   attribute.valid_bytes = load_le<std::uint64_t>(bytes, 56);
   return {};

@@ -14,13 +14,18 @@ enum AttributeType : std::uint32_t {
   kStandardInformation = 0x10,
   kAttributeList = 0x20,
   kFileName = 0x30,
+  kObjectId = 0x40,
   kSecurityDescriptor = 0x50,
   kVolumeName = 0x60,
   kVolumeInformation = 0x70,
   kData = 0x80,
   kIndexRoot = 0x90,
   kIndexAllocation = 0xA0,
+  kBitmap = 0xB0,
   kReparsePoint = 0xC0,
+  kEaInformation = 0xD0,
+  kEa = 0xE0,
+  kLoggedUtilityStream = 0x100,
 };
 
 inline FileReference to_reference(std::uint64_t raw) {
@@ -59,6 +64,8 @@ struct AttributeView {
   std::uint64_t cluster_count = 0;
   std::uint64_t size_bytes = 0;
   std::uint64_t valid_bytes = 0;
+  std::uint64_t allocated_bytes = 0;
+  unsigned compression_unit_shift = 0;  // clusters of a compression unit, as a power of two; 0: none
 
   bool compressed() const { return (flags & 0x00FF) != 0; }
   bool encrypted() const { return (flags & 0x4000) != 0; }

@@ -5,10 +5,13 @@
 #include <algorithm>
 
 #include "common/base/text.h"
+#include "common/ntfs/lznt1.h"
 #include "common/ntfs/runs.h"
 
 namespace roamstead::ntfs {
 namespace {
+
+constexpr std::uint64_t kMaxUnitBytes = 64u << 10;
 
 void zero(MutableByteView out) { std::fill(out.begin(), out.end(), std::byte{0}); }
 
@@ -41,6 +44,83 @@ Result<void> read_clusters(const vdisk::BlockDevice& device, const Geometry& geo
   return {};
 }
 
+// The first `count` clusters of a unit, wherever they lie; ErrorCode::corrupt when some of them are holes.
+Result<void> read_unit_clusters(const vdisk::BlockDevice& device, const Geometry& geometry,
+                                const StreamInfo& stream, std::uint64_t vcn, MutableByteView out) {
+  for (auto run = find_run(stream.runs, vcn); !out.empty(); ++run) {
+    if (run == stream.runs.end() || run->sparse)
+      return fail(ErrorCode::corrupt, fmt::format("a hole within the compressed data at cluster {}", vcn));
+    const auto within = vcn - run->vcn;
+    const auto count = static_cast<std::size_t>(
+        std::min<std::uint64_t>((run->clusters - within) * geometry.cluster_bytes, out.size()));
+    RS_CHECK(device.read((run->lcn + within) * geometry.cluster_bytes, out.first(count)));
+    out = out.subspan(count);
+    vcn += count / geometry.cluster_bytes;
+  }
+  return {};
+}
+
+// How many clusters of [vcn, vcn + count) are stored.
+std::uint64_t stored_clusters(const StreamInfo& stream, std::uint64_t vcn, std::uint64_t count) {
+  std::uint64_t stored = 0;
+  const auto end = vcn + count;
+  for (auto run = find_run(stream.runs, vcn); run != stream.runs.end() && run->vcn < end; ++run)
+    if (!run->sparse) stored += std::min(run->vcn + run->clusters, end) - std::max(run->vcn, vcn);
+  return stored;
+}
+
+// A unit of a compressed stream is a hole, stored as it is (all its clusters are there), or LZNT1 in its
+// first clusters with a hole behind them.
+Result<void> read_unit(const vdisk::BlockDevice& device, const Geometry& geometry, const StreamInfo& stream,
+                       std::uint64_t vcn, Bytes& stored, MutableByteView out) {
+  // The last unit may end with the attribute.
+  const auto there = std::min<std::uint64_t>(stream.unit_clusters, end_vcn(stream.runs) - vcn);
+  const auto count = stored_clusters(stream, vcn, there);
+  if (count == 0) {
+    zero(out);
+    return {};
+  }
+  stored.resize(static_cast<std::size_t>(count * geometry.cluster_bytes));
+  RS_CHECK(read_unit_clusters(device, geometry, stream, vcn, stored));
+  if (count == stream.unit_clusters) {
+    std::copy(stored.begin(), stored.end(), out.begin());
+    return {};
+  }
+  RS_CHECK_CTX(fmt::format("compression unit at cluster {}", vcn), decompress_lznt1(stored, out));
+  return {};
+}
+
+Result<void> read_units(const vdisk::BlockDevice& device, const Geometry& geometry, const StreamInfo& stream,
+                        std::uint64_t offset, MutableByteView out) {
+  const auto unit_bytes = std::uint64_t{stream.unit_clusters} * geometry.cluster_bytes;
+  Bytes stored;
+  Bytes unit;
+  while (!out.empty()) {
+    const auto within = static_cast<std::size_t>(offset % unit_bytes);
+    const auto vcn = (offset - within) / geometry.cluster_bytes;
+    const auto count = std::min(static_cast<std::size_t>(unit_bytes) - within, out.size());
+    if (count == unit_bytes) {
+      RS_CHECK(read_unit(device, geometry, stream, vcn, stored, out.first(count)));
+    } else {
+      unit.resize(static_cast<std::size_t>(unit_bytes));
+      RS_CHECK(read_unit(device, geometry, stream, vcn, stored, unit));
+      std::copy_n(unit.begin() + static_cast<std::ptrdiff_t>(within), count, out.begin());
+    }
+    out = out.subspan(count);
+    offset += count;
+  }
+  return {};
+}
+
+// NTFS compresses units of 16 clusters of at most 4 KiB; more than 64 KiB is not believed. 0: not known.
+std::uint32_t unit_of(const AttributeView& attribute, const Geometry& geometry) {
+  const auto shift = attribute.compression_unit_shift;
+  if ((attribute.flags & 0xFF) != 1 || shift == 0 || shift > 16 ||
+      (std::uint64_t{geometry.cluster_bytes} << shift) > kMaxUnitBytes)
+    return 0;
+  return 1u << shift;
+}
+
 }  // namespace
 
 Result<StreamInfo> begin_stream(const AttributeView& attribute, const Geometry& geometry) {
@@ -61,6 +141,7 @@ Result<StreamInfo> begin_stream(const AttributeView& attribute, const Geometry& 
     return fail(ErrorCode::corrupt,
                 fmt::format("attribute 0x{:x} at byte {}: {} of {} bytes valid", attribute.type,
                             attribute.offset, stream.valid_bytes, stream.size_bytes));
+  if (stream.compressed) stream.unit_clusters = unit_of(attribute, geometry);
   RS_CHECK(append_extent(attribute, geometry, stream));
   return stream;
 }
@@ -99,7 +180,6 @@ Result<void> read_stream(const vdisk::BlockDevice& device, const Geometry& geome
     return fail(ErrorCode::invalid_argument,
                 fmt::format("{} bytes at {} of a stream of {}", out.size(), offset, stream.size_bytes));
   if (stream.encrypted) return fail(ErrorCode::unsupported, "the stream is encrypted by EFS");
-  if (stream.compressed) return fail(ErrorCode::unsupported, "the stream is compressed by NTFS (LZNT1)");
   if (stream.resident) {
     if (stream.resident_data.size() != stream.size_bytes)
       return fail(ErrorCode::invalid_argument, "a resident stream without its bytes");
@@ -109,7 +189,12 @@ Result<void> read_stream(const vdisk::BlockDevice& device, const Geometry& geome
   const auto valid =
       offset >= stream.valid_bytes ? 0 : std::min<std::uint64_t>(stream.valid_bytes - offset, out.size());
   zero(out.subspan(static_cast<std::size_t>(valid)));
-  return read_clusters(device, geometry, stream, offset, out.first(static_cast<std::size_t>(valid)));
+  out = out.first(static_cast<std::size_t>(valid));
+  if (!stream.compressed) return read_clusters(device, geometry, stream, offset, out);
+  if (stream.unit_clusters == 0)
+    return fail(ErrorCode::unsupported,
+                "the stream is compressed by a method or in units that NTFS does not have");
+  return read_units(device, geometry, stream, offset, out);
 }
 
 Result<Bytes> read_whole(const vdisk::BlockDevice& device, const Geometry& geometry, const StreamInfo& stream,

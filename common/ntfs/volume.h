@@ -51,6 +51,8 @@ struct StreamInfo {
   bool sparse = false;
   std::vector<Run> runs;  // ascending, without gaps; empty when resident
   Bytes resident_data;
+  // Of compressed streams that are not resident: what is compressed together. A power of two.
+  std::uint32_t unit_clusters = 0;
 };
 
 enum class NameSpace : std::uint8_t { posix = 0, win32 = 1, dos = 2, win32_and_dos = 3 };
@@ -134,8 +136,9 @@ class Volume {
   };
   virtual Result<std::vector<DirectoryEntry>> list(std::uint64_t directory_record) const = 0;
 
-  // Reads of a stream: sparse parts and bytes beyond valid_bytes are zero. Compressed and encrypted streams:
-  // unsupported.
+  // Reads of a stream: sparse parts and bytes beyond valid_bytes are zero, compressed streams are
+  // decompressed (whole units of them, mostly 64 KiB: read larger pieces). Encrypted streams: unsupported.
+  // What WOF compressed is read by common/ntfs/wof.h.
   virtual Result<void> read(const StreamInfo& stream, std::uint64_t offset, MutableByteView out) const = 0;
   // Self-relative security descriptor of an id in $Secure.
   virtual Result<Bytes> security_descriptor(std::uint32_t security_id) const = 0;

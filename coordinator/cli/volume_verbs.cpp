@@ -3,7 +3,7 @@
 
 #include <iostream>
 
-#include "common/ntfs/volume.h"
+#include "common/ntfs/wof.h"
 #include "common/vdisk/disk.h"
 #include "common/volume/partition.h"
 #include "coordinator/cli/verbs.h"
@@ -118,14 +118,11 @@ Result<void> cat(const VolumeOptions& options) {
   RS_TRY(auto opened, open_volume(options));
   RS_TRY(auto reference, opened.volume->lookup(options.path));
   RS_TRY(auto file, opened.volume->record(reference.record));
-  const auto* stream = find_stream(file, options.stream);
-  if (stream == nullptr)
-    return fail(ErrorCode::not_found,
-                options.path + ": has no " + (options.stream.empty() ? "data" : "stream " + options.stream));
-  Bytes buffer(std::min(stream->size_bytes, kChunk));
-  for (std::uint64_t offset = 0; offset < stream->size_bytes;) {
-    auto part = MutableByteView(buffer).first(std::min(kChunk, stream->size_bytes - offset));
-    RS_CHECK_CTX(options.path, opened.volume->read(*stream, offset, part));
+  RS_TRY_CTX(const auto content, options.path, ntfs::FileContent::open(*opened.volume, file, options.stream));
+  Bytes buffer(std::min(content.size_bytes(), kChunk));
+  for (std::uint64_t offset = 0; offset < content.size_bytes();) {
+    auto part = MutableByteView(buffer).first(std::min(kChunk, content.size_bytes() - offset));
+    RS_CHECK_CTX(options.path, content.read(offset, part));
     std::cout.write(reinterpret_cast<const char*>(part.data()), static_cast<std::streamsize>(part.size()));
     if (!std::cout) return fail(ErrorCode::io, "cannot write to standard output");
     offset += part.size();
