@@ -212,6 +212,8 @@ void add_disk_verbs(CLI::App& app, Context& context) {
            [&context, options] { return mount(context, *options); });
   mount_verb->add_option("MOUNTPOINT", options->mount.mount_point, "An empty folder")->required();
   mount_verb->add_flag("--read-only", options->mount.read_only, "Do not lock the top layer for writing");
+  mount_verb->add_flag("--write-back", options->mount.write_back,
+                       "Keep writes in memory until the file system flushes them, as a guest does: faster");
   mount_verb->add_flag("--foreground", options->mount.foreground, "Stay in the foreground");
   add_control(mount_verb);
 

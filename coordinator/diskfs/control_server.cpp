@@ -31,8 +31,9 @@ bool send_all(int descriptor, const std::string& text) {
   return true;
 }
 
-Result<json> perform(vdisk::Disk& disk, const json& request) {
+Result<json> perform(vdisk::Disk& disk, const ControlServer::Settle& settle, const json& request) {
   auto op = request.is_object() ? request.value("op", json()) : json();
+  if (settle && (op == "flush" || op == "freeze")) RS_CHECK(settle());
   if (op == "info") {
     auto layers = json::array();
     for (const auto& layer : disk.layers()) layers.push_back(diskcontrol::to_json(layer));
@@ -60,9 +61,10 @@ Result<json> perform(vdisk::Disk& disk, const json& request) {
 }  // namespace
 
 Result<std::unique_ptr<ControlServer>> ControlServer::listen(vdisk::Disk& disk,
-                                                             const std::string& socket_path) {
+                                                             const std::string& socket_path, Settle settle) {
   RS_TRY(auto listener, diskcontrol::listen_unix(socket_path));
-  return std::unique_ptr<ControlServer>(new ControlServer(disk, socket_path, std::move(listener)));
+  return std::unique_ptr<ControlServer>(
+      new ControlServer(disk, socket_path, std::move(listener), std::move(settle)));
 }
 
 ControlServer::~ControlServer() {
@@ -124,7 +126,7 @@ bool ControlServer::receive(Connection& connection) {
 }
 
 std::string ControlServer::answer(const std::string& request) {
-  auto done = perform(disk_, json::parse(request, nullptr, false));
+  auto done = perform(disk_, settle_, json::parse(request, nullptr, false));
   json reply;
   if (done) {
     reply = std::move(*done);

@@ -1,8 +1,10 @@
 #include "coordinator/diskfs/disk_mount.h"
 
 #define FUSE_USE_VERSION 35
+#include <fcntl.h>
 #include <fuse3/fuse.h>
 #include <fuse3/fuse_lowlevel.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -50,8 +52,11 @@ int to_errno(const Error& error) {
 
 class DiskFileSystem {
  public:
-  DiskFileSystem(vdisk::Disk& disk, bool read_only)
-      : disk_(disk), read_only_(read_only), mounted_(std::time(nullptr)) {}
+  DiskFileSystem(vdisk::Disk& disk, const MountOptions& options)
+      : disk_(disk),
+        read_only_(options.read_only),
+        write_back_(options.write_back),
+        mounted_(std::time(nullptr)) {}
 
   void use(struct fuse* fuse) { fuse_ = fuse; }
 
@@ -73,6 +78,29 @@ class DiskFileSystem {
     out->st_blocks = static_cast<blkcnt_t>(view->size / 512);
     out->st_blksize = 4096;
     return 0;
+  }
+
+  bool write_back() const { return write_back_; }
+
+  // Makes the kernel write what it holds of the partitions in use: through the mount itself, so never from a
+  // thread that serves it.
+  Result<void> settle(const std::string& mount_point) {
+    if (!write_back_ || open_partitions_ == 0) return {};
+    std::vector<std::string> paths;
+    {
+      std::lock_guard guard(mutex_);
+      for (const auto& partition : table_.partitions)
+        paths.push_back(mount_point + "/" + file_name(partition));
+    }
+    for (const auto& path : paths) {
+      auto descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+      if (descriptor < 0) return fail(ErrorCode::io, path + ": cannot open it: " + std::strerror(errno));
+      auto result = ::fsync(descriptor);
+      auto number = errno;
+      ::close(descriptor);
+      if (result != 0) return fail(ErrorCode::io, path + ": cannot flush it: " + std::strerror(number));
+    }
+    return {};
   }
 
   std::vector<std::string> names() {
@@ -160,6 +188,7 @@ class DiskFileSystem {
 
   vdisk::Disk& disk_;
   bool read_only_;
+  bool write_back_;
   std::time_t mounted_;
   struct fuse* fuse_ = nullptr;
   std::atomic<int> open_partitions_ = 0;
@@ -176,6 +205,7 @@ void* on_init(fuse_conn_info* connection, fuse_config* config) {
   // Nobody but us changes what the kernel has cached, and we tell it: no need to ask for attributes before
   // each read.
   connection->want &= ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA);
+  if (self().write_back()) connection->want |= FUSE_CAP_WRITEBACK_CACHE;
   config->nullpath_ok = 0;
   return fuse_get_context()->private_data;
 }
@@ -297,10 +327,11 @@ Result<void> serve(struct fuse* fuse, vdisk::Disk& disk, ControlServer* control)
 Result<void> mount_disk(const MountOptions& options) {
   auto access = options.read_only ? vdisk::Access::read : vdisk::Access::write;
   RS_TRY(auto disk, vdisk::Disk::open(os::real_file_system(), options.disk_path, access));
-  DiskFileSystem file_system(*disk, options.read_only);
+  DiskFileSystem file_system(*disk, options);
   std::unique_ptr<ControlServer> control;
   if (!options.control_path.empty()) {
-    RS_TRY(control, ControlServer::listen(*disk, options.control_path));
+    RS_TRY(control, ControlServer::listen(*disk, options.control_path,
+                                          [&] { return file_system.settle(options.mount_point); }));
   }
   RS_TRY(auto fuse, new_fuse(options, file_system));
   file_system.use(fuse.get());

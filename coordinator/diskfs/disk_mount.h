@@ -12,6 +12,10 @@ struct MountOptions {
   std::string mount_point;
   std::string control_path;  // where the control socket is made; empty: none
   bool read_only = false;
+  // Writes to partitions stay in the kernel until they are flushed (fsync) or some seconds old, as in the
+  // memory of a guest: much faster for file systems that write in small pieces. A snapshot then holds for
+  // certain only what was flushed before it, and of later writes any of them.
+  bool write_back = false;
   bool foreground = false;
 };
 

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
 #include <thread>
 
 #include "common/volume/partition.h"
@@ -28,10 +29,16 @@ bool run(const std::string& command) {
 // The server in a process of its own, as it is in life. Unmounted and waited for at the end.
 class Mounted {
  public:
-  Mounted(const std::string& disk, std::string mount_point) : mount_point_(std::move(mount_point)) {
+  Mounted(const std::string& disk, std::string mount_point, bool write_back = false)
+      : mount_point_(std::move(mount_point)) {
     process_ = ::fork();
     if (process_ == 0) {
-      diskfs::MountOptions options{disk, mount_point_, diskcontrol::default_socket(disk), false, true};
+      diskfs::MountOptions options;
+      options.disk_path = disk;
+      options.mount_point = mount_point_;
+      options.control_path = diskcontrol::default_socket(disk);
+      options.write_back = write_back;
+      options.foreground = true;
       ::_exit(diskfs::mount_disk(options) ? 0 : 1);
     }
     for (int i = 0; i < 500 && !run("test -e " + mount_point_ + "/disk.raw"); ++i)
@@ -57,6 +64,16 @@ class Mounted {
   pid_t process_;
 };
 
+// Of the first partition, as the frozen layer and those beneath it have it.
+void copy_partition(const std::string& disk_path, const std::string& to) {
+  auto disk = Disk::open(os::real_file_system(), disk_path, Access::read).value();
+  auto partition = volume::read_partition_table(*disk).value().partitions.at(0);
+  Bytes content(partition.size_bytes);
+  REQUIRE(disk->read(partition.offset_bytes, content));
+  std::ofstream(to, std::ios::binary)
+      .write(reinterpret_cast<const char*>(content.data()), static_cast<std::streamsize>(content.size()));
+}
+
 }  // namespace
 
 TEST_CASE("ntfs-3g works on a mounted disk through freezes and merges, and nothing is wrong afterwards") {
@@ -65,6 +82,9 @@ TEST_CASE("ntfs-3g works on a mounted disk through freezes and merges, and nothi
     MESSAGE("skipped: needs /dev/fuse, ntfs-3g and sleuthkit");
     return;
   }
+  bool write_back = false;
+  SUBCASE("each write goes to the disk at once") {}
+  SUBCASE("writes wait in the kernel") { write_back = true; }
   support::TemporaryDirectory directory;
   auto& files = os::real_file_system();
   auto golden = directory / "golden.vhdx";
@@ -80,13 +100,13 @@ TEST_CASE("ntfs-3g works on a mounted disk through freezes and merges, and nothi
     REQUIRE(volume::create_single_partition(*disk, "Profile"));
   }
   {
-    Mounted mounted(golden, mount);
+    Mounted mounted(golden, mount, write_back);
     REQUIRE(run("mkntfs -Q -F " + volume));
     CHECK(mounted.end());
   }
   REQUIRE(vdisk::create_child(files, golden, path));
   {
-    Mounted mounted(path, mount);
+    Mounted mounted(path, mount, write_back);
     REQUIRE(run("ntfs-3g " + volume + " " + ntfs));
     auto control = diskcontrol::DiskControl::connect(diskcontrol::default_socket(path));
     REQUIRE(control);
@@ -95,7 +115,12 @@ TEST_CASE("ntfs-3g works on a mounted disk through freezes and merges, and nothi
                  "/d$((i%5))/" + name + "$i || exit 1; done");
     };
     CHECK(write("a"));
-    REQUIRE(control->freeze());
+    auto frozen = control->freeze();
+    REQUIRE(frozen);
+    const auto first = directory / "first.raw";
+    copy_partition(frozen->frozen_path, first);
+    CHECK(run("ntfsfix -n " + first));
+    CHECK(run("fls -r " + first + " | grep -q a40"));
     CHECK(write("b"));
     REQUIRE(control->freeze());
     CHECK(run("rm -r " + ntfs + "/d3"));
