@@ -11,6 +11,11 @@ Result<void> File::read_exactly(std::uint64_t offset, MutableByteView out) const
   return {};
 }
 
+Result<void> File::allocate(std::uint64_t size_bytes) {
+  RS_TRY(auto now, size());
+  return now < size_bytes ? truncate(size_bytes) : Result<void>{};
+}
+
 Result<Bytes> read_file(FileSystem& files, const std::string& path, std::uint64_t limit_bytes) {
   RS_TRY(auto file, files.open(path, OpenMode::read));
   RS_TRY(auto size, file->size());

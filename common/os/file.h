@@ -22,6 +22,9 @@ class File {
   virtual Result<std::uint64_t> size() const = 0;
   // Shrinks, or grows with zeros (sparse where the file system can).
   virtual Result<void> truncate(std::uint64_t size_bytes) = 0;
+  // Grows to at least this size with zeros for which there is room (ErrorCode::full otherwise), where the
+  // file system can promise that.
+  virtual Result<void> allocate(std::uint64_t size_bytes);
   // Returns once data and size are on stable storage. After a failure the file's content is unknown: do not
   // retry.
   virtual Result<void> sync() = 0;

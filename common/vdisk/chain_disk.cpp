@@ -21,6 +21,7 @@ ChainDisk::ChainDisk(os::FileSystem& files, std::string path, Access access, Cha
       path_(std::move(path)),
       access_(access),
       size_bytes_(chain.front().layer->virtual_bytes()),
+      sector_bytes_(chain.front().layer->sector_bytes()),
       chain_(std::move(chain)) {}
 
 Result<void> ChainDisk::check_range(std::uint64_t offset, std::size_t length) const {
@@ -140,7 +141,12 @@ Result<void> create_under_name(os::FileSystem& files, const std::string& path, M
   auto temporary = path + ".new";
   RS_TRY(auto left_over, files.exists(temporary));
   if (left_over) RS_CHECK(files.remove(temporary));
-  RS_CHECK(make(temporary));
+  if (auto made = make(temporary); !made) {
+    // What a disk that does not fit has taken already is given back; if that fails too, the next try does it.
+    if (auto there_now = files.exists(temporary); there_now && *there_now)
+      static_cast<void>(files.remove(temporary));
+    return made;
+  }
   RS_CHECK(files.rename(temporary, path));
   return files.sync_directory(os::parent_directory(path));
 }
@@ -149,18 +155,28 @@ Result<void> create_under_name(os::FileSystem& files, const std::string& path, M
 
 Result<void> create_disk(os::FileSystem& files, const std::string& path, std::uint64_t virtual_bytes,
                          const CreateOptions& options) {
-  if (virtual_bytes == 0 || virtual_bytes % vhdx::kSectorBytes != 0 || virtual_bytes > vhdx::kMaxVirtualBytes)
-    return fail(ErrorCode::invalid_argument, path + ": a size of " + std::to_string(virtual_bytes) +
-                                                 " bytes; whole sectors of 512 up to 64 TiB expected");
+  auto refuse = [&](const std::string& what) {
+    return fail(ErrorCode::invalid_argument, path + ": " + what);
+  };
+  for (auto sector : {options.logical_sector_bytes, options.physical_sector_bytes})
+    if (sector != 512 && sector != 4096)
+      return refuse("sectors of " + std::to_string(sector) + " bytes; 512 or 4096 expected");
+  if (virtual_bytes == 0 || virtual_bytes % options.logical_sector_bytes != 0 ||
+      virtual_bytes > vhdx::kMaxVirtualBytes)
+    return refuse("a size of " + std::to_string(virtual_bytes) + " bytes; whole sectors of " +
+                  std::to_string(options.logical_sector_bytes) + " up to 64 TiB expected");
   if (!std::has_single_bit(options.block_bytes) || options.block_bytes < vhdx::kMiB ||
       options.block_bytes > 256 * vhdx::kMiB)
-    return fail(ErrorCode::invalid_argument, path + ": a block size of " +
-                                                 std::to_string(options.block_bytes) +
-                                                 "; a power of two from 1 MiB to 256 MiB expected");
+    return refuse("a block size of " + std::to_string(options.block_bytes) +
+                  "; a power of two from 1 MiB to 256 MiB expected");
+  if (options.kind == LayerKind::differencing) return refuse("a differencing disk needs a parent");
   vhdx::Metadata metadata;
   metadata.block_bytes = options.block_bytes;
   metadata.virtual_bytes = virtual_bytes;
   metadata.disk_id = Guid::random();
+  metadata.leave_allocated = options.kind == LayerKind::fixed;
+  metadata.logical_sector_bytes = options.logical_sector_bytes;
+  metadata.physical_sector_bytes = options.physical_sector_bytes;
   return create_under_name(files, path, [&](const std::string& temporary) -> Result<void> {
     RS_CHECK(vhdx::create_file(files, temporary, metadata));
     return {};

@@ -16,6 +16,7 @@ class ChainDisk final : public Disk {
   ChainDisk(os::FileSystem& files, std::string path, Access access, Chain chain);
 
   std::uint64_t size_bytes() const override { return size_bytes_; }
+  std::uint32_t sector_bytes() const override { return sector_bytes_; }
   Result<void> read(std::uint64_t offset, MutableByteView out) const override;
   Result<void> write(std::uint64_t offset, ByteView data) override;
   Result<void> flush() override;
@@ -58,7 +59,8 @@ class ChainDisk final : public Disk {
   os::FileSystem& files_;
   const std::string path_;
   const Access access_;
-  std::uint64_t size_bytes_;
+  const std::uint64_t size_bytes_;
+  const std::uint32_t sector_bytes_;
   std::mutex structure_mutex_;
   std::mutex write_mutex_;
   mutable std::shared_mutex layers_mutex_;

@@ -81,8 +81,12 @@ class Disk : public BlockDevice {
 
 struct CreateOptions {
   std::uint32_t block_bytes = 2u << 20;  // VHDX: a power of two, 1 MiB to 256 MiB
+  LayerKind kind = LayerKind::dynamic;   // or fixed: all space is taken at once
+  // VHDX: 512 or 4096 each; what the disk tells its guest.
+  std::uint32_t logical_sector_bytes = 512;
+  std::uint32_t physical_sector_bytes = 4096;
 };
-// A new, empty dynamic VHDX (512-byte sectors). Refuses to replace a file.
+// A new, empty VHDX. Refuses to replace a file.
 Result<void> create_disk(os::FileSystem& files, const std::string& path, std::uint64_t virtual_bytes,
                          const CreateOptions& options = {});
 // A new, empty differencing VHDX child of `parent` (a VHDX). The parent's id is recorded; the parent is not

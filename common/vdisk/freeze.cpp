@@ -98,7 +98,7 @@ Result<Disk::Frozen> ChainDisk::freeze() {
       return fail(ErrorCode::unsupported,
                   path_ + ": has " + std::to_string(kMaxLayers) + " layers; merge some first");
   }
-  RS_CHECK(top.layer->flush());
+  RS_CHECK(top.image->end_writing());
   RS_TRY(auto frozen, frozen_path());
   auto temporary = path_ + ".new";
   RS_TRY(auto left_over, files_.exists(temporary));

@@ -25,6 +25,8 @@ class Layer {
 
   virtual LayerInfo info() const = 0;
   virtual std::uint64_t virtual_bytes() const = 0;
+  // The sector size that the disk shows to its guest.
+  virtual std::uint32_t sector_bytes() const { return 512; }
   // The first piece of [offset, offset + length); the range lies within virtual_bytes and is not empty.
   virtual Result<Piece> lookup(std::uint64_t offset, std::uint64_t length) const = 0;
   virtual Result<void> read_file(std::uint64_t file_offset, MutableByteView out) const = 0;
@@ -86,6 +88,8 @@ class ImageLayer : public Layer {
   virtual void make_read_only() = 0;
   // Done by the first write too: renews the id unless it is kept, and removes what a crash left unused.
   virtual Result<void> begin_writing() = 0;
+  // Flushes, and leaves the file as one that was closed properly. Writing may go on afterwards.
+  virtual Result<void> end_writing() { return flush(); }
   // What the file is called now, and its parent.
   virtual void renamed(const std::string& path) = 0;
   virtual void reparented(const std::string& parent_path) = 0;

@@ -36,7 +36,7 @@ Result<ByteRange> claim(const os::File& file, const BlockTable& table, std::uint
 BlockTable BlockTable::empty(const Metadata& metadata) {
   BlockTable table;
   table.block_bytes = metadata.block_bytes;
-  table.chunk_ratio = (std::uint64_t{1} << 23) * kSectorBytes / metadata.block_bytes;
+  table.chunk_ratio = (std::uint64_t{1} << 23) * metadata.logical_sector_bytes / metadata.block_bytes;
   table.payload_blocks = divide_up(metadata.virtual_bytes, metadata.block_bytes);
   table.has_parent = metadata.has_parent;
   auto count = metadata.has_parent

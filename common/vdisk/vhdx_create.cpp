@@ -27,9 +27,15 @@ Result<Guid> create_file(os::FileSystem& files, const std::string& path, const M
   ByteRange bat{metadata_region.end(), whole_mib(table.entries.size() * 8)};
   auto end = bat.end();
   auto chunks = metadata.has_parent ? (table.payload_blocks + table.chunk_ratio - 1) / table.chunk_ratio : 0;
-  RS_CHECK(file->truncate(end + (chunks <= kMaxEarlyBitmaps ? chunks * kMiB : 0)));
-  if (chunks <= kMaxEarlyBitmaps) {
-    for (std::uint64_t chunk = 0; chunk < chunks; ++chunk, end += kMiB) {
+  if (metadata.leave_allocated) {
+    for (std::uint64_t block = 0; block < table.payload_blocks; ++block, end += table.block_bytes)
+      table.entries[table.payload_index(block)] = end | BlockTable::fully;
+    RS_CHECK(file->allocate(end));
+    RS_CHECK(file->write_at(bat.offset, std::as_bytes(std::span(table.entries))));
+  } else {
+    auto early = chunks <= kMaxEarlyBitmaps ? chunks : 0;
+    RS_CHECK(file->truncate(end + early * kMiB));
+    for (std::uint64_t chunk = 0; chunk < early; ++chunk, end += kMiB) {
       Bytes entry(8);
       store_le<std::uint64_t>(entry, 0, end | BlockTable::fully);
       RS_CHECK(file->write_at(bat.offset + table.bitmap_index(chunk) * 8, entry));

@@ -200,9 +200,9 @@ TEST_CASE("what we do not understand is refused by name") {
   CHECK(with([](auto& copy) {
           auto offset = load_le<std::uint32_t>(content(copy, kMetadataOffset + 32 + 3 * 32 + 16, 4));
           Bytes value(4);
-          store_le<std::uint32_t>(value, 0, 4096);
+          store_le<std::uint32_t>(value, 0, 1024);
           change(copy, kMetadataOffset + offset, value);
-        }).find("4096") != std::string::npos);
+        }).find("sector size 1024") != std::string::npos);
 }
 
 TEST_CASE("block table entries that leave the file, overlap, or contradict each other are refused") {

@@ -55,8 +55,10 @@ Result<void> apply_lineage(const Lineage& lineage, ParentLocator& locator) {
   return {};
 }
 
-Result<LayerDescription> describe(const os::File& file, const std::string& path) {
-  RS_TRY(auto current, read_header(file));
+Result<LayerDescription> describe(const os::File& original, const std::string& path) {
+  RS_TRY(auto current, read_header(original));
+  RS_TRY(auto replayed, open_replayed(original, current.header));
+  const auto& file = replayed ? static_cast<const os::File&>(*replayed) : original;
   RS_TRY(auto regions, read_regions(file, current.header));
   RS_TRY(auto metadata, read_metadata(file, regions.metadata));
   LayerDescription description;

@@ -87,10 +87,7 @@ Result<void> check(const os::File& file, ByteRange region, const Metadata& metad
     return corrupt(file, region.offset,
                    "block size " + std::to_string(metadata.block_bytes) +
                        ", a power of two from 1 MiB to 256 MiB expected");
-  if (metadata.logical_sector_bytes == 4096)
-    return fail(ErrorCode::unsupported,
-                file.path() + ": has logical sectors of 4096 bytes, only 512 are supported");
-  if (metadata.logical_sector_bytes != kSectorBytes)
+  if (metadata.logical_sector_bytes != 512 && metadata.logical_sector_bytes != 4096)
     return corrupt(
         file, region.offset,
         "logical sector size " + std::to_string(metadata.logical_sector_bytes) + ", 512 or 4096 expected");
@@ -98,7 +95,7 @@ Result<void> check(const os::File& file, ByteRange region, const Metadata& metad
     return corrupt(
         file, region.offset,
         "physical sector size " + std::to_string(metadata.physical_sector_bytes) + ", 512 or 4096 expected");
-  if (metadata.virtual_bytes == 0 || metadata.virtual_bytes % kSectorBytes != 0 ||
+  if (metadata.virtual_bytes == 0 || metadata.virtual_bytes % metadata.logical_sector_bytes != 0 ||
       metadata.virtual_bytes > kMaxVirtualBytes)
     return corrupt(
         file, region.offset,
@@ -252,7 +249,8 @@ Bytes encode_metadata(const Metadata& metadata) {
   return region;
 }
 
-Result<void> replace_locator(os::File& file, ByteRange region, const ParentLocator& locator) {
+Result<std::vector<MetadataChange>> change_locator(const os::File& file, ByteRange region,
+                                                   const ParentLocator& locator) {
   RS_TRY(auto items, read_table(file, region));
   auto content = locator.encode();
   RangeSet used;
@@ -266,15 +264,15 @@ Result<void> replace_locator(os::File& file, ByteRange region, const ParentLocat
   for (auto gap : used.missing({0, region.length})) {
     auto start = (gap.offset + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
     if (start >= gap.end() || gap.end() - start < content.size()) continue;
-    RS_CHECK(file.write_at(region.offset + start, content));
-    RS_CHECK(file.sync());
     Bytes entry(32);
     std::copy(kParentLocatorItem.bytes.begin(), kParentLocatorItem.bytes.end(), entry.begin());
     store_le<std::uint32_t>(entry, 16, static_cast<std::uint32_t>(start));
     store_le<std::uint32_t>(entry, 20, static_cast<std::uint32_t>(content.size()));
     store_le<std::uint32_t>(entry, 24, items[index].flags);
-    RS_CHECK(file.write_at(region.offset + 32 + index * 32, entry));
-    return file.sync();
+    std::vector<MetadataChange> changes;
+    changes.push_back({region.offset + start, std::move(content)});
+    changes.push_back({region.offset + 32 + index * 32, std::move(entry)});
+    return changes;
   }
   return fail(ErrorCode::unsupported,
               file.path() + ": no room in the metadata region for another parent locator");

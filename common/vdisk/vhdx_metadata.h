@@ -51,14 +51,19 @@ struct Metadata {
 };
 
 inline constexpr std::uint64_t kMaxVirtualBytes = std::uint64_t{64} << 40;
-inline constexpr std::uint32_t kSectorBytes = 512;
+inline constexpr std::uint32_t kSectorBytes = 512;  // of the file, and the least a disk may have
 
-// Checks every item; an unknown required one, or 4096-byte logical sectors, is ErrorCode::unsupported.
+// Checks every item; an unknown required one is ErrorCode::unsupported.
 Result<Metadata> read_metadata(const os::File& file, ByteRange region);
 // A whole region of 1 MiB (only the part that is not zero).
 Bytes encode_metadata(const Metadata& metadata);
-// Replaces the parent locator: written into free space of the region and flushed, then the table's entry is
-// switched (32 bytes within a sector, so it is the old or the new one after a crash) and flushed.
-Result<void> replace_locator(os::File& file, ByteRange region, const ParentLocator& locator);
+struct MetadataChange {
+  std::uint64_t offset = 0;  // in the file
+  Bytes content;
+};
+// What has to be written for another parent locator: it goes into free space of the region, then the table's
+// entry leads to it (32 bytes within a sector).
+Result<std::vector<MetadataChange>> change_locator(const os::File& file, ByteRange region,
+                                                   const ParentLocator& locator);
 
 }  // namespace roamstead::vdisk::vhdx

@@ -54,9 +54,9 @@ TEST_CASE("7zz reads our disks, children, frozen layers and merged ones as we do
   check_with_7zz(base, model, out);
   REQUIRE(vdisk::create_child(files, base, path));
   check_with_7zz(path, model, out);
-  auto disk = Disk::open(files, path, Access::write).value();
-  scribble(*disk, model, random, 30);
+  scribble(*Disk::open(files, path, Access::write).value(), model, random, 30);
   check_with_7zz(path, model, out);
+  auto disk = Disk::open(files, path, Access::write).value();
   auto lower = disk->freeze().value().frozen_path;
   auto lower_model = model;
   scribble(*disk, model, random, 10);
@@ -65,9 +65,9 @@ TEST_CASE("7zz reads our disks, children, frozen layers and merged ones as we do
   scribble(*disk, model, random, 10);
   check_with_7zz(lower, lower_model, out);
   check_with_7zz(upper, upper_model, out);
-  check_with_7zz(path, model, out);
   REQUIRE(disk->merge(1));
   check_with_7zz(upper, upper_model, out);
+  disk.reset();  // 7zz reads no disk whose log is in use
   check_with_7zz(path, model, out);
 }
 
@@ -112,6 +112,7 @@ TEST_CASE("we read qemu's dynamic and fixed disks, and make children of them") {
     auto disk = Disk::open(os::real_file_system(), child, Access::write).value();
     scribble(*disk, model, random, 20);
     model.check(*disk);
+    disk.reset();
     check_with_7zz(child, model, directory / "out");
   }
 }

@@ -74,6 +74,16 @@ class PosixFile final : public File {
     return {};
   }
 
+  Result<void> allocate(std::uint64_t size_bytes) override {
+    int failed = 0;
+    do {
+      failed = ::fallocate(descriptor_, 0, 0, static_cast<off_t>(size_bytes));
+    } while (failed != 0 && errno == EINTR);
+    if (failed == 0) return {};
+    if (errno == EOPNOTSUPP || errno == ENOSYS) return File::allocate(size_bytes);
+    return system_error("cannot take " + std::to_string(size_bytes) + " bytes", path_);
+  }
+
   Result<void> sync() override {
     if (::fdatasync(descriptor_) != 0) return system_error("cannot flush", path_);
     return {};

@@ -85,6 +85,16 @@ class WindowsFile final : public File {
     return {};
   }
 
+  Result<void> allocate(std::uint64_t size_bytes) override {
+    RS_TRY(auto now, size());
+    if (now >= size_bytes) return {};
+    FILE_ALLOCATION_INFO room{};
+    room.AllocationSize.QuadPart = static_cast<LONGLONG>(size_bytes);
+    if (::SetFileInformationByHandle(handle_, FileAllocationInfo, &room, sizeof room) == 0)
+      return system_error("cannot take the room", path_);
+    return truncate(size_bytes);
+  }
+
   Result<void> sync() override {
     if (::FlushFileBuffers(handle_) == 0) return system_error("cannot flush", path_);
     return {};
