@@ -152,9 +152,10 @@ Result<void> BatchBuilder::put(const ntfs::FileRecord& file, const ItemState* it
                                const Placement& placement, const Origin& origin, const Origin* alike,
                                bool names_changed) {
   auto reason = blocked_reason(file);
-  if (!reason && comparison_.doubly_owned != nullptr &&
-      comparison_.doubly_owned->count(file.reference.record) != 0)
-    reason = "damaged: one of its clusters belongs to another file too";
+  if (!reason && comparison_.doubly_owned) {
+    RS_TRY(const bool doubly_owned, comparison_.doubly_owned(file.reference.record));
+    if (doubly_owned) reason = "damaged: one of its clusters belongs to another file too";
+  }
   if (reason) {
     hold_back(placement.names.front().path, *reason);
     return {};

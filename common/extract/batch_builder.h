@@ -1,6 +1,7 @@
 // Candidate by candidate, what a batch says of them.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -19,7 +20,8 @@ struct Comparison {
   TreeBefore& before;
   const Provenance* provenance = nullptr;  // may be null
   const RangeSet* changed = nullptr;       // bytes of the volume; null: not known
-  const std::set<std::uint64_t>* doubly_owned = nullptr;
+  // Whether one of a file's clusters belongs to another file too.
+  std::function<Result<bool>(std::uint64_t)> doubly_owned;
   std::string profile_root;
   bool quiesced = true;
 };

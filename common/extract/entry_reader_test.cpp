@@ -3,8 +3,8 @@
 #include <doctest/doctest.h>
 
 #include "common/base/text.h"
-#include "common/extract/cluster_map.h"
 #include "common/extract/stream_writes.h"
+#include "common/extract/test_volume.h"
 
 namespace roamstead::extract {
 namespace {
@@ -89,75 +89,6 @@ TEST_CASE("a directory's write time and a gained archive attribute are no change
   CHECK_FALSE(same_entry(plain, later));
   plain.kind = later.kind = profile::EntryKind::directory;
   CHECK(same_entry(plain, later));
-}
-
-// A volume of which only streams are asked.
-class StreamVolume final : public ntfs::Volume {
- public:
-  StreamVolume() { info_.cluster_bytes = 4096; }
-  const ntfs::VolumeInfo& info() const override { return info_; }
-  Result<ntfs::FileRecord> record(std::uint64_t number) const override {
-    if (number >= 24 && number - 24 < files.size()) return files[number - 24];
-    return fail(ErrorCode::not_found, "free");
-  }
-  Result<Bytes> raw_record(std::uint64_t) const override { return Bytes(); }
-  Result<std::uint64_t> base_record(std::uint64_t number) const override { return number; }
-  Result<void> scan(
-      const std::function<bool(std::uint64_t, Result<ntfs::FileRecord>)>& visit) const override {
-    for (std::size_t i = 0; i < files.size(); ++i)
-      if (!visit(24 + i, files[i])) break;
-    return {};
-  }
-  const ntfs::StreamInfo& mft() const override { return mft_; }
-  std::vector<ntfs::RecordSpan> records_in(ByteRange) const override { return {}; }
-  std::vector<ntfs::StreamExtent> device_extents(const ntfs::StreamInfo&) const override { return {}; }
-  Result<std::string> path_of(const ntfs::FileRecord&) const override { return std::string(); }
-  Result<std::string> path_of(const ntfs::NameInfo&) const override { return std::string(); }
-  Result<ntfs::FileReference> lookup(const std::string&) const override {
-    return fail(ErrorCode::not_found, "");
-  }
-  Result<std::vector<DirectoryEntry>> list(std::uint64_t) const override {
-    return std::vector<DirectoryEntry>();
-  }
-  Result<void> read(const ntfs::StreamInfo& stream, std::uint64_t offset,
-                    MutableByteView out) const override {
-    std::copy_n(stream.resident_data.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
-    return {};
-  }
-  Result<Bytes> security_descriptor(std::uint32_t) const override { return Bytes(); }
-
-  std::vector<ntfs::FileRecord> files;
-  ntfs::VolumeInfo info_;
-
- private:
-  ntfs::StreamInfo mft_;
-};
-
-TEST_CASE("the owners of clusters are found, and clusters with two owners") {
-  StreamVolume volume;
-  volume.info_.volume_bytes = 1000 * 4096;
-  const auto add = [&](std::vector<ntfs::Run> runs) {
-    ntfs::FileRecord file;
-    file.streams.emplace_back();
-    file.streams[0].runs = std::move(runs);
-    volume.files.push_back(file);
-  };
-  add({{0, 10, 5, false}, {5, 0, 100, true}, {105, 50, 5, false}});
-  add({{0, 15, 35, false}});
-  add({{0, 60, 10, false}});
-  add({{0, 69, 2, false}});
-  add({{0, 990, 100, false}});  // beyond the volume: not believed
-  const auto map = ClusterMap::build(volume).value();
-  const auto owners = [&](std::uint64_t cluster, std::uint64_t count) {
-    return map.owners({{cluster * 4096, count * 4096}});
-  };
-  CHECK(owners(0, 10).empty());
-  CHECK(owners(14, 1) == std::set<std::uint64_t>{24});
-  CHECK(owners(14, 2) == std::set<std::uint64_t>{24, 25});
-  CHECK(owners(49, 2) == std::set<std::uint64_t>{24, 25});
-  CHECK(owners(69, 1) == std::set<std::uint64_t>{26, 27});
-  CHECK(owners(995, 1).empty());
-  CHECK(map.doubly_owned() == std::set<std::uint64_t>{26, 27});
 }
 
 ntfs::StreamInfo resident(Bytes bytes) {

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <mutex>
 
+#include "common/base/log.h"
 #include "common/extract/batch_builder.h"
 #include "common/extract/cluster_map.h"
 #include "common/extract/frozen_content.h"
+#include "common/extract/record_changes.h"
 #include "common/extract/snapshot.h"
 
 namespace roamstead::extract {
@@ -13,6 +16,7 @@ namespace {
 
 constexpr std::uint64_t kCompareBytes = 4096;
 constexpr std::uint64_t kCompareChunkBytes = 1u << 20;
+constexpr std::size_t kMostToFollow = 200'000;  // changed records; with more the map is built anew
 constexpr const char* kAgentDirectory = "ProgramData/Roamstead";  // never part of a profile
 
 std::uint64_t now_100ns() {
@@ -102,39 +106,6 @@ Result<RangeSet> really_changed(const RangeSet& ranges, const Snapshot& now, con
   return changed;
 }
 
-// Base records (on either side) whose MFT records differ.
-Result<void> add_changed_records(const RangeSet& changed, const Snapshot& now, const Snapshot& before,
-                                 std::set<std::uint64_t>& candidates, Statistics& statistics) {
-  std::set<std::uint64_t> numbers;
-  for (auto range : changed.ranges())
-    for (const auto* volume : {&now.volume(), &before.volume()})
-      for (const auto& span : volume->records_in(range))
-        for (std::uint64_t i = 0; i < span.count; ++i) numbers.insert(span.first + i);
-  statistics.candidate_records = numbers.size();
-  for (auto number : numbers) {
-    auto a = now.volume().raw_record(number);
-    auto b = before.volume().raw_record(number);
-    if (a && b && *a == *b) continue;
-    for (const auto* error : {a ? nullptr : &a.error(), b ? nullptr : &b.error()})
-      if (error != nullptr && error->code == ErrorCode::io) return fail(*error);
-    candidates.insert(number);
-    if (auto base = now.volume().base_record(number)) candidates.insert(*base);
-    if (auto base = before.volume().base_record(number)) candidates.insert(*base);
-  }
-  return {};
-}
-
-// Files of the profile, wherever they are from.
-Result<void> add_all_in_profile(const Snapshot& now, ProfileTree& tree, std::set<std::uint64_t>& candidates,
-                                Statistics& statistics) {
-  return now.volume().scan([&](std::uint64_t number, Result<ntfs::FileRecord> file) {
-    ++statistics.candidate_records;
-    // A damaged record may be anybody's. It is named if the journal knows it.
-    if (file && tree.place(*file).place == Place::inside) candidates.insert(number);
-    return true;
-  });
-}
-
 void add_journalled(const Provenance& provenance, std::size_t since, std::set<std::uint64_t>& candidates) {
   for (const auto& [id, item] : provenance.items())
     if (!item.withdrawn && item.last_record_at >= since) candidates.insert(item.identity.record);
@@ -180,7 +151,149 @@ Result<ProfileTree::Roots> find_roots(const Snapshot& snapshot, const Sides& sid
                                  {kAgentDirectory, os::parent_directory(request.provenance_path)});
 }
 
-Result<void> compare(const Sides& sides, const Request& request, ExtractionResult& result) {
+}  // namespace
+
+// Cannot be copied or moved: it is what the map belongs to.
+class Extractor::Work {
+ public:
+  Work(os::FileSystem& files, Options options) : files_(files), place_{&files, std::move(options.map_path)} {}
+
+  Result<std::unique_ptr<Extraction>> extract(const Request& request);
+
+ private:
+  Result<std::unique_ptr<Extraction>> attempt(const Request& request);
+  Result<void> compare(const Sides& sides, const Request& request, ExtractionResult& result);
+  // Files of the profile, wherever they are from; the map is built on the way.
+  Result<void> add_all_in_profile(const Snapshot& now, ProfileTree& tree, std::set<std::uint64_t>& candidates,
+                                  Statistics& statistics);
+  // Brings the map to `now`. `changed` and `records` are what differs from `before`, `records` without what
+  // the map knows better.
+  Result<void> follow(const Snapshot& now, const Snapshot& before, const RangeSet& changed,
+                      std::set<std::uint64_t> records, const MapState& next);
+  Result<void> prepare_map(const Sides& sides, std::uint32_t partition, const RangeSet& changed,
+                           const std::set<std::uint64_t>& records, Statistics& statistics);
+  Result<bool> follow_chain(const Snapshot& now, std::uint32_t partition, const MapState& next);
+  Result<void> build_map(const Snapshot& now, const MapState& state, const MapPlace& place,
+                         const std::function<void(std::uint64_t, const Result<ntfs::FileRecord>&)>& see);
+  Result<void> build_map(const Snapshot& now, const MapState& state, Statistics& statistics,
+                         const std::function<void(std::uint64_t, const Result<ntfs::FileRecord>&)>& see);
+  void open_kept_map();
+  // What the map says. Its trouble is not the volume's: then another attempt is made without it.
+  template <class T>
+  Result<T> ask(Result<T> answer) {
+    if (!answer) map_failed_ = true;
+    return answer;
+  }
+
+  os::FileSystem& files_;
+  std::mutex mutex_;  // all below
+  MapPlace place_;
+  bool tried_to_open_ = false;
+  bool map_failed_ = false;
+  std::unique_ptr<ClusterMap> map_;  // null: none yet
+};
+
+void Extractor::Work::open_kept_map() {
+  if (tried_to_open_ || map_ != nullptr || !place_.kept()) return;
+  tried_to_open_ = true;
+  auto map = ClusterMap::open(place_);
+  if (map) {
+    map_ = std::move(*map);
+  } else if (map.error().code == ErrorCode::busy) {
+    log_warning("{}; working without", map.error().to_string());
+    place_ = {};
+  } else if (map.error().code != ErrorCode::not_found) {
+    log_info("a cluster map is built anew: {}", map.error().to_string());
+  }
+}
+
+Result<void> Extractor::Work::build_map(
+    const Snapshot& now, const MapState& state, const MapPlace& place,
+    const std::function<void(std::uint64_t, const Result<ntfs::FileRecord>&)>& see) {
+  ClusterMap::Builder builder(now.volume().info(), place);
+  Result<void> added;
+  RS_CHECK(now.volume().scan([&](std::uint64_t number, Result<ntfs::FileRecord> file) {
+    if (see) see(number, file);
+    added = builder.add(number, file);
+    return added.has_value();
+  }));
+  RS_CHECK(std::move(added));
+  RS_TRY(map_, builder.finish(state));
+  return {};
+}
+
+Result<void> Extractor::Work::build_map(
+    const Snapshot& now, const MapState& state, Statistics& statistics,
+    const std::function<void(std::uint64_t, const Result<ntfs::FileRecord>&)>& see) {
+  map_.reset();
+  statistics.map_built = true;
+  // Without an id nothing tells whether a layer is still the same: no map of it is kept.
+  const bool keep = place_.kept() && !state.layer.is_zero();
+  if (keep) {
+    auto built = build_map(now, state, place_, see);
+    if (built) return {};
+    log_warning("the cluster map is not kept: {}", built.error().to_string());
+    place_ = {};
+  }
+  return build_map(now, state, {}, see);
+}
+
+Result<void> Extractor::Work::follow(const Snapshot& now, const Snapshot& before, const RangeSet& changed,
+                                     std::set<std::uint64_t> records, const MapState& next) {
+  RS_TRY(auto unsettled, map_->unsettled(changed));
+  records.merge(unsettled);
+  return map_->update(before.volume(), now.volume(), records, next);
+}
+
+// From any other layer of the chain. False: the map is of no layer of it.
+Result<bool> Extractor::Work::follow_chain(const Snapshot& now, std::uint32_t partition,
+                                           const MapState& next) {
+  const auto layers = now.disk().layers();
+  const auto found = std::find_if(layers.begin(), layers.end(),
+                                  [&](const auto& layer) { return layer.id == map_->state().layer; });
+  if (found == layers.begin() || found == layers.end()) return false;
+  RS_TRY(const auto before, Snapshot::open(files_, found->path, partition));
+  RS_TRY(const auto state, before->map_state());
+  if (state != map_->state()) return false;
+  RS_TRY(const auto delta, find_delta(now.disk(), found->id));
+  RS_TRY(const auto changed, really_changed(on_volume(delta.extents, now), now, *before));
+  std::uint64_t looked_at = 0;
+  RS_TRY(auto records, changed_records(now.volume(), before->volume(), changed, looked_at));
+  if (records.size() > kMostToFollow) return false;
+  RS_CHECK(follow(now, *before, changed, std::move(records), next));
+  return true;
+}
+
+Result<void> Extractor::Work::prepare_map(const Sides& sides, std::uint32_t partition,
+                                          const RangeSet& changed, const std::set<std::uint64_t>& records,
+                                          Statistics& statistics) {
+  open_kept_map();
+  RS_TRY(const auto next, sides.now->map_state());
+  if (map_ != nullptr && !next.layer.is_zero() && next.same_volume(map_->state())) {
+    if (map_->state() == next) return {};
+    RS_TRY(const auto below, sides.before->map_state());
+    if (map_->state() == below && records.size() <= kMostToFollow)
+      return ask(follow(*sides.now, *sides.before, changed, records, next));
+    if (map_->state() != below) {
+      RS_TRY(const bool followed, ask(follow_chain(*sides.now, partition, next)));
+      if (followed) return {};
+    }
+  }
+  return build_map(*sides.now, next, statistics, {});
+}
+
+Result<void> Extractor::Work::add_all_in_profile(const Snapshot& now, ProfileTree& tree,
+                                                 std::set<std::uint64_t>& candidates,
+                                                 Statistics& statistics) {
+  RS_TRY(const auto state, now.map_state());
+  return build_map(now, state, statistics, [&](std::uint64_t number, const Result<ntfs::FileRecord>& file) {
+    ++statistics.candidate_records;
+    // A damaged record may be anybody's. It is named if the journal knows it.
+    if (file && tree.place(*file).place == Place::inside) candidates.insert(number);
+  });
+}
+
+Result<void> Extractor::Work::compare(const Sides& sides, const Request& request, ExtractionResult& result) {
   const auto& now = *sides.now;
   const auto* provenance = now.provenance() ? &*now.provenance() : nullptr;
   RS_TRY(auto roots, find_roots(now, sides, request));
@@ -197,35 +310,46 @@ Result<void> compare(const Sides& sides, const Request& request, ExtractionResul
   auto& statistics = result.statistics_;
   auto changed = on_volume(sides.delta.extents, now);
   statistics.delta_bytes = changed.total_bytes();
-  std::set<std::uint64_t> candidates;
-  RS_TRY(const auto map, ClusterMap::build(now.volume()));
+  std::set<std::uint64_t> candidates, doubly_owned;
   if (mirror) {
     RS_TRY(changed, really_changed(changed, now, *sides.before));
-    RS_CHECK(add_changed_records(changed, now, *sides.before, candidates, statistics));
-    candidates.merge(map.owners(changed.ranges()));
+    RS_TRY(candidates,
+           changed_records(now.volume(), sides.before->volume(), changed, statistics.candidate_records));
+    RS_CHECK(prepare_map(sides, request.partition, changed, candidates, statistics));
+    RS_TRY(auto owners, ask(map_->owners(changed)));
+    candidates.merge(owners);
     if (provenance != nullptr)
       add_journalled(*provenance, mirror->provenance != nullptr ? mirror->provenance->valid_bytes() : 0,
                      candidates);
+    RS_TRY(doubly_owned, ask(map_->doubly_owned(now.volume(), candidates)));
   } else {
     RS_CHECK(add_all_in_profile(now, tree, candidates, statistics));
     if (provenance != nullptr) add_journalled(*provenance, 0, candidates);
+    RS_TRY(doubly_owned, ask(map_->doubly_owned()));
   }
   statistics.changed_bytes = changed.total_bytes();
 
-  BatchBuilder builder({now.volume(), tree, before, provenance, mirror ? &changed : nullptr,
-                        &map.doubly_owned(), sides.profile_root, request.quiesced});
+  bool all_known = !mirror;
+  const auto is_doubly_owned = [&](std::uint64_t record) -> Result<bool> {
+    // Below a directory that came from elsewhere are files that were no candidates.
+    if (!all_known && candidates.count(record) == 0) {
+      RS_TRY(doubly_owned, ask(map_->doubly_owned()));
+      all_known = true;
+    }
+    return doubly_owned.count(record) != 0;
+  };
+  BatchBuilder builder({now.volume(), tree, before, provenance, mirror ? &changed : nullptr, is_doubly_owned,
+                        sides.profile_root, request.quiesced});
   for (auto record : candidates) RS_CHECK(builder.examine(record));
   RS_CHECK(builder.finish(result.batch_, result.locators_));
   statistics.files_examined = builder.files_examined();
   return {};
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Extraction>> extract(os::FileSystem& files, const Request& request) {
+Result<std::unique_ptr<Extraction>> Extractor::Work::attempt(const Request& request) {
   const auto start = std::chrono::steady_clock::now();
   auto result = std::make_unique<ExtractionResult>();
-  RS_TRY(auto sides, open_sides(files, request));
+  RS_TRY(auto sides, open_sides(files_, request));
   RS_CHECK_CTX("extraction from " + request.frozen_path, compare(sides, request, *result));
   auto& batch = result->batch_;
   batch.quiesced = request.quiesced;
@@ -240,6 +364,37 @@ Result<std::unique_ptr<Extraction>> extract(os::FileSystem& files, const Request
   result->statistics_.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return std::unique_ptr<Extraction>(std::move(result));
+}
+
+Result<std::unique_ptr<Extraction>> Extractor::Work::extract(const Request& request) {
+  std::lock_guard lock(mutex_);
+  map_failed_ = false;
+  auto result = attempt(request);
+  if (map_failed_) {  // also where an answer was taken for a damaged file's fault and held back
+    if (!result) log_warning("a cluster map is built anew: {}", result.error().to_string());
+    map_.reset();
+    tried_to_open_ = true;
+    result = attempt(request);
+  }
+  // After an error nothing is certain of the map in memory; the kept one is as good as it was.
+  if (!result || result.value()->batch().snapshot.is_zero()) {
+    map_.reset();
+    tried_to_open_ = false;
+  }
+  return result;
+}
+
+Extractor::Extractor(os::FileSystem& files, Options options)
+    : work_(std::make_unique<Work>(files, std::move(options))) {}
+
+Extractor::~Extractor() = default;
+
+Result<std::unique_ptr<Extraction>> Extractor::extract(const Request& request) {
+  return work_->extract(request);
+}
+
+Result<std::unique_ptr<Extraction>> extract(os::FileSystem& files, const Request& request) {
+  return Extractor(files).extract(request);
 }
 
 Result<std::unique_ptr<profile::ContentSource>> open_content(os::FileSystem& files,

@@ -32,6 +32,7 @@ struct Statistics {
       0;  // of them, really different (the same where there is nothing to compare with)
   std::uint64_t candidate_records = 0;
   std::uint64_t files_examined = 0;
+  bool map_built = false;  // by a pass over the MFT; otherwise the map of an earlier extraction went on
   double seconds = 0;
 };
 
@@ -61,6 +62,29 @@ class Extraction {
   virtual const std::optional<JournalHeader>& journal() const = 0;
 };
 
+// Cuts batch after batch from snapshots of one volume. It keeps the map from clusters to files (in a file,
+// if it gets a place for it), so that an extraction costs what changed and not what there is. Any request can
+// be made of it at any time: what the map is not of, it is made of again. Between extractions it keeps no
+// layer open. Thread-safe; extractions take their turn.
+class Extractor {
+ public:
+  struct Options {
+    // The map's file, for this volume alone; can be deleted at any time. "": the map lives as long as this
+    // object, in memory. While another process has the file open, the same.
+    std::string map_path;
+  };
+  // `files` must outlive it.
+  explicit Extractor(os::FileSystem& files, Options options = {});
+  ~Extractor();
+
+  Result<std::unique_ptr<Extraction>> extract(const Request& request);
+
+ private:
+  class Work;
+  const std::unique_ptr<Work> work_;
+};
+
+// Once, without keeping anything.
 Result<std::unique_ptr<Extraction>> extract(os::FileSystem& files, const Request& request);
 
 // The content of a batch cut earlier. `frozen_path` and `partition` as they were in the request; refused with

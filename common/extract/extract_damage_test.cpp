@@ -43,6 +43,9 @@ TEST_CASE("random damage is held back or refused by name") {
     TestAgent agent(desktop, base);
     agent.populate("d");
     Guid below;
+    support::TemporaryDirectory state;
+    const Extractor::Options kept{state / "clusters.map"};
+    auto extractor = std::make_unique<Extractor>(os::real_file_system(), kept);
     for (int step = 0; step < 6; ++step) {
       if (step == 0)
         for (int i = 0; i < 15; ++i)
@@ -60,7 +63,12 @@ TEST_CASE("random damage is held back or refused by name") {
           request.provenance_path.clear();
           request.profile_root = kTestRoot;
         }
+        request.taken_100ns = 1;
         auto extraction = extract(os::real_file_system(), request);
+        if (step % 3 == 2) extractor = std::make_unique<Extractor>(os::real_file_system(), kept);
+        auto again = extractor->extract(request);
+        REQUIRE(again.has_value() == extraction.has_value());
+        if (again) REQUIRE((*again)->batch() == (*extraction)->batch());
         if (!extraction) {
           CHECK(extraction.error().to_string().size() > 10);
           continue;

@@ -1,5 +1,6 @@
 #include "common/extract/snapshot.h"
 
+#include "common/base/sha256.h"
 #include "common/volume/partition.h"
 
 namespace roamstead::extract {
@@ -45,6 +46,25 @@ Result<std::unique_ptr<Snapshot>> Snapshot::open(os::FileSystem& files, const st
                                                        path + ": volume at " + std::to_string(place.offset));
   RS_TRY_CTX(snapshot->volume_, path, ntfs::Volume::open(*snapshot->part_));
   return snapshot;
+}
+
+Result<MapState> Snapshot::map_state() const {
+  constexpr std::size_t kBootSectorBytes = 512, kSerialAt = 72;
+  const auto& info = volume_->info();
+  MapState state;
+  state.layer = disk_->layers().front().id;
+  state.volume_offset = volume_offset_;
+  state.volume_bytes = info.volume_bytes;
+  state.record_count = info.record_count;
+  state.cluster_bytes = info.cluster_bytes;
+  state.record_bytes = info.record_bytes;
+  Bytes seed(kBootSectorBytes);
+  RS_CHECK(part_->read(0, seed));
+  state.serial = load_le<std::uint64_t>(seed, kSerialAt);
+  RS_TRY(const auto mft_record, volume_->raw_record(0));
+  seed.insert(seed.end(), mft_record.begin(), mft_record.end());
+  state.digest = sha256(seed);
+  return state;
 }
 
 Result<void> Snapshot::load_provenance(const std::string& path) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "common/extract/map_file.h"
 #include "common/extract/provenance.h"
 #include "common/ntfs/volume.h"
 #include "common/vdisk/disk.h"
@@ -20,6 +21,9 @@ class Snapshot {
 
   // Reads the journal at `path` on the volume into provenance(); none there is not an error.
   Result<void> load_provenance(const std::string& path);
+
+  // What a cluster map of this snapshot is the map of.
+  Result<MapState> map_state() const;
 
   const vdisk::Disk& disk() const { return *disk_; }
   const ntfs::Volume& volume() const { return *volume_; }

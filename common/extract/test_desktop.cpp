@@ -72,8 +72,42 @@ vdisk::Disk::Frozen TestDesktop::freeze() {
   return must(disk_->freeze());
 }
 
-std::unique_ptr<Extraction> TestDesktop::extract(const Request& request) {
-  return must(extract::extract(os::real_file_system(), request));
+std::unique_ptr<Extraction> TestDesktop::extract(Request request) {
+  if (request.taken_100ns == 0) request.taken_100ns = 1;
+  disturb_extractor();
+  auto kept = must(extractor_->extract(request));
+  const auto fresh = must(extract::extract(os::real_file_system(), request));
+  if (kept->batch() != fresh->batch() || kept->locators() != fresh->locators())
+    throw std::runtime_error("extraction " + std::to_string(extractions_) +
+                             "\nby the extractor that lived on:\n" + describe(kept->batch()) +
+                             "\nby a new one:\n" + describe(fresh->batch()));
+  if (!kept->statistics().map_built) ++went_on_;
+  return kept;
+}
+
+void TestDesktop::disturb_extractor() {
+  auto& files = os::real_file_system();
+  const auto map = directory_ / "clusters.map";
+  ++extractions_;
+  if (extractions_ % 3 == 0) extractor_.reset();
+  if (extractions_ % 9 == 0 && must(files.exists(map))) must(files.remove(map));
+  if (extractions_ % 6 == 0 && must(files.exists(map))) {
+    auto bytes = must(os::read_file(files, map, 1 << 30));
+    auto& byte = bytes[static_cast<std::size_t>(extractions_) * 7919 % bytes.size()];
+    byte ^= std::byte{0x10};
+    must(os::write_file_durably(files, map, bytes));
+  }
+  if (extractor_ == nullptr) extractor_ = std::make_unique<Extractor>(files, Extractor::Options{map});
+}
+
+void TestDesktop::merge(const Guid& keep) {
+  for (;;) {
+    const auto layers = disk_->layers();  // the top is in use, the last is the golden image
+    std::size_t upper = 1;
+    while (upper + 2 < layers.size() && layers[upper + 1].id == keep) ++upper;
+    if (upper + 2 >= layers.size()) return;
+    must(disk_->merge(upper));
+  }
 }
 
 TestTree TestDesktop::read_profile(const std::string& frozen_path, const std::string& root) {

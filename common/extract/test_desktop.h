@@ -31,17 +31,27 @@ class TestDesktop {
   vdisk::Disk::Frozen freeze();
   vdisk::Disk& disk() { return *disk_; }
   const std::string& golden_path() const { return golden_path_; }
-  std::unique_ptr<Extraction> extract(const Request& request);
+  // By an extractor that lives on from call to call, now and then closed and opened again, or with its map
+  // damaged or gone. What it cuts must be what one without a past cuts, or this throws.
+  std::unique_ptr<Extraction> extract(Request request);
+  // Merges frozen layers so that as few as possible are left; the layer `keep` stays.
+  void merge(const Guid& keep);
+  // Extractions for which no pass over the MFT was made.
+  int went_on() const { return went_on_; }
   TestTree read_profile(const std::string& frozen_path, const std::string& root = kTestRoot);
 
  private:
   void open();
+  void disturb_extractor();
 
   support::TemporaryDirectory directory_;
   std::string golden_path_;
   std::unique_ptr<vdisk::Disk> disk_;
   std::unique_ptr<vdisk::SubDevice> partition_;
   std::unique_ptr<support::NtfsImage> volume_;
+  std::unique_ptr<Extractor> extractor_;
+  int extractions_ = 0;
+  int went_on_ = 0;
 };
 
 }  // namespace roamstead::extract

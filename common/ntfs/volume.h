@@ -77,6 +77,7 @@ struct FileRecord {
   std::vector<NameInfo> names;    // without pure DOS names
   std::vector<StreamInfo> streams;  // $DATA only
   std::vector<std::uint64_t> extension_records;
+  std::vector<Run> attribute_list_runs;  // where the list of them lies, when it is not resident
 };
 
 // Record numbers [first, first + count).
