@@ -148,6 +148,7 @@ int run(Arguments& arguments) {
   config.session.loader.patience = milliseconds(arguments.patience_seconds);
   config.session.fill_bytes_per_second = arguments.fill_mib_per_second << 20;
   config.session.change_log_path = config.state_directory + "/change.log";
+  config.disk.map_path = config.state_directory + "/clusters.map";
   config.disk.provenance_path = config.session.agent_root + "/provenance.journal";
   for (auto* path : {&config.disk.disk_path, &config.volume, &config.mount_point, &config.identity_directory})
     if (char* absolute = ::realpath(path->c_str(), nullptr)) {

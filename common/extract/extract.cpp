@@ -377,7 +377,7 @@ Result<std::unique_ptr<Extraction>> Extractor::Work::extract(const Request& requ
     result = attempt(request);
   }
   // After an error nothing is certain of the map in memory; the kept one is as good as it was.
-  if (!result || result.value()->batch().snapshot.is_zero()) {
+  if (!result || (map_ != nullptr && map_->state().layer.is_zero())) {
     map_.reset();
     tried_to_open_ = false;
   }

@@ -37,7 +37,7 @@ struct MapEntry {
 
 // What a map is the map of: a layer's content, and the volume in it.
 struct MapState {
-  Guid layer;  // DataWriteGuid; zero for raw files, whose maps are never kept
+  Guid layer;  // DataWriteGuid; zero where nothing tells that a layer was written: no map of it is kept
   std::uint64_t serial = 0;
   std::uint64_t volume_offset = 0;  // on the disk
   std::uint64_t volume_bytes = 0;

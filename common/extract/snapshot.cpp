@@ -52,7 +52,8 @@ Result<MapState> Snapshot::map_state() const {
   constexpr std::size_t kBootSectorBytes = 512, kSerialAt = 72;
   const auto& info = volume_->info();
   MapState state;
-  state.layer = disk_->layers().front().id;
+  // Only VHDX gives a layer a new id when it is written.
+  if (const auto top = disk_->layers().front(); top.format == vdisk::Format::vhdx) state.layer = top.id;
   state.volume_offset = volume_offset_;
   state.volume_bytes = info.volume_bytes;
   state.record_count = info.record_count;

@@ -11,6 +11,7 @@ struct Options {
   std::string child;
   std::string below_id;
   extract::Request request;
+  extract::Extractor::Options extractor;
 };
 
 const char* kind_name(profile::EntryKind kind) {
@@ -78,7 +79,8 @@ Result<void> run(const Context& context, Options options) {
     RS_TRY_CTX(options.request.below_id, "--below-id", Guid::parse(options.below_id));
   }
   options.request.frozen_path = options.child;
-  RS_TRY(const auto extraction, extract::extract(os::real_file_system(), options.request));
+  extract::Extractor extractor(os::real_file_system(), options.extractor);
+  RS_TRY(const auto extraction, extractor.extract(options.request));
   const auto& batch = extraction->batch();
   const auto& statistics = extraction->statistics();
 
@@ -101,6 +103,7 @@ Result<void> run(const Context& context, Options options) {
                          {"changed_bytes", statistics.changed_bytes},
                          {"candidate_records", statistics.candidate_records},
                          {"files_examined", statistics.files_examined},
+                         {"map_built", statistics.map_built},
                          {"seconds", statistics.seconds}}}};
   if (const auto& journal = extraction->journal())
     value["journal"] = {{"session", journal->session.to_string()},
@@ -133,6 +136,8 @@ void add_delta_verb(CLI::App& app, Context& context) {
       "beneath where there is no journal)");
   verb->add_option("--provenance", options->request.provenance_path,
                    "Provenance journal's path on the volume; '' to do without");
+  verb->add_option("--map", options->extractor.map_path,
+                   "File to keep the map of the volume's clusters in, for the next time");
   verb->add_option("--partition", options->request.partition,
                    "Partition number (default: the first NTFS one)");
 }

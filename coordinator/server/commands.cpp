@@ -133,7 +133,7 @@ Result<json> extract_session(const CommandContext& context, const json& request,
     wanted.partition = partition->get<std::uint32_t>();
   }
   if (progress) progress({"reading " + disk, 0, 0});
-  RS_TRY_CTX(auto extraction, "extracting " + disk, extract::extract(os::real_file_system(), wanted));
+  RS_TRY_CTX(auto extraction, "extracting " + disk, context.extractors.find(disk)->extract(wanted));
   if (!extraction->journal() || extraction->journal()->session != session.row.id)
     return fail(ErrorCode::conflict,
                 disk + ": holds " +
@@ -191,7 +191,8 @@ Result<json> execute_alone(repository::Repository& repository, const std::string
     address = std::string(as_text(*listen));
     while (!address.empty() && address.back() == '\n') address.pop_back();
   }
-  return execute({repository, *store, *sessions, authority, address, {}}, request, progress);
+  ExtractorTable extractors(files, os::join_path(state_directory, kMapDirectory));
+  return execute({repository, *store, *sessions, authority, address, {}, extractors}, request, progress);
 }
 
 }  // namespace roamstead::server

@@ -8,6 +8,7 @@
 
 #include "coordinator/admin/commands.h"
 #include "coordinator/identity/certificate_authority.h"
+#include "coordinator/server/extractor_table.h"
 #include "coordinator/server/session_table.h"
 
 namespace roamstead::server {
@@ -20,6 +21,7 @@ struct CommandContext {
   const identity::CertificateAuthority& authority;
   std::string address;                                 // where desktops find this coordinator
   std::function<void(const std::string&)> disconnect;  // ends a desktop's connections; may be empty
+  ExtractorTable& extractors;
 };
 
 // Requests ("command" names one), besides those of coordinator/admin/commands.h:
@@ -40,6 +42,7 @@ Result<nlohmann::json> execute_alone(repository::Repository& repository, const s
                                      const nlohmann::json& request, const admin::ProgressSink& progress);
 
 inline constexpr const char* kAuthorityDirectory = "ca";  // in the state directory
+inline constexpr const char* kMapDirectory = "maps";      // in the state directory: of disks looked at
 inline constexpr const char* kListenFile = "listen";  // in the state directory: where the coordinator listens
 inline constexpr const char* kDefaultListen = "127.0.0.1:7420";
 

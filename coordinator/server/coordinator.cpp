@@ -17,6 +17,7 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
   RS_TRY(coordinator->store_, StateStore::open(state));
   RS_TRY(coordinator->sessions_, SessionTable::create(*coordinator->store_, *coordinator->repository_,
                                                       options.sessions, std::move(faults)));
+  coordinator->extractors_ = std::make_unique<ExtractorTable>(files, os::join_path(state, kMapDirectory));
   options.server.state_directory = state;
   RS_TRY(coordinator->server_, Server::start(options.server, *coordinator->authority_, *coordinator->store_,
                                              *coordinator->sessions_));
@@ -36,8 +37,9 @@ Coordinator::~Coordinator() = default;
 Result<nlohmann::json> Coordinator::execute(const nlohmann::json& request,
                                             const admin::ProgressSink& progress) {
   auto disconnect = [this](const std::string& desktop) { server_->disconnect(desktop); };
-  return server::execute({*repository_, *store_, *sessions_, *authority_, address(), disconnect}, request,
-                         progress);
+  return server::execute(
+      {*repository_, *store_, *sessions_, *authority_, address(), disconnect, *extractors_}, request,
+      progress);
 }
 
 }  // namespace roamstead::server

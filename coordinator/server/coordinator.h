@@ -6,6 +6,7 @@
 #include <string>
 
 #include "coordinator/server/admin_socket.h"
+#include "coordinator/server/extractor_table.h"
 #include "coordinator/server/server.h"
 
 namespace roamstead::server {
@@ -38,6 +39,7 @@ class Coordinator {
   std::unique_ptr<identity::CertificateAuthority> authority_;
   std::unique_ptr<StateStore> store_;
   std::unique_ptr<SessionTable> sessions_;
+  std::unique_ptr<ExtractorTable> extractors_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<AdminSocket> admin_;
 };

@@ -44,6 +44,7 @@ Result<std::unique_ptr<FlowDesktop>> FlowDesktop::power_on(const std::string& di
   desktop->profile_volume_ = std::make_unique<agent::LibraryProfileVolume>(*desktop->volume_);
   agent::DiskChainSnapshots::Options options;
   options.provenance_path = std::string(kAgentRoot) + "/provenance.journal";
+  options.map_path = disk_path + ".clusters.map";
   desktop->snapshots_ = std::make_unique<agent::DiskChainSnapshots>(os::real_file_system(), *desktop->disk_,
                                                                     *desktop->volume_, options);
   RS_TRY(desktop->link_, wire::TlsLink::create(link));

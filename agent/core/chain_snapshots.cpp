@@ -1,0 +1,82 @@
+#include "agent/core/chain_snapshots.h"
+
+#include "common/base/archive.h"
+
+namespace roamstead::agent {
+namespace {
+
+class ExtractedCut final : public Cut {
+ public:
+  explicit ExtractedCut(std::unique_ptr<extract::Extraction> extraction)
+      : extraction_(std::move(extraction)) {}
+  const profile::Batch& batch() const override { return extraction_->batch(); }
+  profile::ContentSource& content() override { return extraction_->content(); }
+  Bytes locators() const override { return encode(extraction_->locators()); }
+
+ private:
+  std::unique_ptr<extract::Extraction> extraction_;
+};
+
+// Frozen layers of this disk, from the top: freezing names them after the disk. The clone's parent is not
+// among them.
+std::vector<Guid> frozen_of(const std::vector<vdisk::LayerInfo>& layers) {
+  std::vector<Guid> frozen;
+  if (layers.empty()) return frozen;
+  const auto stem = layers.front().path.substr(0, layers.front().path.rfind('.')) + ".";
+  for (std::size_t i = 1; i < layers.size(); ++i) {
+    if (layers[i].kind != vdisk::LayerKind::differencing || !layers[i].path.starts_with(stem)) break;
+    frozen.push_back(layers[i].id);
+  }
+  return frozen;
+}
+
+}  // namespace
+
+ChainSnapshots::ChainSnapshots(os::FileSystem& files, Options options)
+    : files_(files), options_(std::move(options)), extractor_(files, {options_.map_path}) {}
+
+Result<FrozenLayer> ChainSnapshots::freeze() {
+  std::lock_guard lock(mutex_);
+  return freeze_chain();
+}
+
+Result<std::unique_ptr<Cut>> ChainSnapshots::cut(const FrozenLayer& frozen, const Guid& below) {
+  std::lock_guard lock(mutex_);
+  extract::Request request;
+  request.frozen_path = frozen.path;
+  request.below_id = below;
+  request.partition = options_.partition;
+  request.provenance_path = options_.provenance_path;
+  RS_TRY(auto extraction, extractor_.extract(request));
+  return std::unique_ptr<Cut>(std::make_unique<ExtractedCut>(std::move(extraction)));
+}
+
+Result<std::unique_ptr<profile::ContentSource>> ChainSnapshots::open_content(const FrozenLayer& frozen,
+                                                                             const profile::Batch& batch,
+                                                                             ByteView locators) {
+  std::lock_guard lock(mutex_);
+  RS_TRY_CTX(const auto where, "locators of the batch", decode<std::vector<extract::Locator>>(locators));
+  return extract::open_content(files_, frozen.path, options_.partition, where, batch);
+}
+
+Result<std::size_t> ChainSnapshots::frozen_layers() {
+  std::lock_guard lock(mutex_);
+  RS_TRY(const auto layers, chain());
+  return frozen_of(layers).size();
+}
+
+Result<void> ChainSnapshots::tidy(const Guid& keep) {
+  std::lock_guard lock(mutex_);
+  for (;;) {
+    RS_TRY(const auto layers, chain());
+    const auto frozen = frozen_of(layers);
+    // What remains of a pair has the id of the upper one, so the layer to keep is never the lower one. The
+    // topmost layers are the smallest: pairs are taken from there.
+    std::size_t upper = 0;
+    while (upper + 1 < frozen.size() && frozen[upper + 1] == keep) ++upper;
+    if (upper + 1 >= frozen.size()) return {};
+    RS_CHECK(merge(upper + 1));  // its place in the chain, below the active layer
+  }
+}
+
+}  // namespace roamstead::agent
