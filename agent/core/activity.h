@@ -24,6 +24,7 @@ class Activity {
     Activity& activity_;
   };
 
+  bool waited_for() const { return running_ != 0; }
   bool idle_for(std::chrono::milliseconds quiet) const {
     if (running_ != 0) return false;
     return Clock::now() - Clock::time_point(Clock::duration(last_.load())) >= quiet;

@@ -32,8 +32,27 @@ struct Loader::Child {
   const NamedEntry* entry = nullptr;
   std::string staged;  // empty: it has its name already
   ItemIdentity identity;
-  std::shared_ptr<Item> item;  // null until it is in the journal
+  std::shared_ptr<Item> item;                // null until it is in the journal
+  std::vector<std::shared_ptr<Item>> inner;  // what was made below it while it was staged
 };
+
+namespace {
+// What filling makes below a directory while that is staged: one flush of the journal serves them all. A
+// directory with more children than kInnerChildren is worth a flush of its own, and would make programs wait.
+constexpr std::size_t kInnerItems = 1000;
+constexpr std::size_t kInnerChildren = 64;
+
+// Whether some directory on the way to this item is not recorded. What is made below a staged directory is
+// recorded before that directory: when the end of the journal was lost, the directory counts for nothing, and
+// so does this.
+bool is_orphan(const extract::Provenance& provenance, ProfilePath path) {
+  while (!path.is_root()) {
+    path = path.parent();
+    if (provenance.find_by_base(path) == nullptr) return true;
+  }
+  return false;
+}
+}  // namespace
 
 Loader::Loader(wire::CoordinatorLink& link, Guid session_secret, ProfileVolume& volume,
                extract::ProvenanceJournal& journal, LoaderOptions options)
@@ -67,9 +86,14 @@ std::shared_ptr<Item> Loader::find(VolumeHandle& handle) {
 }
 
 Result<void> Loader::recover() {
+  std::vector<extract::ItemId> orphans;
   journal_.inspect([&](const extract::Provenance& provenance) {
     for (auto& [id, state] : provenance.items()) {
       if (state.withdrawn) continue;
+      if (is_orphan(provenance, state.base_path)) {
+        orphans.push_back(id);
+        continue;
+      }
       auto item = std::make_shared<Item>(id, state.identity.record, state.base_path,
                                          state.entry.kind == EntryKind::directory, true);
       item->created_100ns = state.identity.created_100ns;
@@ -88,6 +112,7 @@ Result<void> Loader::recover() {
       items_.add(std::move(item));  // a later item with the same record replaces the earlier one: ids ascend
     }
   });
+  for (auto id : orphans) RS_CHECK(journal_.append_withdrawn(id));
   RS_TRY(auto staged, volume_.list(journal_.header().staging_root));
   std::lock_guard lock(recovered_mutex_);
   for (auto& item : staged) staged_leftovers_[item.record] = item.name;
@@ -135,6 +160,8 @@ Result<std::vector<NamedEntry>> Loader::list_all(const ProfilePath& path) {
 Result<void> Loader::populate(VolumeHandle& directory, Priority priority) {
   auto item = find(directory);
   if (!item || !item->directory) return {};
+  std::optional<Activity::Foreground> foreground;
+  if (priority != Priority::background && !is_populated(*item)) foreground.emplace(activity_);
   {
     std::unique_lock lock(item->mutex);
     if (item->populated) return {};
@@ -145,13 +172,7 @@ Result<void> Loader::populate(VolumeHandle& directory, Priority priority) {
     if (item->populated) return {};
     item->populating = true;
   }
-  Result<void> done;
-  if (priority == Priority::foreground) {
-    Activity::Foreground foreground(activity_);
-    done = populate_once(*item, directory);
-  } else {
-    done = populate_once(*item, directory);
-  }
+  auto done = populate_once(*item, directory, priority == Priority::background ? kInnerItems : 0);
   std::lock_guard lock(item->mutex);
   item->populating = false;
   item->populated = done.has_value();
@@ -162,11 +183,11 @@ Result<void> Loader::populate(VolumeHandle& directory, Priority priority) {
   return {};
 }
 
-Result<void> Loader::populate_once(Item& item, VolumeHandle& directory) {
+Result<void> Loader::populate_once(Item& item, VolumeHandle& directory, std::size_t inner_items) {
   RS_TRY(auto entries, list_all(item.base_path));
   std::vector<Child> children;
   children.reserve(entries.size());
-  auto staged = stage_children(item, directory, entries, children);
+  auto staged = stage_children(item, directory, entries, children, inner_items);
   if (!staged) {
     withdraw(children);
     return staged;
@@ -175,7 +196,8 @@ Result<void> Loader::populate_once(Item& item, VolumeHandle& directory) {
 }
 
 Result<void> Loader::stage_children(Item& item, VolumeHandle& directory,
-                                    const std::vector<NamedEntry>& entries, std::vector<Child>& children) {
+                                    const std::vector<NamedEntry>& entries, std::vector<Child>& children,
+                                    std::size_t inner_items) {
   for (auto& entry : entries) {
     Child child;
     child.entry = &entry;
@@ -200,12 +222,54 @@ Result<void> Loader::stage_children(Item& item, VolumeHandle& directory,
     children.push_back(std::move(child));
     auto& kept = children.back();
     auto path = item.base_path.child(entry.name);
-    RS_TRY(auto id, journal_.append_published(kept.identity, path, entry.entry));
-    kept.item = std::make_shared<Item>(id, kept.identity.record, path, entry.entry.is_directory(), false);
-    kept.item->created_100ns = kept.identity.created_100ns;
-    kept.item->streams = fresh_streams(entry.entry);
+    bool populated = false;
+    if (entry.entry.is_directory()) {
+      RS_TRY_CTX(populated, entry.name, stage_inner(path, kept.staged, inner_items, kept.inner));
+    }
+    RS_TRY(kept.item, record(kept.identity, path, entry.entry, populated));
   }
   return {};
+}
+
+// Puts a staged item into the journal.
+Result<std::shared_ptr<Item>> Loader::record(const ItemIdentity& identity, const ProfilePath& path,
+                                             const Entry& entry, bool populated) {
+  RS_TRY(auto id, journal_.append_published(identity, path, entry));
+  auto item = std::make_shared<Item>(id, identity.record, path, entry.is_directory(), false);
+  item->created_100ns = identity.created_100ns;
+  item->streams = fresh_streams(entry);
+  item->populated = populated;
+  if (populated) {
+    RS_CHECK(journal_.append_populated(id));
+    ++counters_.directories_populated;
+  }
+  return item;
+}
+
+// Makes the children of a staged directory in it, and theirs, as long as there are not too many and no
+// program waits. False when the directory is left to be populated when it is looked into.
+Result<bool> Loader::stage_inner(const ProfilePath& path, const std::string& staged, std::size_t& most,
+                                 std::vector<std::shared_ptr<Item>>& inner) {
+  if (most == 0 || activity_.waited_for()) return false;
+  RS_TRY(auto part, patiently([&] { return link_.list(session_secret_, path, ""); }));
+  if (part.more || part.entries.size() > std::min(most, kInnerChildren)) return false;
+  most -= part.entries.size();
+  RS_TRY(auto directory, volume_.open(staged, ""));
+  RS_TRY(auto before, directory->times());
+  for (auto& child : part.entries) {
+    RS_CHECK_CTX("listing " + path.text(), profile::check_name(child.name));
+    auto child_path = path.child(child.name);
+    auto child_staged = staged + "/" + child.name;
+    RS_TRY_CTX(auto identity, child.name, volume_.stage(child_staged, child.entry));
+    bool populated = false;
+    if (child.entry.is_directory()) {
+      RS_TRY_CTX(populated, child.name, stage_inner(child_path, child_staged, most, inner));
+    }
+    RS_TRY(auto item, record(identity, child_path, child.entry, populated));
+    inner.push_back(std::move(item));
+  }
+  RS_CHECK(directory->set_times(before));
+  return true;
 }
 
 // A process before this one died between journal and name: the item has its name, or waits in staging;
@@ -234,20 +298,24 @@ Result<void> Loader::publish_children(Item& item, VolumeHandle& directory, std::
   Gate::Pass pass(gate_);
   RS_TRY(auto before, directory.times());
   for (auto& child : children) {
+    for (auto& inner : child.inner) items_.add(inner);
     items_.add(child.item);
     if (child.staged.empty()) continue;
     auto published = volume_.publish(child.staged, directory, child.entry->name);
     if (!published) return fail(std::move(published).error().with(child.entry->name));
     child.staged.clear();
-    ++counters_.items_published;
+    counters_.items_published += 1 + child.inner.size();
   }
   // Nobody else changes a directory that is not populated: the times are still the base's.
   RS_CHECK(directory.set_times(before));
   return journal_.append_populated(item.id);
 }
 
+// What the journal does not take any more needs no withdrawing there: a journal that failed once takes
+// nothing, and what it holds of these items is made good by recover().
 void Loader::withdraw(std::vector<Child>& children) {
   for (auto& child : children) {
+    for (auto& inner : child.inner) (void)journal_.append_withdrawn(inner->id);
     if (child.item && !child.item->recovered) (void)journal_.append_withdrawn(child.item->id);
     if (!child.staged.empty() && !(child.item && child.item->recovered))
       if (auto removed = volume_.remove_tree(child.staged); !removed)
@@ -269,9 +337,12 @@ std::optional<std::string> Loader::link_target(std::uint64_t record) const {
 
 bool Loader::is_populated(std::uint64_t record) const {
   auto item = items_.find(record);
-  if (!item || !item->directory) return true;
-  std::lock_guard lock(item->mutex);
-  return item->populated;
+  return !item || !item->directory || is_populated(*item);
+}
+
+bool Loader::is_populated(Item& item) {
+  std::lock_guard lock(item.mutex);
+  return item.populated;
 }
 
 bool Loader::is_loaded(std::uint64_t record) const { return unloaded_streams(record).empty(); }

@@ -51,7 +51,8 @@ class Loader {
   // Publishes the profile's root, when the journal does not hold it yet.
   Result<void> publish_root(const profile::Entry& entry);
 
-  // Every child the version lists is there when this returns. Nothing to do for directories made here.
+  // Every child the version lists is there when this returns. Nothing to do for directories made here. In the
+  // background small directories below come along.
   Result<void> populate(VolumeHandle& directory, Priority priority = Priority::foreground);
   // The range holds what the profile has there. With Priority::exact at most wire::kMaxReadBytes.
   Result<void> load(VolumeHandle& stream, ByteRange range, Priority priority = Priority::foreground);
@@ -96,9 +97,16 @@ class Loader {
   template <class Call>
   auto patiently(Call call) -> decltype(call());
 
-  Result<void> populate_once(Item& item, VolumeHandle& directory);
+  static bool is_populated(Item& item);
+  Result<void> populate_once(Item& item, VolumeHandle& directory, std::size_t inner_items);
   Result<void> stage_children(Item& item, VolumeHandle& directory,
-                              const std::vector<profile::NamedEntry>& entries, std::vector<Child>& children);
+                              const std::vector<profile::NamedEntry>& entries, std::vector<Child>& children,
+                              std::size_t inner_items);
+  Result<bool> stage_inner(const profile::ProfilePath& path, const std::string& staged, std::size_t& most,
+                           std::vector<std::shared_ptr<Item>>& inner);
+  Result<std::shared_ptr<Item>> record(const extract::ItemIdentity& identity,
+                                       const profile::ProfilePath& path, const profile::Entry& entry,
+                                       bool populated);
   Result<bool> adopt_child(VolumeHandle& directory, Child& child);
   Result<void> publish_children(Item& item, VolumeHandle& directory, std::vector<Child>& children);
   void withdraw(std::vector<Child>& children);
