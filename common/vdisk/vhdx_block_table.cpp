@@ -7,31 +7,26 @@ namespace {
 
 std::uint64_t divide_up(std::uint64_t value, std::uint64_t unit) { return (value + unit - 1) / unit; }
 
-// Which part of the file an entry claims; empty when none.
-Result<ByteRange> claim(const os::File& file, const BlockTable& table, std::uint64_t index,
-                        std::uint64_t file_bytes, std::uint64_t where) {
-  auto entry = table.entries[index];
-  auto state = BlockTable::state(entry);
-  bool bitmap = index % (table.chunk_ratio + 1) == table.chunk_ratio;
-  auto complain = [&](const std::string& what) {
-    return fail(ErrorCode::corrupt, file.path() + ": at offset " + std::to_string(where + index * 8) +
-                                        ": block table entry " + std::to_string(index) + " " + what);
-  };
-  bool known = bitmap ? state == 0 || (state == BlockTable::fully && table.has_parent)
-                      : state <= 3 || state == BlockTable::fully ||
-                            (state == BlockTable::partially && table.has_parent);
-  if (!known) return complain("has the state " + std::to_string(state) + ", not one of its kind");
-  if (state < BlockTable::fully) return ByteRange{};
-  if ((entry & 0xffff8) != 0) return complain("has reserved bits set");
-  ByteRange range{BlockTable::offset(entry), bitmap ? kMiB : table.block_bytes};
+}  // namespace
+
+std::string BlockTable::problem(std::uint64_t index, std::uint64_t file_bytes, ByteRange& claim) const {
+  claim = {};
+  auto value = entries[index];
+  auto found = state(value);
+  bool bitmap = is_bitmap(index);
+  bool known = bitmap ? found == 0 || (found == fully && has_parent)
+                      : found <= 3 || found == fully || (found == partially && has_parent);
+  if (!known) return "has the state " + std::to_string(found) + ", not one of its kind";
+  if (found < fully) return "";
+  if ((value & 0xffff8) != 0) return "has reserved bits set";
+  ByteRange range{offset(value), bitmap ? kMiB : block_bytes};
   if (range.offset < kFirstRegionOffset || range.offset > file_bytes ||
       range.length > file_bytes - range.offset)
-    return complain("points to " + std::to_string(range.length) + " bytes at " +
-                    std::to_string(range.offset) + ", outside the file of " + std::to_string(file_bytes));
-  return range;
+    return "points to " + std::to_string(range.length) + " bytes at " + std::to_string(range.offset) +
+           ", outside the file of " + std::to_string(file_bytes);
+  claim = range;
+  return "";
 }
-
-}  // namespace
 
 BlockTable BlockTable::empty(const Metadata& metadata) {
   BlockTable table;
@@ -46,7 +41,8 @@ BlockTable BlockTable::empty(const Metadata& metadata) {
   return table;
 }
 
-Result<BlockTable> BlockTable::read(const os::File& file, const Metadata& metadata, const Regions& regions) {
+Result<BlockTable> BlockTable::read_entries(const os::File& file, const Metadata& metadata,
+                                            const Regions& regions) {
   // The region lies within the file, so what is allocated here is never more than the file holds.
   auto blocks = divide_up(metadata.virtual_bytes, metadata.block_bytes);
   if (blocks > regions.bat.length / 8)
@@ -59,11 +55,20 @@ Result<BlockTable> BlockTable::read(const os::File& file, const Metadata& metada
                                         ": block table of " + std::to_string(regions.bat.length) +
                                         " bytes, " + std::to_string(table.entries.size() * 8) + " expected");
   RS_CHECK(file.read_exactly(regions.bat.offset, std::as_writable_bytes(std::span(table.entries))));
+  return table;
+}
+
+Result<BlockTable> BlockTable::read(const os::File& file, const Metadata& metadata, const Regions& regions) {
+  RS_TRY(auto table, read_entries(file, metadata, regions));
   RS_TRY(auto file_bytes, file.size());
   auto claims = regions.all;
   for (std::uint64_t i = 0; i < table.entries.size(); ++i) {
     if (table.entries[i] == 0) continue;
-    RS_TRY(auto range, claim(file, table, i, file_bytes, regions.bat.offset));
+    ByteRange range;
+    if (auto problem = table.problem(i, file_bytes, range); !problem.empty())
+      return fail(ErrorCode::corrupt, file.path() + ": at offset " +
+                                          std::to_string(regions.bat.offset + i * 8) +
+                                          ": block table entry " + std::to_string(i) + " " + problem);
     if (!range.empty()) claims.push_back(range);
   }
   std::sort(claims.begin(), claims.end(), [](auto a, auto b) { return a.offset < b.offset; });

@@ -1,7 +1,6 @@
 #include "common/vdisk/vhdx_header.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "common/base/crc32c.h"
 
@@ -53,6 +52,9 @@ Result<Header> parse_header(const os::File& file, std::uint64_t offset, ByteView
   if (auto version = load_le<std::uint16_t>(block, 66); version != 1)
     return fail(ErrorCode::unsupported,
                 at(file, offset) + "VHDX version " + std::to_string(version) + ", only version 1 is known");
+  if (auto version = load_le<std::uint16_t>(block, 64); version != 0 && !header.log_guid.is_zero())
+    return fail(ErrorCode::unsupported, at(file, offset) + "a log of version " + std::to_string(version) +
+                                            " with changes not yet in place, only version 0 is known");
   return header;
 }
 
@@ -102,6 +104,15 @@ Bytes encode_file_identifier() {
   constexpr std::u16string_view kCreator = u"Roamstead";
   std::memcpy(block.data() + 8, kCreator.data(), kCreator.size() * 2);
   return block;
+}
+
+Result<bool> header_copy_is_valid(const os::File& file, std::size_t slot) {
+  RS_TRY(auto block, read_valid(file, kHeaderOffsets[slot], kHeaderBytes, kHeaderSignature));
+  return block.has_value();
+}
+
+Result<std::optional<Bytes>> read_region_copy(const os::File& file, std::size_t copy) {
+  return read_valid(file, kRegionTableOffsets[copy], kRegionTableBytes, kRegionSignature);
 }
 
 Result<CurrentHeader> read_header(const os::File& file) {

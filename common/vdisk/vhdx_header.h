@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "common/base/byte_range.h"
@@ -44,6 +45,8 @@ struct Regions {
 Result<bool> has_signature(const os::File& file);
 Bytes encode_file_identifier();
 
+// Whether one of the two copies (slot 0 or 1) has the right signature and checksum.
+Result<bool> header_copy_is_valid(const os::File& file, std::size_t slot);
 // The valid header with the higher sequence number.
 Result<CurrentHeader> read_header(const os::File& file);
 Bytes encode_header(const Header& header);
@@ -51,6 +54,8 @@ Bytes encode_header(const Header& header);
 // at every moment one of them is valid. `current` becomes what is now in the file.
 Result<void> update_header(os::File& file, CurrentHeader& current, Header next);
 
+// One of the two copies (0 or 1); nothing when it is not valid.
+Result<std::optional<Bytes>> read_region_copy(const os::File& file, std::size_t copy);
 // From the first valid of the two tables. An unknown required region is ErrorCode::unsupported.
 Result<Regions> read_regions(const os::File& file, const Header& header);
 Bytes encode_region_table(ByteRange bat, ByteRange metadata);

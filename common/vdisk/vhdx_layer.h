@@ -40,11 +40,18 @@ struct BlockTable {
 
   std::uint64_t payload_index(std::uint64_t block) const { return block + block / chunk_ratio; }
   std::uint64_t bitmap_index(std::uint64_t chunk) const { return chunk * (chunk_ratio + 1) + chunk_ratio; }
+  bool is_bitmap(std::uint64_t index) const { return index % (chunk_ratio + 1) == chunk_ratio; }
+  // What is wrong with an entry by itself ("has the state 4, …"); empty when nothing. `claim` is the part of
+  // the file it leads to, empty when none.
+  std::string problem(std::uint64_t index, std::uint64_t file_bytes, ByteRange& claim) const;
   static State state(std::uint64_t entry) { return static_cast<State>(entry & 7); }
   static std::uint64_t offset(std::uint64_t entry) { return entry & ~(kMiB - 1); }
 
   // The geometry alone, all entries absent.
   static BlockTable empty(const Metadata& metadata);
+  // The entries as they are in the file, not checked.
+  static Result<BlockTable> read_entries(const os::File& file, const Metadata& metadata,
+                                         const Regions& regions);
   // Checks every entry: known state, within the file, nothing overlapping anything.
   static Result<BlockTable> read(const os::File& file, const Metadata& metadata, const Regions& regions);
 };
