@@ -16,6 +16,10 @@ Result<void> File::allocate(std::uint64_t size_bytes) {
   return now < size_bytes ? truncate(size_bytes) : Result<void>{};
 }
 
+Result<std::int64_t> FileSystem::modified_seconds(const std::string& path) {
+  return fail(ErrorCode::unsupported, path + ": this file system keeps no times");
+}
+
 Result<Bytes> read_file(FileSystem& files, const std::string& path, std::uint64_t limit_bytes) {
   RS_TRY(auto file, files.open(path, OpenMode::read));
   RS_TRY(auto size, file->size());

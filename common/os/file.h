@@ -58,6 +58,8 @@ class FileSystem {
   virtual Result<bool> same_file(const std::string& a, const std::string& b) = 0;
   virtual Result<void> remove(const std::string& path) = 0;
   virtual Result<bool> exists(const std::string& path) = 0;
+  // When the file was last written, seconds since 1970. ErrorCode::unsupported where that is not known.
+  virtual Result<std::int64_t> modified_seconds(const std::string& path);
   // Names (not paths) of a directory's entries, sorted.
   virtual Result<std::vector<std::string>> list_directory(const std::string& path) = 0;
   // Parents too; fine when it exists.

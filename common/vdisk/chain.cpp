@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "common/base/log.h"
+#include "common/vdisk/vhd_layer.h"
 #include "common/vdisk/vhdx_layer.h"
 
 namespace roamstead::vdisk {
@@ -9,13 +11,17 @@ namespace {
 
 // Of a format that knows parents.
 Result<std::shared_ptr<ImageLayer>> open_image(os::FileSystem& files, const std::string& path, Format format,
-                                               Access access) {
+                                               Access access, bool ignore_checksum) {
   if (format == Format::vhdx) return vhdx::VhdxLayer::open(files, path, access);
+  vhd::FileOptions options;
+  options.ignore_checksum = ignore_checksum;
+  if (format == Format::vhd) return vhd::VhdLayer::open(files, path, access, options);
   return fail(ErrorCode::unsupported, path + ": " + std::string(to_string(format)) + " is not read yet");
 }
 
 Result<LayerDescription> describe(const os::File& file, const std::string& path, Format format) {
   if (format == Format::vhdx) return vhdx::describe(file, path);
+  if (format == Format::vhd) return vhd::describe(file, path);
   LayerDescription description;
   description.info.path = path;
   description.info.format = format;
@@ -26,18 +32,18 @@ Result<LayerDescription> describe(const os::File& file, const std::string& path,
 }  // namespace
 
 Result<ChainLayer> open_layer(os::FileSystem& files, const std::string& path, Access access,
-                              std::optional<Format> expected) {
+                              const LayerOptions& options) {
   ChainLayer opened;
   RS_TRY(opened.lock, lock_file(files, path, access == Access::write));
   auto format = Format::raw;
-  if (expected != Format::raw) {
+  if (options.format != Format::raw) {
     RS_TRY(format, detect_format(*opened.lock, path));
   }
   if (format == Format::raw) {
     RS_TRY(opened.layer, open_raw_layer(files, path, access));
     return opened;
   }
-  RS_TRY(auto layer, open_image(files, path, format, access));
+  RS_TRY(auto layer, open_image(files, path, format, access, options.ignore_checksum));
   opened.image = layer.get();
   opened.layer = std::move(layer);
   return opened;
@@ -59,18 +65,36 @@ std::string unlike(const ParentReference& reference, const LayerInfo& found) {
   return "";
 }
 
+// A parent written to since the child was made, by somebody who does not renew ids: the times in both files
+// say so. They say it too after a copy that does not keep times, so it is no error.
+void warn_of_times(os::FileSystem& files, const ParentReference& reference, const std::string& parent_path,
+                   const std::string& child_path) {
+  constexpr std::int64_t kFileSystemGrain = 2;  // FAT
+  if (!reference.modified) return;
+  auto now = files.modified_seconds(parent_path);
+  if (now && std::abs(*now - *reference.modified) > kFileSystemGrain)
+    log_warning(
+        "{}: was changed at {} by its time, {} expected by its child {}; if it was changed after the child "
+        "was "
+        "made, the child's content is wrong",
+        parent_path, *now, *reference.modified, child_path);
+}
+
 // The first candidate that is what the child means. A wrong one is remembered: "changed" says more than
 // "missing".
 Result<ChainLayer> open_parent(os::FileSystem& files, const ParentReference& reference,
-                               const std::string& child_path) {
+                               const std::string& child_path, bool ignore_checksum) {
   std::string changed;
+  LayerOptions options{reference.format, ignore_checksum};
   for (const auto& path : reference.candidates) {
     RS_TRY(auto there, files.exists(path));
     if (!there) continue;
-    RS_TRY_CTX(auto parent, "parent of " + child_path,
-               open_layer(files, path, Access::read, reference.format));
+    RS_TRY_CTX(auto parent, "parent of " + child_path, open_layer(files, path, Access::read, options));
     auto difference = unlike(reference, parent.layer->info());
-    if (difference.empty()) return parent;
+    if (difference.empty()) {
+      warn_of_times(files, reference, path, child_path);
+      return parent;
+    }
     if (changed.empty()) changed = difference;
   }
   if (!changed.empty()) return fail(ErrorCode::stale, child_path + ": its parent was changed: " + changed);
@@ -81,11 +105,45 @@ Result<ChainLayer> open_parent(os::FileSystem& files, const ParentReference& ref
                                         " is missing; looked at " + (tried.empty() ? "no path" : tried));
 }
 
+// Stands below a layer whose parent nobody has: whatever is read here is an error.
+class MissingLayer final : public Layer {
+ public:
+  MissingLayer(LayerInfo info, Error error) : info_(std::move(info)), error_(std::move(error)) {}
+
+  LayerInfo info() const override { return info_; }
+  std::uint64_t virtual_bytes() const override { return info_.virtual_bytes; }
+  Result<Piece> lookup(std::uint64_t /*offset*/, std::uint64_t /*length*/) const override {
+    return fail(error_);
+  }
+  Result<void> read_file(std::uint64_t /*file_offset*/, MutableByteView /*out*/) const override {
+    return fail(error_);
+  }
+  Result<RangeSet> extents() const override { return RangeSet(); }
+  std::uint32_t write_unit() const override { return 1; }
+  Result<void> write(std::uint64_t /*offset*/, ByteView /*data*/) override { return fail(error_); }
+  Result<void> flush() override { return {}; }
+
+ private:
+  LayerInfo info_;
+  Error error_;
+};
+
+ChainLayer missing_layer(const LayerInfo& child, const ParentReference& reference, Error error) {
+  LayerInfo info;
+  info.path = reference.candidates.empty() ? "" : reference.candidates.front();
+  info.format = reference.format.value_or(Format::raw);
+  info.virtual_bytes = child.virtual_bytes;
+  info.id = child.parent_id;
+  ChainLayer missing;
+  missing.layer = std::make_shared<MissingLayer>(std::move(info), std::move(error));
+  return missing;
+}
+
 bool has_disk_extension(const std::string& name) {
   std::string lower = name;
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  for (auto extension : {".vhdx", ".avhdx"})
+  for (auto extension : {".vhdx", ".avhdx", ".vhd", ".avhd"})
     if (lower.ends_with(extension)) return true;
   return false;
 }
@@ -114,9 +172,14 @@ bool merge_pending(const ImageLayer& layer) {
   return !marker.is_zero() && marker != layer.info().id;
 }
 
-Result<Chain> open_chain(os::FileSystem& files, const std::string& path, Access access) {
+Result<Chain> open_chain(os::FileSystem& files, const std::string& path, Access access,
+                         const OpenOptions& options) {
+  if (access == Access::write &&
+      (options.ignore_checksum || options.missing_parent || !options.parent.empty()))
+    return fail(ErrorCode::invalid_argument,
+                path + ": with wrong checksums, another or no parent a disk is opened for reading only");
   Chain chain;
-  RS_TRY(auto top, open_layer(files, path, access));
+  RS_TRY(auto top, open_layer(files, path, access, {{}, options.ignore_checksum}));
   if (top.image != nullptr && merge_pending(*top.image))
     return fail(ErrorCode::busy,
                 path +
@@ -131,7 +194,13 @@ Result<Chain> open_chain(os::FileSystem& files, const std::string& path, Access 
     if (chain.size() == kMaxLayers)
       return fail(ErrorCode::unsupported, path + ": more than " + std::to_string(kMaxLayers) +
                                               " layers, or a layer that is its own ancestor");
-    RS_TRY(auto parent, open_parent(files, *reference, child_path));
+    if (chain.size() == 1 && !options.parent.empty()) reference->candidates = {options.parent};
+    auto opened = open_parent(files, *reference, child_path, options.ignore_checksum);
+    if (!opened && options.missing_parent) {
+      chain.push_back(missing_layer(child.layer->info(), *reference, std::move(opened).error()));
+      return chain;
+    }
+    RS_TRY(auto parent, std::move(opened));
     auto parent_path = parent.layer->info().path;
     for (const auto& other : chain)
       if (other.layer->info().path == parent_path)

@@ -19,13 +19,18 @@ using Chain = std::vector<ChainLayer>;
 
 inline constexpr std::size_t kMaxLayers = 64;
 
-// With its lock. `expected`: what a child says of the format; a disk said to be raw is taken as that whatever
-// its content looks like.
+struct LayerOptions {
+  std::optional<Format>
+      format;  // what a child says; said to be raw, it is taken as that whatever it looks like
+  bool ignore_checksum = false;
+};
+// With its lock.
 Result<ChainLayer> open_layer(os::FileSystem& files, const std::string& path, Access access,
-                              std::optional<Format> expected = {});
+                              const LayerOptions& options = {});
 
 // From the top down.
-Result<Chain> open_chain(os::FileSystem& files, const std::string& path, Access access);
+Result<Chain> open_chain(os::FileSystem& files, const std::string& path, Access access,
+                         const OpenOptions& options = {});
 
 Result<std::shared_ptr<os::File>> lock_file(os::FileSystem& files, const std::string& path, bool exclusive);
 

@@ -4,13 +4,15 @@
 
 #include "common/base/log.h"
 #include "common/vdisk/parent_paths.h"
+#include "common/vdisk/vhd_create.h"
 #include "common/vdisk/vhdx_create.h"
 #include "common/vdisk/vhdx_layer.h"
 
 namespace roamstead::vdisk {
 
-Result<std::unique_ptr<Disk>> Disk::open(os::FileSystem& files, const std::string& path, Access access) {
-  RS_TRY(auto chain, open_chain(files, path, access));
+Result<std::unique_ptr<Disk>> Disk::open(os::FileSystem& files, const std::string& path, Access access,
+                                         const OpenOptions& options) {
+  RS_TRY(auto chain, open_chain(files, path, access, options));
   auto disk = std::make_unique<ChainDisk>(files, path, access, std::move(chain));
   if (access == Access::write) RS_CHECK(disk->finish_merges());
   return disk;
@@ -151,25 +153,17 @@ Result<void> create_under_name(os::FileSystem& files, const std::string& path, M
   return files.sync_directory(os::parent_directory(path));
 }
 
-}  // namespace
+Result<void> make_vhd(os::FileSystem& files, const std::string& path, std::uint64_t virtual_bytes,
+                      const CreateOptions& options) {
+  vhd::NewDisk disk;
+  disk.type = options.kind == LayerKind::fixed ? vhd::DiskType::fixed : vhd::DiskType::dynamic;
+  disk.virtual_bytes = virtual_bytes;
+  disk.block_bytes = options.block_bytes;
+  return vhd::create_file(files, path, disk);
+}
 
-Result<void> create_disk(os::FileSystem& files, const std::string& path, std::uint64_t virtual_bytes,
-                         const CreateOptions& options) {
-  auto refuse = [&](const std::string& what) {
-    return fail(ErrorCode::invalid_argument, path + ": " + what);
-  };
-  for (auto sector : {options.logical_sector_bytes, options.physical_sector_bytes})
-    if (sector != 512 && sector != 4096)
-      return refuse("sectors of " + std::to_string(sector) + " bytes; 512 or 4096 expected");
-  if (virtual_bytes == 0 || virtual_bytes % options.logical_sector_bytes != 0 ||
-      virtual_bytes > vhdx::kMaxVirtualBytes)
-    return refuse("a size of " + std::to_string(virtual_bytes) + " bytes; whole sectors of " +
-                  std::to_string(options.logical_sector_bytes) + " up to 64 TiB expected");
-  if (!std::has_single_bit(options.block_bytes) || options.block_bytes < vhdx::kMiB ||
-      options.block_bytes > 256 * vhdx::kMiB)
-    return refuse("a block size of " + std::to_string(options.block_bytes) +
-                  "; a power of two from 1 MiB to 256 MiB expected");
-  if (options.kind == LayerKind::differencing) return refuse("a differencing disk needs a parent");
+Result<void> make_vhdx(os::FileSystem& files, const std::string& path, std::uint64_t virtual_bytes,
+                       const CreateOptions& options) {
   vhdx::Metadata metadata;
   metadata.block_bytes = options.block_bytes;
   metadata.virtual_bytes = virtual_bytes;
@@ -177,9 +171,37 @@ Result<void> create_disk(os::FileSystem& files, const std::string& path, std::ui
   metadata.leave_allocated = options.kind == LayerKind::fixed;
   metadata.logical_sector_bytes = options.logical_sector_bytes;
   metadata.physical_sector_bytes = options.physical_sector_bytes;
-  return create_under_name(files, path, [&](const std::string& temporary) -> Result<void> {
-    RS_CHECK(vhdx::create_file(files, temporary, metadata));
-    return {};
+  RS_CHECK(vhdx::create_file(files, path, metadata));
+  return {};
+}
+
+}  // namespace
+
+Result<void> create_disk(os::FileSystem& files, const std::string& path, std::uint64_t virtual_bytes,
+                         const CreateOptions& options) {
+  auto refuse = [&](const std::string& what) {
+    return fail(ErrorCode::invalid_argument, path + ": " + what);
+  };
+  bool vhd = options.format == Format::vhd;
+  if (options.format == Format::raw) return refuse("a raw disk is made by any program that makes files");
+  if (options.kind == LayerKind::differencing) return refuse("a differencing disk needs a parent");
+  for (auto sector : {options.logical_sector_bytes, options.physical_sector_bytes})
+    if (sector != 512 && sector != 4096)
+      return refuse("sectors of " + std::to_string(sector) + " bytes; 512 or 4096 expected");
+  if (vhd && options.logical_sector_bytes != 512) return refuse("a VHD has sectors of 512 bytes");
+  auto limit = vhd ? vhd::kMaxVirtualBytes : vhdx::kMaxVirtualBytes;
+  if (virtual_bytes == 0 || virtual_bytes % options.logical_sector_bytes != 0 || virtual_bytes > limit)
+    return refuse("a size of " + std::to_string(virtual_bytes) + " bytes; whole sectors of " +
+                  std::to_string(options.logical_sector_bytes) + " up to " + (vhd ? "2040 GiB" : "64 TiB") +
+                  " expected");
+  std::uint32_t least = vhd ? 512u << 10 : 1u << 20;
+  if (!std::has_single_bit(options.block_bytes) || options.block_bytes < least ||
+      options.block_bytes > 256 * vhdx::kMiB)
+    return refuse("a block size of " + std::to_string(options.block_bytes) + "; a power of two from " +
+                  std::to_string(least >> 10) + " KiB to 256 MiB expected");
+  return create_under_name(files, path, [&](const std::string& temporary) {
+    return vhd ? make_vhd(files, temporary, virtual_bytes, options)
+               : make_vhdx(files, temporary, virtual_bytes, options);
   });
 }
 

@@ -49,11 +49,20 @@ Result<LayerInfo> inspect(os::FileSystem& files, const std::string& path);
 Result<std::vector<std::string>> find_children(os::FileSystem& files, const std::string& directory,
                                                const LayerInfo& parent);
 
+// For reading disks that are not as they should be.
+struct OpenOptions {
+  bool ignore_checksum = false;  // VHD: of footers and headers
+  std::string parent;            // of the top layer, wherever its file says it is; not empty
+  // A parent that is missing or changed is an error only where something is read of it.
+  bool missing_parent = false;
+};
+
 class Disk : public BlockDevice {
  public:
   // Opens the whole chain. A missing or changed parent is an error that names child and parent. Opening for
   // writing also finishes a merge that a crash interrupted.
-  static Result<std::unique_ptr<Disk>> open(os::FileSystem& files, const std::string& path, Access access);
+  static Result<std::unique_ptr<Disk>> open(os::FileSystem& files, const std::string& path, Access access,
+                                            const OpenOptions& options = {});
 
   // Layers from the top (0) down.
   virtual std::vector<LayerInfo> layers() const = 0;
@@ -80,17 +89,18 @@ class Disk : public BlockDevice {
 };
 
 struct CreateOptions {
-  std::uint32_t block_bytes = 2u << 20;  // VHDX: a power of two, 1 MiB to 256 MiB
+  std::uint32_t block_bytes = 2u << 20;  // a power of two. VHDX: 1 to 256 MiB; VHD: 512 KiB to 256 MiB
   LayerKind kind = LayerKind::dynamic;   // or fixed: all space is taken at once
   // VHDX: 512 or 4096 each; what the disk tells its guest.
   std::uint32_t logical_sector_bytes = 512;
   std::uint32_t physical_sector_bytes = 4096;
+  Format format = Format::vhdx;  // or VHD, which has sectors of 512 bytes
 };
-// A new, empty VHDX. Refuses to replace a file.
+// A new, empty disk. Refuses to replace a file.
 Result<void> create_disk(os::FileSystem& files, const std::string& path, std::uint64_t virtual_bytes,
                          const CreateOptions& options = {});
-// A new, empty differencing VHDX child of `parent` (a VHDX). The parent's id is recorded; the parent is not
-// changed. ErrorCode::busy while the parent is open for writing.
+// A new, empty differencing child of `parent` in the parent's format (no raw disk). The parent's id is
+// recorded; the parent is not changed. ErrorCode::busy while the parent is open for writing.
 Result<void> create_child(os::FileSystem& files, const std::string& parent, const std::string& child);
 
 }  // namespace roamstead::vdisk

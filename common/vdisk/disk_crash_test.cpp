@@ -3,8 +3,9 @@
 
 #include <functional>
 
+#include "common/vdisk/chain.h"
 #include "common/vdisk/test_model.h"
-#include "common/vdisk/vhdx_layer.h"
+#include "common/vdisk/vhdx_header.h"
 #include "tests/support/crash_file_system.h"
 #include "tests/support/seed.h"
 
@@ -13,11 +14,14 @@ using support::CrashFileSystem;
 using vdisk::Access;
 using vdisk::Disk;
 using vdisk::Model;
+using vdisk::Vhd;
+using vdisk::Vhdx;
 
 namespace {
 
 constexpr std::uint64_t kSize = 3 * 1024 * 1024 + 512;
-const vdisk::CreateOptions kSmallBlocks{1u << 20};
+template <class F>
+const vdisk::CreateOptions kSmallBlocks{.block_bytes = 1u << 20, .format = F::format};
 
 // What may be on the disk after the crash: in each sector the content of the last flush, or of any write
 // since.
@@ -72,8 +76,9 @@ class Expectation {
   std::vector<Model> cut_off_;
 };
 
+template <class F>
 std::unique_ptr<Disk> reopen(CrashFileSystem& files, Access access) {
-  auto disk = Disk::open(files, "d/a.vhdx", access);
+  auto disk = Disk::open(files, F::name("d/a"), access);
   REQUIRE_MESSAGE(disk, disk.error().to_string());
   return std::move(*disk);
 }
@@ -97,16 +102,17 @@ void at_every_crash_point(const CrashFileSystem& start, std::uint64_t seed,
   }
 }
 
+template <class F>
 Model prepare(CrashFileSystem& files, std::mt19937_64& random, int layers) {
-  REQUIRE(vdisk::create_disk(files, "d/base.vhdx", kSize, kSmallBlocks));
+  REQUIRE(vdisk::create_disk(files, F::name("d/base"), kSize, kSmallBlocks<F>));
   Model model(kSize);
   {
-    auto base = Disk::open(files, "d/base.vhdx", Access::write).value();
+    auto base = Disk::open(files, F::name("d/base"), Access::write).value();
     for (int i = 0; i < 6; ++i) model.write_random(*base, random);
     REQUIRE(base->flush());
   }
-  REQUIRE(vdisk::create_child(files, "d/base.vhdx", "d/a.vhdx"));
-  auto disk = reopen(files, Access::write);
+  REQUIRE(vdisk::create_child(files, F::name("d/base"), F::name("d/a")));
+  auto disk = reopen<F>(files, Access::write);
   for (int layer = 0; layer < layers; ++layer) {
     for (int i = 0; i < 4; ++i) model.write_random(*disk, random);
     REQUIRE(disk->freeze());
@@ -117,9 +123,10 @@ Model prepare(CrashFileSystem& files, std::mt19937_64& random, int layers) {
 }
 
 // The disk opens read-only, then for writing, shows what it may, and still works.
+template <class F>
 void verify_usable(CrashFileSystem& files, const Expectation& expectation) {
-  expectation.check(*reopen(files, Access::read));
-  auto disk = reopen(files, Access::write);
+  expectation.check(*reopen<F>(files, Access::read));
+  auto disk = reopen<F>(files, Access::write);
   expectation.check(*disk);
   Model now(kSize);
   {
@@ -135,23 +142,25 @@ void verify_usable(CrashFileSystem& files, const Expectation& expectation) {
   REQUIRE(disk->flush());
   now.check(*disk);
   disk.reset();
-  now.check(*reopen(files, Access::read));
+  now.check(*reopen<F>(files, Access::read));
 }
 
 }  // namespace
 
-TEST_CASE("a crash while writing and flushing shows each sector old or new, and no flushed one is lost") {
+TEST_CASE_TEMPLATE(
+    "a crash while writing and flushing shows each sector old or new, and no flushed one is lost", F, Vhdx,
+    Vhd) {
   auto random = support::seeded_random();
   for (int dynamic = 0; dynamic < 2; ++dynamic) {
     CrashFileSystem start;
-    auto model = prepare(start, random, 0);
+    auto model = prepare<F>(start, random, 0);
     if (dynamic != 0) {  // the parent alone: whole blocks, zero where not written
       model = Model(kSize);
-      REQUIRE(start.remove("d/a.vhdx"));
-      REQUIRE(vdisk::create_disk(start, "d/a.vhdx", kSize, kSmallBlocks));
+      REQUIRE(start.remove(F::name("d/a")));
+      REQUIRE(vdisk::create_disk(start, F::name("d/a"), kSize, kSmallBlocks<F>));
     }
     auto work = [](CrashFileSystem& files, Expectation& expectation, std::mt19937_64& dice) {
-      auto disk = Disk::open(files, "d/a.vhdx", Access::write);
+      auto disk = Disk::open(files, F::name("d/a"), Access::write);
       if (!disk) return false;
       for (int round = 0; round < 2; ++round) {
         for (int i = 0; i < 3; ++i) expectation.write(**disk, dice);
@@ -162,26 +171,26 @@ TEST_CASE("a crash while writing and flushing shows each sector old or new, and 
     };
     at_every_crash_point(
         start, random(), work, model,
-        [](CrashFileSystem& files, Expectation& expectation, bool) { verify_usable(files, expectation); });
+        [](CrashFileSystem& files, Expectation& expectation, bool) { verify_usable<F>(files, expectation); });
   }
 }
 
-TEST_CASE("two crashes one after the other are no worse than one") {
+TEST_CASE_TEMPLATE("two crashes one after the other are no worse than one", F, Vhdx, Vhd) {
   auto random = support::seeded_random();
   for (int round = 0; round < 15; ++round) {
     CrashFileSystem files;
-    auto model = prepare(files, random, 1);
+    auto model = prepare<F>(files, random, 1);
     for (int crash = 0; crash < 4; ++crash) {
       Expectation expectation(model);
       files.crash_after(files.operations() + random() % 40);
-      if (auto disk = Disk::open(files, "d/a.vhdx", Access::write)) {
+      if (auto disk = Disk::open(files, F::name("d/a"), Access::write)) {
         for (int i = 0; i < 12; ++i) {
           expectation.write(**disk, random);
           if (random() % 3 == 0) expectation.flush(**disk);
         }
       }
       files.power_loss(random());
-      auto disk = reopen(files, Access::read);
+      auto disk = reopen<F>(files, Access::read);
       expectation.check(*disk);
       Bytes whole(kSize);
       REQUIRE(disk->read(0, whole));
@@ -193,7 +202,7 @@ TEST_CASE("two crashes one after the other are no worse than one") {
 TEST_CASE("a crash while a log is replayed loses nothing that was flushed") {
   auto random = support::seeded_random();
   CrashFileSystem start;
-  auto model = prepare(start, random, 0);
+  auto model = prepare<Vhdx>(start, random, 0);
   auto seed = random();
   int replays = 0;
   // First crashes that leave a log, then a crash at every operation of opening the disk and going on.
@@ -214,7 +223,7 @@ TEST_CASE("a crash while a log is replayed loses nothing that was flushed") {
     Model now(kSize);
     {
       Bytes whole(kSize);
-      auto disk = reopen(*files, Access::read);
+      auto disk = reopen<Vhdx>(*files, Access::read);
       expectation.check(*disk);
       REQUIRE(disk->read(0, whole));
       now.apply(0, whole);
@@ -226,19 +235,19 @@ TEST_CASE("a crash while a log is replayed loses nothing that was flushed") {
       return expected.flush(**disk);
     };
     at_every_crash_point(*files, seed, work, now, [](CrashFileSystem& again, Expectation& expected, bool) {
-      expected.check(*reopen(again, Access::read));
-      expected.check(*reopen(again, Access::write));
+      expected.check(*reopen<Vhdx>(again, Access::read));
+      expected.check(*reopen<Vhdx>(again, Access::write));
     });
   }
   CHECK(replays > 5);
 }
 
-TEST_CASE("a crash while freezing leaves a disk that opens with everything flushed") {
+TEST_CASE_TEMPLATE("a crash while freezing leaves a disk that opens with everything flushed", F, Vhdx, Vhd) {
   auto random = support::seeded_random();
   CrashFileSystem start;
-  auto model = prepare(start, random, 1);
+  auto model = prepare<F>(start, random, 1);
   auto work = [](CrashFileSystem& files, Expectation& expectation, std::mt19937_64& dice) {
-    auto disk = Disk::open(files, "d/a.vhdx", Access::write);
+    auto disk = Disk::open(files, F::name("d/a"), Access::write);
     if (!disk) return false;
     for (int i = 0; i < 3; ++i) expectation.write(**disk, dice);
     if (!(*disk)->freeze()) return false;
@@ -247,30 +256,31 @@ TEST_CASE("a crash while freezing leaves a disk that opens with everything flush
     return expectation.flush(**disk);
   };
   auto verify = [](CrashFileSystem& files, Expectation& expectation, bool finished) {
-    verify_usable(files, expectation);
-    auto layers = reopen(files, Access::read)->layers();
+    verify_usable<F>(files, expectation);
+    auto layers = reopen<F>(files, Access::read)->layers();
     // verify_usable has frozen once more; a freeze that did not happen left no layer and no name behind.
     CHECK(layers.size() >= 4);
     CHECK(layers.size() <= 5);
     if (finished) CHECK(layers.size() == 5);
     std::size_t disks = 0;
     const auto names = files.list_directory("d").value();
-    for (const auto& name : names) disks += name.ends_with(".vhdx") ? 1 : 0;
+    for (const auto& name : names) disks += name.ends_with(F::name("")) ? 1 : 0;
     CHECK(disks == layers.size());
   };
   at_every_crash_point(start, random(), work, model, verify);
 }
 
-TEST_CASE("a crash while merging leaves a disk with the same content, whichever way the merge goes") {
+TEST_CASE_TEMPLATE("a crash while merging leaves a disk with the same content, whichever way the merge goes",
+                   F, Vhdx, Vhd) {
   auto random = support::seeded_random();
   for (bool upper_is_smaller : {true, false}) {
     CAPTURE(upper_is_smaller);
     CrashFileSystem start;
-    auto model = prepare(start, random, 0);
+    auto model = prepare<F>(start, random, 0);
     Guid merged_id;
     Model merged_state(kSize);
     {
-      auto disk = reopen(start, Access::write);
+      auto disk = reopen<F>(start, Access::write);
       for (int layer = 0; layer < 2; ++layer) {
         bool small = (layer == 1) == upper_is_smaller;
         for (int i = 0; i < (small ? 1 : 8); ++i) {
@@ -286,18 +296,18 @@ TEST_CASE("a crash while merging leaves a disk with the same content, whichever 
       REQUIRE(disk->flush());
     }
     auto work = [](CrashFileSystem& files, Expectation& expectation, std::mt19937_64& dice) {
-      auto disk = Disk::open(files, "d/a.vhdx", Access::write);
+      auto disk = Disk::open(files, F::name("d/a"), Access::write);
       if (!disk) return false;
       if (!(*disk)->merge(1)) return false;
       expectation.write(**disk, dice);
       return expectation.flush(**disk);
     };
     auto verify = [&](CrashFileSystem& files, Expectation& expectation, bool finished) {
-      expectation.check(*reopen(files, Access::read));
+      expectation.check(*reopen<F>(files, Access::read));
       // Whoever opens the lower layer alone sees a state the disk had, or is told that he cannot.
-      if (auto lower = Disk::open(files, "d/a.0001.vhdx", Access::read); !lower)
+      if (auto lower = Disk::open(files, F::name("d/a.0001"), Access::read); !lower)
         CHECK((lower.error().code == ErrorCode::not_found || lower.error().code == ErrorCode::busy));
-      auto disk = reopen(files, Access::write);  // finishes what was begun
+      auto disk = reopen<F>(files, Access::write);  // finishes what was begun
       expectation.check(*disk);
       auto layers = disk->layers();
       REQUIRE(layers.size() >= 3);
@@ -309,28 +319,29 @@ TEST_CASE("a crash while merging leaves a disk with the same content, whichever 
       }
       expectation.check(*disk);
       CHECK(disk->layers().size() == 3);
-      CHECK_FALSE(files.exists("d/a.0001.vhdx").value());
+      CHECK_FALSE(files.exists(F::name("d/a.0001")).value());
       disk.reset();
-      merged_state.check(*Disk::open(files, "d/a.0002.vhdx", Access::read).value());
-      auto upper = vdisk::vhdx::VhdxLayer::open(files, "d/a.0002.vhdx", Access::read).value();
-      CHECK_FALSE(upper->metadata().locator.get(vdisk::vhdx::kMergingChild));
-      CHECK_FALSE(upper->metadata().locator.get(vdisk::vhdx::kMergedPath));
-      verify_usable(files, expectation);
+      merged_state.check(*Disk::open(files, F::name("d/a.0002"), Access::read).value());
+      auto lineage = vdisk::open_layer(files, F::name("d/a.0002"), Access::read).value().image->lineage();
+      CHECK(lineage.merging_child.is_zero());
+      CHECK(lineage.merged_path.empty());
+      verify_usable<F>(files, expectation);
     };
     at_every_crash_point(start, random(), work, model, verify);
   }
 }
 
-TEST_CASE("a full disk loses nothing that was flushed, and writing goes on when there is room again") {
+TEST_CASE_TEMPLATE("a full disk loses nothing that was flushed, and writing goes on when there is room again",
+                   F, Vhdx, Vhd) {
   // A failing operation without a crash: everything later works again.
   for (std::uint64_t point = 0; point < 40; ++point) {
     CrashFileSystem files;
     std::mt19937_64 random(point);
-    auto model = prepare(files, random, 1);
+    auto model = prepare<F>(files, random, 1);
     Expectation expectation(model);
     files.crash_after(files.operations() + point);
     {
-      auto disk = Disk::open(files, "d/a.vhdx", Access::write);
+      auto disk = Disk::open(files, F::name("d/a"), Access::write);
       if (disk)
         for (int i = 0; i < 6; ++i) {
           expectation.write(**disk, random);
@@ -346,6 +357,6 @@ TEST_CASE("a full disk loses nothing that was flushed, and writing goes on when 
         }
       }
     }
-    expectation.check(*reopen(files, Access::read));
+    expectation.check(*reopen<F>(files, Access::read));
   }
 }

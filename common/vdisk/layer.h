@@ -45,6 +45,7 @@ struct ParentReference {
   std::vector<std::string> candidates;  // paths, in the order in which they are tried
   std::vector<Guid> ids;                // the parent has one of them; empty: the format knows it by path only
   std::optional<Format> format;         // what the parent is; nothing: whatever is found there
+  std::optional<std::int64_t> modified;  // its modification time, seconds since 1970, where it was noted
 
   bool names(const Guid& id) const { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
 };
@@ -101,7 +102,8 @@ class ImageLayer : public Layer {
                                                            const std::string& parent_path) const = 0;
 };
 
-// What the file is, by its name where that says so (.vhdx, .avhdx, .raw, .img), else by its content.
+// What the file is, by its name where that says so (.vhdx, .avhdx, .vhd, .avhd, .raw, .img), else by its
+// content.
 Result<Format> detect_format(const os::File& file, const std::string& path);
 
 Result<std::unique_ptr<Layer>> open_raw_layer(os::FileSystem& files, const std::string& path, Access access);

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "common/vdisk/layer.h"
+#include "common/vdisk/vhd_format.h"
 #include "common/vdisk/vhdx_header.h"
 
 namespace roamstead::vdisk {
@@ -76,13 +77,13 @@ Result<Format> detect_format(const os::File& file, const std::string& path) {
   if (vhdx) return Format::vhdx;
   if (extension == ".vhdx" || extension == ".avhdx")
     return fail(ErrorCode::corrupt, path + ": at offset 0: the VHDX signature \"vhdxfile\" expected");
+  RS_TRY(bool vhd, vhd::has_footer(file));
+  if (vhd || extension == ".vhd" || extension == ".avhd") return Format::vhd;
   Bytes start(8);
   RS_TRY(auto count, file.read_at(0, start));
   auto text = as_text(ByteView(start).first(count));
-  if (extension == ".vhd" || extension == ".avhd" || text == "conectix")
-    return fail(ErrorCode::unsupported, path + ": VHD disks are not supported yet, only raw and VHDX");
   if (text.starts_with("QFI\xfb") || text.starts_with("KDMV"))
-    return fail(ErrorCode::unsupported, path + ": neither raw nor VHDX; convert it with qemu-img");
+    return fail(ErrorCode::unsupported, path + ": neither raw nor VHDX nor VHD; convert it with qemu-img");
   return Format::raw;
 }
 

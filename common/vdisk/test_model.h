@@ -10,6 +10,16 @@
 
 namespace roamstead::vdisk {
 
+// The formats that a test case is repeated for.
+struct Vhdx {
+  static constexpr Format format = Format::vhdx;
+  static std::string name(const std::string& stem) { return stem + ".vhdx"; }
+};
+struct Vhd {
+  static constexpr Format format = Format::vhd;
+  static std::string name(const std::string& stem) { return stem + ".vhd"; }
+};
+
 class Model {
  public:
   explicit Model(std::uint64_t size) : bytes_(size) {}

@@ -267,7 +267,7 @@ TEST_CASE("a file that only looks like a disk is refused") {
     return Disk::open(files, path, Access::read);
   };
   CHECK(make("d/x.vhdx", as_bytes("nothing")).error().code == ErrorCode::corrupt);
-  CHECK(make("d/x.vhd", as_bytes("conectix")).error().code == ErrorCode::unsupported);
+  CHECK(make("d/x.vhd", as_bytes("conectix")).error().code == ErrorCode::corrupt);
   CHECK(make("d/x", as_bytes("QFI\xfb")).error().code == ErrorCode::unsupported);
   // The guest wrote a VHDX header into its raw disk: still raw.
   CHECK(make("d/x.raw", as_bytes("vhdxfile")).value()->layers()[0].format == vdisk::Format::raw);

@@ -160,6 +160,12 @@ class PosixFileSystem final : public FileSystem {
     return system_error("cannot stat", path);
   }
 
+  Result<std::int64_t> modified_seconds(const std::string& path) override {
+    struct stat status {};
+    if (::stat(path.c_str(), &status) != 0) return system_error("cannot stat", path);
+    return std::int64_t{status.st_mtime};
+  }
+
   Result<std::vector<std::string>> list_directory(const std::string& path) override {
     auto* directory = ::opendir(path.c_str());
     if (directory == nullptr) return system_error("cannot list", path);

@@ -171,6 +171,17 @@ class WindowsFileSystem final : public FileSystem {
     return system_error("cannot stat", path);
   }
 
+  Result<std::int64_t> modified_seconds(const std::string& path) override {
+    RS_TRY(auto name, wide(path));
+    WIN32_FILE_ATTRIBUTE_DATA data{};
+    if (::GetFileAttributesExW(name.c_str(), GetFileExInfoStandard, &data) == 0)
+      return system_error("cannot stat", path);
+    constexpr std::int64_t kTicksPerSecond = 10'000'000;
+    constexpr std::int64_t kFrom1601To1970 = 11'644'473'600;
+    auto ticks = std::int64_t{data.ftLastWriteTime.dwHighDateTime} << 32 | data.ftLastWriteTime.dwLowDateTime;
+    return ticks / kTicksPerSecond - kFrom1601To1970;
+  }
+
   Result<std::vector<std::string>> list_directory(const std::string& path) override {
     RS_TRY(auto pattern, wide(path + "/*"));
     WIN32_FIND_DATAW found{};

@@ -1,0 +1,27 @@
+// Makes new VHD files.
+#pragma once
+
+#include <optional>
+
+#include "common/vdisk/vhd_format.h"
+
+namespace roamstead::vdisk::vhd {
+
+struct NewDisk {
+  DiskType type = DiskType::dynamic;
+  std::uint64_t virtual_bytes = 0;
+  std::uint32_t block_bytes = kDefaultBlockBytes;
+  Guid id = Guid::random();
+  std::optional<Footer> like;  // size and geometry as there
+  Lineage lineage;             // of a differencing disk; its path relative
+  // Seconds since 2000, for the creation time.
+  std::uint32_t now = seconds_since_2000();
+
+  static std::uint32_t seconds_since_2000();
+};
+
+// Writes a new, empty VHD under `path` (which must not exist) and flushes it; the name is not yet made
+// durable.
+Result<void> create_file(os::FileSystem& files, const std::string& path, const NewDisk& disk);
+
+}  // namespace roamstead::vdisk::vhd
