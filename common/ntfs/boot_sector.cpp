@@ -36,7 +36,10 @@ Result<std::uint32_t> structure_size(std::uint8_t field, std::uint32_t cluster_b
 Result<void> check_signature(ByteView sector) {
   auto name = as_text(sector.subspan(3, 8));
   if (name == "NTFS    ") return {};
-  if (name == "-FVE-FS-") return fail(ErrorCode::unsupported, "the volume is encrypted by BitLocker");
+  if (name == "-FVE-FS-")
+    return fail(
+        ErrorCode::unsupported,
+        "the volume is encrypted by BitLocker (-FVE-FS-): decrypt it in Windows first (manage-bde -off)");
   if (name.substr(0, 4) == "ReFS") return fail(ErrorCode::unsupported, "the volume is ReFS, not NTFS");
   if (name == "EXFAT   ") return fail(ErrorCode::unsupported, "the volume is exFAT, not NTFS");
   return fail(ErrorCode::corrupt, "byte 3: no NTFS signature");

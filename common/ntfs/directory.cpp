@@ -10,14 +10,14 @@ namespace {
 
 constexpr std::size_t kNameAt = 0x42;
 
+}  // namespace
+
 bool has_name(const AttributeView& attribute, std::string_view name) {
   if (attribute.name.size() != name.size() * 2) return false;
   for (std::size_t i = 0; i < name.size(); ++i)
     if (load_le<std::uint16_t>(attribute.name, i * 2) != static_cast<unsigned char>(name[i])) return false;
   return true;
 }
-
-}  // namespace
 
 Result<IndexAttributes> load_index(const AttributeWalker& walker, const Geometry& geometry,
                                    FileReference reference, const std::vector<AttributeView>& attributes,

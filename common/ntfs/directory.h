@@ -12,6 +12,8 @@ struct IndexAttributes {
   Bytes root;
   std::optional<StreamInfo> allocation;
 };
+// Is the attribute called `name` (ASCII)?
+bool has_name(const AttributeView& attribute, std::string_view name);
 // The index called `name` (ASCII); not_found when the file has no such index.
 Result<IndexAttributes> load_index(const AttributeWalker& walker, const Geometry& geometry,
                                    FileReference reference, const std::vector<AttributeView>& attributes,

@@ -136,9 +136,12 @@ Result<bool> IndexTree::walk_node(ByteView node, Walk& walk, unsigned depth) con
   }
 }
 
-Result<void> IndexTree::for_each(const Visit& visit) const {
+Result<void> IndexTree::for_each(const Visit& visit, std::vector<std::uint64_t>* blocks) const {
   Walk walk{nullptr, visit, {}};
-  RS_CHECK(walk_node(root_, walk, 0));
+  const auto walked = walk_node(root_, walk, 0);
+  if (blocks != nullptr)
+    for (const auto vcn : walk.visited) blocks->push_back(vcn * vcn_bytes_ / block_bytes_);
+  if (!walked) return fail(walked.error());
   return {};
 }
 

@@ -26,8 +26,9 @@ class IndexTree {
   using Compare = std::function<Result<int>(const IndexEntry&)>;
   using Visit = std::function<Result<bool>(const IndexEntry&)>;  // false: stop
 
-  // All entries, in order.
-  Result<void> for_each(const Visit& visit) const;
+  // All entries, in order. `blocks` gets the numbers of the index blocks met, as bits of the index's $BITMAP
+  // count them.
+  Result<void> for_each(const Visit& visit, std::vector<std::uint64_t>* blocks = nullptr) const;
   // All entries that compare equal, in order, by descending only where they can be.
   Result<void> find(const Compare& compare, const Visit& visit) const;
 

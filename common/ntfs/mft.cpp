@@ -10,6 +10,7 @@ namespace roamstead::ntfs {
 namespace {
 
 constexpr std::uint64_t kMirroredRecords = 4;
+constexpr std::size_t kScanBytes = 2u << 20;
 constexpr std::uint64_t kMinRecords = 16;  // those of the file system itself
 constexpr std::uint64_t kMaxRecords = std::uint64_t{1}
                                       << 32;  // what NTFS allows; a sparse disk could claim far more
@@ -115,15 +116,36 @@ Result<LoadedRecord> Mft::load(std::uint64_t number) const {
   return record;
 }
 
-std::string Mft::place(std::uint64_t number) const {
+std::optional<std::uint64_t> Mft::device_offset(std::uint64_t number) const {
   const auto offset = number * geometry_.record_bytes;
   const auto vcn = offset / geometry_.cluster_bytes;
   for (const auto& run : stream_.runs)
     if (vcn - run.vcn < run.clusters)
-      return fmt::format("MFT record {} at byte {} of {}", number,
-                         run.lcn * geometry_.cluster_bytes + offset - run.vcn * geometry_.cluster_bytes,
-                         device_.name());
+      return run.lcn * geometry_.cluster_bytes + offset - run.vcn * geometry_.cluster_bytes;
+  return std::nullopt;
+}
+
+std::string Mft::place(std::uint64_t number) const {
+  if (const auto offset = device_offset(number))
+    return fmt::format("MFT record {} at byte {} of {}", number, *offset, device_.name());
   return fmt::format("MFT record {} of {}", number, device_.name());
+}
+
+Result<void> Mft::for_each(const std::function<bool(std::uint64_t, MutableByteView)>& visit) const {
+  const auto records_per_read = std::max<std::uint64_t>(kScanBytes / geometry_.record_bytes, 1);
+  Bytes buffer;
+  for (std::uint64_t first = 0; first < record_count_; first += records_per_read) {
+    const auto count = std::min(records_per_read, record_count_ - first);
+    buffer.resize(static_cast<std::size_t>(count * geometry_.record_bytes));
+    RS_CHECK_CTX(fmt::format("MFT records {} to {} of {}", first, first + count - 1, device_.name()),
+                 read_stream(device_, geometry_, stream_, first * geometry_.record_bytes, buffer));
+    for (std::uint64_t i = 0; i < count; ++i)
+      if (!visit(first + i,
+                 MutableByteView(buffer).subspan(static_cast<std::size_t>(i * geometry_.record_bytes),
+                                                 geometry_.record_bytes)))
+        return {};
+  }
+  return {};
 }
 
 std::vector<RecordSpan> Mft::records_in(ByteRange range) const {

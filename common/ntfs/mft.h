@@ -24,6 +24,11 @@ class Mft {
   // "MFT record 5 at byte 20480 of disk.raw"
   std::string place(std::uint64_t number) const;
   std::vector<RecordSpan> records_in(ByteRange device_range) const;
+  // Where the record starts; nothing beyond the end.
+  std::optional<std::uint64_t> device_offset(std::uint64_t number) const;
+  // Calls for every record, in order, as on disk, free ones too; stop by returning false. The bytes are the
+  // visitor's to change.
+  Result<void> for_each(const std::function<bool(std::uint64_t, MutableByteView)>& visit) const;
 
  private:
   // One run of the MFT, in bytes.

@@ -19,7 +19,6 @@ namespace {
 constexpr std::uint64_t kVolumeRecord = 3;
 constexpr std::uint64_t kSecureRecord = 9;
 constexpr std::uint64_t kUpcaseRecord = 10;
-constexpr std::size_t kScanBytes = 2u << 20;
 constexpr std::uint16_t kDirtyFlag = 1;
 constexpr std::size_t kScanAttributes = 64;
 
@@ -89,7 +88,10 @@ Result<void> OpenVolume::read_info() {
     if (major != 1 && major != 3)
       return fail(ErrorCode::unsupported,
                   fmt::format("NTFS version {}.{}", major, load_le<std::uint8_t>(attribute.value, 9)));
-    info_.dirty = (load_le<std::uint16_t>(attribute.value, 10) & kDirtyFlag) != 0;
+    info_.major_version = major;
+    info_.minor_version = load_le<std::uint8_t>(attribute.value, 9);
+    info_.flags = load_le<std::uint16_t>(attribute.value, 10);
+    info_.dirty = (info_.flags & kDirtyFlag) != 0;
     found = true;
     return {};
   };
@@ -140,29 +142,14 @@ Result<std::optional<FileRecord>> OpenVolume::parse_scanned(std::uint64_t number
 }
 
 Result<void> OpenVolume::scan(const std::function<bool(std::uint64_t, Result<FileRecord>)>& visit) const {
-  const auto records_per_read = std::max<std::uint64_t>(kScanBytes / geometry_.record_bytes, 1);
-  Bytes buffer;
   std::vector<AttributeView> attributes;
   attributes.reserve(kScanAttributes);
-  for (std::uint64_t first = 0; first < mft_->record_count(); first += records_per_read) {
-    const auto count = std::min(records_per_read, mft_->record_count() - first);
-    buffer.resize(static_cast<std::size_t>(count * geometry_.record_bytes));
-    RS_CHECK_CTX(fmt::format("MFT records {} to {} of {}", first, first + count - 1, device_.name()),
-                 read_stream(device_, geometry_, mft_->stream(), first * geometry_.record_bytes, buffer));
-    for (std::uint64_t i = 0; i < count; ++i) {
-      const auto bytes = MutableByteView(buffer).subspan(static_cast<std::size_t>(i * geometry_.record_bytes),
-                                                         geometry_.record_bytes);
-      auto file = parse_scanned(first + i, bytes, attributes);
-      if (!file && first + i < 4) {  // there is a mirror for these
-        if (!visit(first + i, record(first + i))) return {};
-      } else if (!file) {
-        if (!visit(first + i, fail(std::move(file).error()))) return {};
-      } else if (*file) {
-        if (!visit(first + i, std::move(**file))) return {};
-      }
-    }
-  }
-  return {};
+  return mft_->for_each([&](std::uint64_t number, MutableByteView bytes) {
+    auto file = parse_scanned(number, bytes, attributes);
+    if (!file && number < 4) return visit(number, record(number));  // there is a mirror for these
+    if (!file) return visit(number, fail(std::move(file).error()));
+    return !*file || visit(number, std::move(**file));
+  });
 }
 
 std::vector<StreamExtent> OpenVolume::device_extents(const StreamInfo& stream) const {

@@ -31,6 +31,9 @@ struct VolumeInfo {
   std::uint64_t record_count = 0;
   bool dirty = false;  // VOLUME_IS_DIRTY
   std::string label;
+  std::uint8_t major_version = 0;  // of NTFS: 3.1 since Windows XP
+  std::uint8_t minor_version = 0;
+  std::uint16_t flags = 0;  // of $VOLUME_INFORMATION
 };
 
 // One contiguous piece of a non-resident stream.

@@ -4,9 +4,9 @@
 #include <iostream>
 
 #include "common/ntfs/wof.h"
-#include "common/vdisk/disk.h"
-#include "common/volume/partition.h"
 #include "coordinator/cli/verbs.h"
+#include "coordinator/cli/volume_device.h"
+#include "coordinator/cli/volume_text.h"
 
 namespace roamstead::cli {
 namespace {
@@ -15,44 +15,20 @@ struct VolumeOptions {
   std::string disk;
   std::string path;
   std::string stream;
+  std::optional<std::uint64_t> record;
   std::uint32_t partition = 0;
+  bool deleted = false;
 };
 
-// A disk, the partition chosen and the volume in it; each needs the one before.
 struct OpenVolume {
-  std::unique_ptr<vdisk::Disk> disk;
-  std::unique_ptr<vdisk::SubDevice> partition;
+  VolumeDevice device;
   std::unique_ptr<ntfs::Volume> volume;
 };
 
-Result<std::optional<volume::Partition>> choose_partition(const vdisk::Disk& disk, std::uint32_t number) {
-  RS_TRY(auto table, volume::read_partition_table(disk));
-  if (table.kind == volume::TableKind::none) {
-    if (number > 1) return fail(ErrorCode::not_found, disk.name() + ": has no partition table");
-    return std::optional<volume::Partition>{};
-  }
-  std::string numbers;
-  for (const auto& each : table.partitions) {
-    if (each.number == number || (number == 0 && table.partitions.size() == 1)) return std::optional(each);
-    numbers += (numbers.empty() ? "" : ", ") + std::to_string(each.number);
-  }
-  if (number == 0)
-    return fail(ErrorCode::invalid_argument,
-                disk.name() + ": has the partitions " + numbers + "; choose by --partition");
-  return fail(ErrorCode::not_found, disk.name() + ": has no partition " + std::to_string(number));
-}
-
 Result<OpenVolume> open_volume(const VolumeOptions& options) {
   OpenVolume opened;
-  RS_TRY(opened.disk, vdisk::Disk::open(os::real_file_system(), options.disk, vdisk::Access::read));
-  RS_TRY(auto partition, choose_partition(*opened.disk, options.partition));
-  if (partition)
-    opened.partition =
-        std::make_unique<vdisk::SubDevice>(*opened.disk, partition->offset_bytes, partition->size_bytes,
-                                           options.disk + ", partition " + std::to_string(partition->number));
-  const vdisk::BlockDevice& device =
-      partition ? static_cast<const vdisk::BlockDevice&>(*opened.partition) : *opened.disk;
-  RS_TRY(opened.volume, ntfs::Volume::open(device));
+  RS_TRY(opened.device, open_volume_device(options.disk, options.partition));
+  RS_TRY(opened.volume, ntfs::Volume::open(opened.device.device()));
   return opened;
 }
 
@@ -92,7 +68,25 @@ Row describe(const std::string& name, ntfs::FileReference reference, const Resul
   return row;
 }
 
+// All deleted files whose records still say what they were, wherever they lay.
+Result<void> list_deleted(const Context& context, const VolumeOptions& options) {
+  RS_TRY(const auto device, open_volume_device(options.disk, options.partition));
+  auto rows = nlohmann::json::array();
+  std::vector<std::vector<std::string>> cells;
+  RS_CHECK(ntfs::scan_deleted(device.device(), [&](ntfs::DeletedFile deleted) {
+    auto row = describe(deleted.path, deleted.file.reference, deleted.file);
+    row.json["deleted"] = true;
+    row.json["path_known"] = deleted.path_known;
+    rows.push_back(std::move(row.json));
+    cells.push_back(std::move(row.cells));
+    return true;
+  }));
+  context.print({{"deleted", true}, {"entries", rows}}, table(cells));
+  return {};
+}
+
 Result<void> list(const Context& context, const VolumeOptions& options) {
+  if (options.deleted) return list_deleted(context, options);
   RS_TRY(auto opened, open_volume(options));
   RS_TRY(auto reference, opened.volume->lookup(options.path));
   RS_TRY(auto file, opened.volume->record(reference.record));
@@ -131,6 +125,42 @@ Result<void> cat(const VolumeOptions& options) {
   return std::cout ? Result<void>{} : fail(ErrorCode::io, "cannot write to standard output");
 }
 
+// Of a file when there is a path or a record number, else of the volume.
+Result<void> show(const Context& context, const VolumeOptions& options) {
+  RS_TRY(const auto device, open_volume_device(options.disk, options.partition));
+  if (options.path.empty() && !options.record) {
+    RS_TRY(const auto state, ntfs::volume_state(device.device()));
+    auto described = describe_state(state);
+    if (state.kind == ntfs::VolumeKind::ntfs) {
+      RS_TRY(const auto volume, ntfs::Volume::open(device.device()));
+      add_info(described, volume->info());
+    }
+    context.print(described.json, described.text);
+    return {};
+  }
+  RS_TRY(const auto volume, ntfs::Volume::open(device.device()));
+  auto number = options.record.value_or(0);
+  if (!options.record) {
+    RS_TRY(const auto reference, volume->lookup(options.path));
+    number = reference.record;
+  }
+  RS_TRY(const auto details, ntfs::file_details(device.device(), number));
+  const auto described = describe_file(*volume, details);
+  context.print(described.json, described.text);
+  return {};
+}
+
+Result<void> check(const Context& context, const VolumeOptions& options) {
+  RS_TRY(const auto device, open_volume_device(options.disk, options.partition));
+  ntfs::VolumeCheckOptions check_options;
+  check_options.progress = [&](std::uint64_t done) { context.progress("MFT records compared", done, 0); };
+  RS_TRY(const auto report, ntfs::check_volume(device.device(), check_options));
+  context.end_progress();
+  const auto described = describe_report(report);
+  context.print(described.json, described.text);
+  return {};
+}
+
 }  // namespace
 
 void add_volume_verbs(CLI::App& app, Context& context) {
@@ -140,17 +170,27 @@ void add_volume_verbs(CLI::App& app, Context& context) {
   auto verb = [&](const std::string& name, const std::string& description,
                   std::function<Result<void>()> action) {
     auto* added = context.verb(*noun, name, description, std::move(action));
-    added->add_option("DISK", options->disk, "A VHDX or raw file, any layer of a chain")->required();
+    added
+        ->add_option("DISK", options->disk,
+                     "A virtual disk, any layer of a chain; DISK:NUMBER chooses a partition")
+        ->required();
     added->add_option("--partition", options->partition, "Number of the partition (default: the only one)");
     return added;
   };
-  verb("ls", "List a folder", [&context, options] {
-    return list(context, *options);
-  })->add_option("PATH", options->path, "Path on the volume (default: the root)");
+  auto* ls_verb = verb("ls", "List a folder", [&context, options] { return list(context, *options); });
+  ls_verb->add_option("PATH", options->path, "Path on the volume (default: the root)");
+  ls_verb->add_flag("--deleted", options->deleted, "All deleted files of the volume that are still known");
   auto* cat_verb =
       verb("cat", "Write a file's content to standard output", [options] { return cat(*options); });
   cat_verb->add_option("PATH", options->path, "Path on the volume")->required();
   cat_verb->add_option("--stream", options->stream, "An alternate stream instead of the file's data");
+  auto* stat_verb = verb("stat", "Show everything of a file, or without PATH the state of the volume",
+                         [&context, options] { return show(context, *options); });
+  stat_verb->add_option("PATH", options->path, "Path on the volume; / for the root");
+  stat_verb->add_option("--record", options->record,
+                        "Number of an MFT record instead of a path; deleted ones too");
+  verb("check", "Compare what the volume's structures say of each other; changes nothing",
+       [&context, options] { return check(context, *options); });
 }
 
 }  // namespace roamstead::cli
