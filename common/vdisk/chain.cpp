@@ -65,19 +65,16 @@ std::string unlike(const ParentReference& reference, const LayerInfo& found) {
   return "";
 }
 
-// A parent written to since the child was made, by somebody who does not renew ids: the times in both files
-// say so. They say it too after a copy that does not keep times, so it is no error.
-void warn_of_times(os::FileSystem& files, const ParentReference& reference, const std::string& parent_path,
-                   const std::string& child_path) {
+// As later_than_noted(), of what was found already.
+std::optional<std::string> time_difference(os::FileSystem& files, const ParentReference& reference,
+                                           const std::string& parent_path) {
   constexpr std::int64_t kFileSystemGrain = 2;  // FAT
-  if (!reference.modified) return;
+  if (!reference.modified) return {};
   auto now = files.modified_seconds(parent_path);
-  if (now && std::abs(*now - *reference.modified) > kFileSystemGrain)
-    log_warning(
-        "{}: was changed at {} by its time, {} expected by its child {}; if it was changed after the child "
-        "was "
-        "made, the child's content is wrong",
-        parent_path, *now, *reference.modified, child_path);
+  if (!now || std::abs(*now - *reference.modified) <= kFileSystemGrain) return {};
+  return "its parent " + parent_path + " was last written at " + std::to_string(*now) +
+         " (seconds since 1970), when this child was made at " + std::to_string(*reference.modified) +
+         "; if it was changed since, and not only copied, this disk's content is wrong";
 }
 
 // The first candidate that is what the child means. A wrong one is remembered: "changed" says more than
@@ -92,7 +89,7 @@ Result<ChainLayer> open_parent(os::FileSystem& files, const ParentReference& ref
     RS_TRY_CTX(auto parent, "parent of " + child_path, open_layer(files, path, Access::read, options));
     auto difference = unlike(reference, parent.layer->info());
     if (difference.empty()) {
-      warn_of_times(files, reference, path, child_path);
+      if (auto late = time_difference(files, reference, path)) log_warning("{}: {}", child_path, *late);
       return parent;
     }
     if (changed.empty()) changed = difference;
@@ -165,6 +162,17 @@ Result<std::shared_ptr<os::File>> lock_file(os::FileSystem& files, const std::st
   RS_TRY(auto file, files.open(path, exclusive ? os::OpenMode::read_write : os::OpenMode::read));
   RS_CHECK(file->lock(exclusive));
   return std::shared_ptr<os::File>(std::move(file));
+}
+
+std::optional<std::string> later_than_noted(os::FileSystem& files, const std::string& child_path,
+                                            const std::string& parent_path) {
+  auto file = files.open(child_path, os::OpenMode::read);
+  if (!file) return {};
+  auto format = detect_format(**file, child_path);
+  if (!format) return {};
+  auto description = describe(**file, child_path, *format);
+  if (!description || !description->parent) return {};
+  return time_difference(files, *description->parent, parent_path);
 }
 
 bool merge_pending(const ImageLayer& layer) {

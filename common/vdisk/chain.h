@@ -34,6 +34,12 @@ Result<Chain> open_chain(os::FileSystem& files, const std::string& path, Access 
 
 Result<std::shared_ptr<os::File>> lock_file(os::FileSystem& files, const std::string& path, bool exclusive);
 
+// A parent written to since the child was made, by somebody who does not renew ids: the times in both files
+// say so, where the child noted one. They say it too after a copy that does not keep times. Nothing when all
+// is well.
+std::optional<std::string> later_than_noted(os::FileSystem& files, const std::string& child_path,
+                                            const std::string& parent_path);
+
 // A merge into this layer has begun and not ended: only through the layer above does it show what it should.
 bool merge_pending(const ImageLayer& layer);
 

@@ -100,6 +100,10 @@ class ImageLayer : public Layer {
   // directory, with '/'. The child is open for writing, its id known to nobody.
   virtual Result<std::unique_ptr<ImageLayer>> create_child(os::FileSystem& files, const std::string& path,
                                                            const std::string& parent_path) const = 0;
+  // Makes `path` (which must not exist) a file like this one, with its id and lineage but no content of its
+  // own, open for writing; neither flushed nor its name durable.
+  virtual Result<std::unique_ptr<ImageLayer>> create_twin(os::FileSystem& files,
+                                                          const std::string& path) const = 0;
 };
 
 // What the file is, by its name where that says so (.vhdx, .avhdx, .vhd, .avhd, .raw, .img), else by its

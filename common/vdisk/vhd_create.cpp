@@ -46,9 +46,8 @@ Result<void> create_file(os::FileSystem& files, const std::string& path, const N
   }
   auto entries = (disk.virtual_bytes + disk.block_bytes - 1) / disk.block_bytes;
   auto end = kUsualHeaderOffset + kHeaderBytes;
-  std::vector<Locator> locators;
+  auto locators = disk.locators;
   if (disk.type == DiskType::differencing) {
-    RS_TRY(locators, to_locators(disk.lineage, {}, ""));
     auto place = end;
     for (auto& each : locators) {
       each.place = {place, each.data.size()};
@@ -61,7 +60,7 @@ Result<void> create_file(os::FileSystem& files, const std::string& path, const N
   RS_CHECK(file->truncate(end + table_bytes + kFooterBytes));
   RS_CHECK(write_empty_table(*file, end, table_bytes));
   if (disk.type == DiskType::differencing) {
-    header.set_parent(disk.lineage.parent_id, os::base_name(disk.lineage.parent_path));
+    header.set_parent(disk.parent_id, disk.parent_name, disk.parent_modified);
     for (std::size_t i = 0; i < locators.size(); ++i) {
       header.set_locator(i, locators[i].code, locators[i].place);
       RS_CHECK(file->write_at(locators[i].place.offset, locators[i].data));

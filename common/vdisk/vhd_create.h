@@ -13,7 +13,11 @@ struct NewDisk {
   std::uint32_t block_bytes = kDefaultBlockBytes;
   Guid id = Guid::random();
   std::optional<Footer> like;  // size and geometry as there
-  Lineage lineage;             // of a differencing disk; its path relative
+  // Of a differencing disk.
+  Guid parent_id;
+  std::string parent_name;
+  std::optional<std::int64_t> parent_modified;  // seconds since 1970
+  std::vector<Locator> locators;                // their places are chosen here
   // Seconds since 2000, for the creation time.
   std::uint32_t now = seconds_since_2000();
 

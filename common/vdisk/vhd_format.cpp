@@ -149,9 +149,10 @@ ByteRange Header::locator_place(std::size_t index) const {
   return {load_be<std::uint64_t>(bytes, entry + 16), load_be<std::uint32_t>(bytes, entry + 8)};
 }
 
-void Header::set_parent(const Guid& id, const std::string& name) {
+// Our own children do not record the parent's time: its id changes with its content.
+void Header::set_parent(const Guid& id, const std::string& name, std::optional<std::int64_t> modified) {
   std::copy(id.bytes.begin(), id.bytes.end(), bytes.begin() + 40);
-  store_be<std::uint32_t>(bytes, 56, 0);  // its time is not recorded: the id changes with the content
+  store_be<std::uint32_t>(bytes, 56, modified ? static_cast<std::uint32_t>(*modified - kEpoch2000) : 0);
   auto units = to_utf16(name).value_or(std::u16string());
   for (std::size_t i = 0; i < kNameUnits; ++i)
     store_be<std::uint16_t>(bytes, 64 + i * 2, i < units.size() && i + 1 < kNameUnits ? units[i] : u'\0');

@@ -105,7 +105,8 @@ struct Header {
     return load_be<std::uint32_t>(bytes, 576 + index * 24);
   }
 
-  void set_parent(const Guid& id, const std::string& name);  // seal() afterwards
+  // seal() afterwards
+  void set_parent(const Guid& id, const std::string& name, std::optional<std::int64_t> modified = {});
   void set_locator(std::size_t index, std::uint32_t code, ByteRange place);
   void seal();
 

@@ -4,8 +4,6 @@
 #include <bit>
 #include <mutex>
 
-#include "common/vdisk/vhd_create.h"
-
 namespace roamstead::vdisk::vhd {
 namespace {
 
@@ -196,19 +194,42 @@ void VhdLayer::reparented(const std::string& parent_path) {
   parent_path_ = parent_path;
 }
 
+NewDisk VhdLayer::like_this() const {
+  std::shared_lock lock(maps_mutex_);
+  NewDisk disk;
+  disk.virtual_bytes = virtual_bytes_;
+  disk.block_bytes = is_fixed() ? kDefaultBlockBytes : table_.block_bytes;
+  // The geometry too: a child that differs from its parent in size or geometry is refused by Windows.
+  disk.like = footer_;
+  return disk;
+}
+
 Result<std::unique_ptr<ImageLayer>> VhdLayer::create_child(os::FileSystem& files, const std::string& path,
                                                            const std::string& parent_path) const {
-  NewDisk disk;
+  auto disk = like_this();
   disk.type = DiskType::differencing;
-  {
-    std::shared_lock lock(maps_mutex_);
-    disk.virtual_bytes = virtual_bytes_;
-    // The geometry too: a child that differs from its parent in size or geometry is refused by Windows.
-    disk.like = footer_;
-    disk.block_bytes = is_fixed() ? kDefaultBlockBytes : table_.block_bytes;
-    disk.lineage.parent_id = footer_.id();
+  disk.parent_id = info().id;
+  disk.parent_name = os::base_name(parent_path);
+  Lineage lineage;
+  lineage.parent_path = parent_path;
+  RS_TRY(disk.locators, to_locators(lineage, {}, ""));
+  RS_CHECK(create_file(files, path, disk));
+  FileOptions options;
+  options.fresh = true;
+  return VhdLayer::open(files, path, Access::write, options);
+}
+
+Result<std::unique_ptr<ImageLayer>> VhdLayer::create_twin(os::FileSystem& files,
+                                                          const std::string& path) const {
+  auto disk = like_this();
+  disk.type = static_cast<DiskType>(footer_.type());
+  disk.id = footer_.id();
+  if (kind_ == LayerKind::differencing) {
+    disk.parent_id = header_.parent_id();
+    disk.parent_name = header_.parent_name();
+    disk.parent_modified = header_.parent_modified();
+    disk.locators = locators_;
   }
-  disk.lineage.parent_path = parent_path;
   RS_CHECK(create_file(files, path, disk));
   FileOptions options;
   options.fresh = true;

@@ -11,7 +11,7 @@
 #include <shared_mutex>
 #include <unordered_map>
 
-#include "common/vdisk/vhd_format.h"
+#include "common/vdisk/vhd_create.h"
 
 namespace roamstead::vdisk::vhd {
 
@@ -72,6 +72,8 @@ class VhdLayer final : public ImageLayer {
   void reparented(const std::string& parent_path) override;
   Result<std::unique_ptr<ImageLayer>> create_child(os::FileSystem& files, const std::string& path,
                                                    const std::string& parent_path) const override;
+  Result<std::unique_ptr<ImageLayer>> create_twin(os::FileSystem& files,
+                                                  const std::string& path) const override;
 
  private:
   // A block's sector bitmap: in each word the first sector is the highest bit; set: the sector is here.
@@ -82,6 +84,7 @@ class VhdLayer final : public ImageLayer {
   enum class Known : std::uint8_t { no, full, in_map };
 
   VhdLayer() = default;
+  NewDisk like_this() const;
   bool is_fixed() const { return kind_ == LayerKind::fixed; }
   std::uint64_t block_sectors() const { return table_.block_bytes / kSectorBytes; }
   Result<void> load_bitmap(std::uint64_t block) const;

@@ -121,6 +121,8 @@ class VhdxLayer final : public ImageLayer {
   void reparented(const std::string& parent_path) override;
   Result<std::unique_ptr<ImageLayer>> create_child(os::FileSystem& files, const std::string& path,
                                                    const std::string& parent_path) const override;
+  Result<std::unique_ptr<ImageLayer>> create_twin(os::FileSystem& files,
+                                                  const std::string& path) const override;
 
   const Metadata& metadata() const { return metadata_; }
   Result<void> set_locator(const ParentLocator& locator);

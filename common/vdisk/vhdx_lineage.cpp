@@ -84,4 +84,12 @@ Result<std::unique_ptr<ImageLayer>> VhdxLayer::create_child(os::FileSystem& file
   return VhdxLayer::open(files, path, Access::write, true);
 }
 
+Result<std::unique_ptr<ImageLayer>> VhdxLayer::create_twin(os::FileSystem& files,
+                                                           const std::string& path) const {
+  RS_CHECK(create_file(files, path, metadata_));
+  RS_TRY(auto twin, VhdxLayer::open(files, path, Access::write, true));
+  RS_CHECK(twin->set_id(info().id));
+  return twin;
+}
+
 }  // namespace roamstead::vdisk::vhdx

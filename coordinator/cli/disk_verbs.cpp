@@ -21,6 +21,9 @@ os::FileSystem& files() { return os::real_file_system(); }
 struct DiskOptions {
   std::string path;
   std::string parent;
+  std::string format;
+  bool fixed = false;
+  vdisk::OpenOptions open;
   std::uint64_t size_bytes = 0;
   std::uint32_t block_bytes = 2u << 20;
   std::string partition;
@@ -47,11 +50,19 @@ Result<void> show_info(const Context& context, const DiskOptions& options) {
   RS_TRY(auto control, mounted(options));
   std::vector<vdisk::LayerInfo> layers;
   std::vector<std::optional<std::uint64_t>> held;
+  std::string problem;  // the disk cannot be used, but described
   if (control) {
     RS_TRY(layers, control->info());
     held.resize(layers.size());
   } else {
-    RS_TRY(auto disk, Disk::open(files(), options.path, Access::read));
+    auto opened = Disk::open(files(), options.path, Access::read, options.open);
+    if (!opened) {
+      problem = opened.error().to_string();
+      auto open = options.open;
+      open.missing_parent = true;
+      opened = Disk::open(files(), options.path, Access::read, open);
+    }
+    RS_TRY(auto disk, std::move(opened));
     layers = disk->layers();
     for (std::size_t i = 0; i < layers.size(); ++i) {
       RS_TRY(auto extents, disk->extents(i));
@@ -69,9 +80,11 @@ Result<void> show_info(const Context& context, const DiskOptions& options) {
     list.push_back(std::move(described));
   }
   auto size = layers.empty() ? 0 : layers.front().virtual_bytes;
-  context.print(
-      {{"path", options.path}, {"virtual_bytes", size}, {"mounted", control.has_value()}, {"layers", list}},
-      options.path + ": " + human_bytes(size) + (control ? ", mounted\n" : "\n") + table(rows));
+  json described{
+      {"path", options.path}, {"virtual_bytes", size}, {"mounted", control.has_value()}, {"layers", list}};
+  if (!problem.empty()) described["problem"] = problem;
+  context.print(described, options.path + ": " + human_bytes(size) + (control ? ", mounted\n" : "\n") +
+                               table(rows) + (problem.empty() ? "" : "\n" + problem));
   return {};
 }
 
@@ -81,7 +94,15 @@ Result<void> create(const Context& context, const DiskOptions& options) {
   if (!options.parent.empty()) {
     RS_CHECK(vdisk::create_child(files(), options.parent, options.path));
   } else {
-    RS_CHECK(vdisk::create_disk(files(), options.path, options.size_bytes, {options.block_bytes}));
+    vdisk::CreateOptions create;
+    create.block_bytes = options.block_bytes;
+    if (options.fixed) create.kind = vdisk::LayerKind::fixed;
+    if (!options.format.empty()) {
+      RS_TRY(create.format, vdisk::parse_format(options.format));
+    } else if (auto named = format_for(options.path)) {
+      create.format = *named;
+    }
+    RS_CHECK(vdisk::create_disk(files(), options.path, options.size_bytes, create));
   }
   if (!options.partition.empty()) {
     RS_TRY(auto disk, Disk::open(files(), options.path, Access::write));
@@ -94,7 +115,7 @@ Result<void> create(const Context& context, const DiskOptions& options) {
 }
 
 Result<void> show_extents(const Context& context, const DiskOptions& options) {
-  RS_TRY(auto disk, Disk::open(files(), options.path, Access::read));
+  RS_TRY(auto disk, Disk::open(files(), options.path, Access::read, options.open));
   RS_TRY(auto extents, disk->extents(options.layer));
   auto list = json::array();
   std::string text;
@@ -108,7 +129,7 @@ Result<void> show_extents(const Context& context, const DiskOptions& options) {
 
 Result<void> cat(const DiskOptions& options) {
   constexpr std::uint64_t kChunk = 1u << 20;
-  RS_TRY(auto disk, Disk::open(files(), options.path, Access::read));
+  RS_TRY(auto disk, Disk::open(files(), options.path, Access::read, options.open));
   if (options.offset > disk->size_bytes())
     return fail(ErrorCode::invalid_argument,
                 options.path + ": ends at " + std::to_string(disk->size_bytes()));
@@ -177,21 +198,30 @@ void add_disk_verbs(CLI::App& app, Context& context) {
   auto verb = [&](const std::string& name, const std::string& description,
                   std::function<Result<void>()> action) {
     auto* added = context.verb(*noun, name, description, std::move(action));
-    added->add_option("DISK", options->path, "The top layer: a VHDX or raw file")->required();
+    added->add_option("DISK", options->path, "The top layer: a VHDX, VHD or raw file")->required();
     return added;
   };
   auto add_control = [&](CLI::App* to) {
     to->add_option("--control", options->control, "Socket of the mounted disk (default: DISK.control)");
   };
 
-  add_control(
-      verb("info", "Show the chain of layers", [&context, options] { return show_info(context, *options); }));
+  auto* info_verb =
+      verb("info", "Show the chain of layers", [&context, options] { return show_info(context, *options); });
+  add_control(info_verb);
+  auto add_reading = [&](CLI::App* to) {
+    add_reading_options(to, options->open);
+    to->add_flag("--missing-parent", options->open.missing_parent,
+                 "Open without the parent; only what is not there cannot be read");
+  };
+  add_reading_options(info_verb, options->open);
 
   auto* create_verb = verb("create", "Make an empty disk, or an empty child of another",
                            [&context, options] { return create(context, *options); });
   create_verb->add_option("--size", options->size_bytes, "Size of a new disk, like 2G")
       ->transform(CLI::AsSizeValue(false));
-  create_verb->add_option("--parent", options->parent, "Disk to make a child of");
+  create_verb->add_option("--parent", options->parent, "Disk to make a child of, in its format");
+  create_verb->add_option("--format", options->format, "vhdx or vhd (default: by DISK's name, else vhdx)");
+  create_verb->add_flag("--fixed", options->fixed, "Take all the space of a new disk at once");
   create_verb->add_option("--block-size", options->block_bytes, "Allocation unit of a new disk (default 2M)")
       ->transform(CLI::AsSizeValue(false));
   create_verb->add_option("--partition", options->partition, "Write a GPT with one partition of this name");
@@ -200,9 +230,11 @@ void add_disk_verbs(CLI::App& app, Context& context) {
       verb("extents", "List the ranges that a layer itself holds: offset and length in bytes",
            [&context, options] { return show_extents(context, *options); });
   extents_verb->add_option("--layer", options->layer, "From the top, 0, down");
+  add_reading(extents_verb);
 
   auto* cat_verb =
       verb("cat", "Write the disk's bytes to standard output", [options] { return cat(*options); });
+  add_reading(cat_verb);
   cat_verb->add_option("--offset", options->offset, "First byte")->transform(CLI::AsSizeValue(false));
   cat_verb->add_option("--length", options->length, "How many bytes")->transform(CLI::AsSizeValue(false));
 
@@ -229,6 +261,7 @@ void add_disk_verbs(CLI::App& app, Context& context) {
                          "From the top, 0, down (default 1: the newest frozen one)");
   merge_verb->preparse_callback([options](std::size_t) { options->layer = 1; });
   add_control(merge_verb);
+  add_disk_file_verbs(*noun, context);
 }
 
 }  // namespace roamstead::cli

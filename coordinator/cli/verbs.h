@@ -8,6 +8,7 @@
 #include <string>
 
 #include "common/base/result.h"
+#include "common/vdisk/disk.h"
 
 namespace roamstead::cli {
 
@@ -27,11 +28,17 @@ struct Context {
 };
 
 void add_disk_verbs(CLI::App& app, Context& context);
+void add_disk_file_verbs(CLI::App& noun, Context& context);  // of the noun "disk": convert, compact, check
 void add_volume_verbs(CLI::App& app, Context& context);
 void add_delta_verb(CLI::App& app, Context& context);
 void add_repo_verbs(CLI::App& app, Context& context);
 void add_profile_verbs(CLI::App& app, Context& context);
 void add_desktop_verbs(CLI::App& app, Context& context);  // desktop, assign, session
+
+// The disk format that a file's name says.
+Result<vdisk::Format> format_for(const std::string& path);
+// --ignore-checksum, --parent: for verbs that only read.
+void add_reading_options(CLI::App* verb, vdisk::OpenOptions& open);
 
 // "1.5 MiB"
 std::string human_bytes(std::uint64_t bytes);
