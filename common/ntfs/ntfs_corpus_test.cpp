@@ -12,9 +12,12 @@
 
 #include "common/base/text.h"
 #include "common/ntfs/boot_sector.h"
+#include "common/ntfs/file_details.h"
 #include "common/ntfs/record.h"
 #include "common/ntfs/runs.h"
-#include "common/ntfs/volume.h"
+#include "common/ntfs/volume_check.h"
+#include "common/ntfs/volume_state.h"
+#include "common/ntfs/wof.h"
 #include "tests/support/memory_device.h"
 #include "tests/support/ntfs_image.h"
 #include "tests/support/ntfs_record.h"
@@ -84,6 +87,49 @@ void compare_with_fls(const std::string& image, const std::string& label) {
   for (const auto& line : ours) CHECK_MESSAGE(theirs.contains(line), line);
 }
 
+// Deleted files: "record path" of those whose path fls knows too.
+void compare_deleted_with_fls(const std::string& image) {
+  std::set<std::string> theirs;
+  std::istringstream lines(output_of("fls -r -p -d " + image));
+  for (std::string line; std::getline(lines, line);) {
+    const auto tab = line.find('\t');
+    if (tab == std::string::npos || line.find("$OrphanFiles") != std::string::npos) continue;
+    auto address = line.substr(6, tab - 6);
+    theirs.insert(address.substr(0, address.find('-')) + " " + line.substr(tab + 1));
+  }
+  std::set<std::string> ours;
+  const auto device = support::FileDevice::open(os::real_file_system(), image, os::OpenMode::read).value();
+  CHECK(scan_deleted(*device, [&](const DeletedFile& deleted) {
+          if (deleted.path_known)
+            ours.insert(std::to_string(deleted.file.reference.record) + " " + deleted.path);
+          return true;
+        }).has_value());
+  for (const auto& line : theirs) CHECK_MESSAGE(ours.contains(line), line);
+  for (const auto& line : ours) CHECK_MESSAGE(theirs.contains(line), line);
+  CHECK(theirs.size() > 100);
+}
+
+// The content of unnamed streams, at most of `limit` files, by The Sleuth Kit's icat and by us.
+void compare_with_icat(const std::string& image, std::size_t limit) {
+  const auto device = support::FileDevice::open(os::real_file_system(), image, os::OpenMode::read).value();
+  const auto volume = Volume::open(*device).value();
+  std::size_t compared = 0;
+  CHECK(volume
+            ->scan([&](std::uint64_t number, const Result<FileRecord>& file) {
+              if (!file || file->directory || compared == limit) return true;
+              const auto content = FileContent::open(*volume, *file);
+              if (!content || content->size_bytes() > (4u << 20)) return true;
+              Bytes bytes(content->size_bytes());
+              CHECK(content->read(0, bytes).has_value());
+              CHECK_MESSAGE(as_text(bytes) == output_of("icat " + image + " " + std::to_string(number)),
+                            number);
+              ++compared;
+              return true;
+            })
+            .has_value());
+  CHECK(compared > 10);
+}
+
 std::string corpus_file(const std::string& name) {
   const char* corpus = std::getenv("ROAMSTEAD_CORPUS");
   if (corpus == nullptr || !std::filesystem::exists(std::string(corpus) + "/" + name)) {
@@ -117,6 +163,41 @@ TEST_CASE("a volume made by libntfs-3g shows what fls shows") {
     }
   }
   compare_with_fls(path, "test");
+  compare_with_icat(path, 50);
+}
+
+TEST_CASE("clusters of every size that mkntfs makes: files as icat reads them, no fault found") {
+  if (!support::can_format_ntfs()) return;
+  if (!std::filesystem::exists("/usr/bin/fls")) return;  // said above
+  for (const std::uint32_t sector_bytes : {512u, 4096u}) {
+    for (std::uint32_t cluster_bytes = sector_bytes; cluster_bytes <= (2u << 20); cluster_bytes *= 2) {
+      CAPTURE(sector_bytes);
+      CAPTURE(cluster_bytes);
+      support::TemporaryDirectory directory;
+      const auto path = directory / "volume.img";
+      support::format_ntfs(path, {192u << 20, cluster_bytes, sector_bytes});
+      {
+        support::NtfsImage image(path);
+        image.make_directory("folder");
+        if (cluster_bytes <= 4096) image.set_compressed("folder");
+        for (int i = 0; i < 40; ++i) {
+          Bytes content(static_cast<std::size_t>(i * i * 70));
+          for (std::size_t k = 0; k < content.size(); ++k)
+            content[k] = static_cast<std::byte>(k * k / 100 + k % 7);
+          image.write("folder/a file with quite a long name " + std::to_string(i), 0, content);
+        }
+        image.write("sparse", 3'000'000, Bytes(5000, std::byte{'x'}));
+      }
+      const auto device = support::FileDevice::open(os::real_file_system(), path, os::OpenMode::read).value();
+      CHECK(Volume::open(*device).value()->info().cluster_bytes == cluster_bytes);
+      const auto report = check_volume(*device).value();
+      CHECK(report.errors + report.warnings == 0);
+      for (const auto& finding : report.findings)
+        CHECK_MESSAGE(finding.severity == vdisk::Finding::Severity::note, finding.text);
+      if (cluster_bytes <= (64u << 10))
+        compare_with_icat(path, 30);  // larger ones The Sleuth Kit does not open
+    }
+  }
 }
 
 TEST_CASE("a volume made by Windows shows what fls shows, and its index and MFT agree") {
@@ -126,6 +207,25 @@ TEST_CASE("a volume made by Windows shows what fls shows, and its index and MFT 
   const auto image = directory / "volume.img";
   REQUIRE(std::system(("zcat " + packed + " > " + image).c_str()) == 0);
   compare_with_fls(image, "New Volume");
+  compare_deleted_with_fls(image);
+  compare_with_icat(image, 100);
+}
+
+TEST_CASE("volumes made by Windows are clean and without fault") {
+  support::TemporaryDirectory directory;
+  const auto packed = corpus_file("ntfs/dissect/ntfs.bin.gz");
+  if (packed.empty()) return;
+  const auto image = directory / "volume.img";
+  REQUIRE(std::system(("zcat " + packed + " > " + image).c_str()) == 0);
+  const auto device = support::FileDevice::open(os::real_file_system(), image, os::OpenMode::read).value();
+  const auto state = volume_state(*device).value();
+  CHECK(state.clean());
+  CHECK(state.log == LogState::clean);
+  CHECK(state.log_version == "1.1");
+  const auto report = check_volume(*device).value();
+  for (const auto& finding : report.findings) FAIL_CHECK(finding.text);
+  CHECK(report.files + report.directories > 2000);
+  CHECK(report.leaked_clusters == 0);
 }
 
 namespace {

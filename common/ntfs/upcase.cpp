@@ -11,8 +11,8 @@ Result<UpcaseTable> UpcaseTable::parse(ByteView table) {
     return fail(ErrorCode::corrupt,
                 fmt::format("$UpCase has {} bytes, expected {}", table.size(), kUnits * 2));
   UpcaseTable upcase;
-  upcase.table_.resize(kUnits);
-  std::memcpy(upcase.table_.data(), table.data(),
+  upcase.table_ = std::make_unique_for_overwrite<char16_t[]>(kUnits);
+  std::memcpy(upcase.table_.get(), table.data(),
               kUnits * 2);  // the host is little-endian (common/base/bytes.h)
   for (char16_t unit = 1; unit < 128; ++unit) {
     const char16_t expected = unit >= 'a' && unit <= 'z' ? unit - 32 : unit;

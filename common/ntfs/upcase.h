@@ -1,9 +1,9 @@
 // The volume's own table of upper-case letters ($UpCase), by which its directory indexes are ordered.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "common/base/bytes.h"
 
@@ -21,7 +21,7 @@ class UpcaseTable {
   int compare(std::u16string_view a, ByteView b) const;
 
  private:
-  std::vector<char16_t> table_;
+  std::unique_ptr<char16_t[]> table_;  // kUnits of them
 };
 
 }  // namespace roamstead::ntfs

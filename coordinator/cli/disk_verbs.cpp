@@ -4,6 +4,7 @@
 
 #include "common/volume/partition.h"
 #include "coordinator/cli/verbs.h"
+#include "coordinator/cli/volume_text.h"
 #include "coordinator/diskfs/disk_control.h"
 #include "coordinator/diskfs/disk_json.h"
 #include "coordinator/diskfs/disk_mount.h"
@@ -51,6 +52,7 @@ Result<void> show_info(const Context& context, const DiskOptions& options) {
   std::vector<vdisk::LayerInfo> layers;
   std::vector<std::optional<std::uint64_t>> held;
   std::string problem;  // the disk cannot be used, but described
+  Printed volumes{json::array(), ""};
   if (control) {
     RS_TRY(layers, control->info());
     held.resize(layers.size());
@@ -68,6 +70,7 @@ Result<void> show_info(const Context& context, const DiskOptions& options) {
       RS_TRY(auto extents, disk->extents(i));
       held.push_back(extents.total_bytes());
     }
+    if (problem.empty()) volumes = describe_volumes(*disk);
   }
   auto list = json::array();
   std::vector<std::vector<std::string>> rows{{"LAYER", "KIND", "HOLDS", "ID", "PATH"}};
@@ -80,11 +83,14 @@ Result<void> show_info(const Context& context, const DiskOptions& options) {
     list.push_back(std::move(described));
   }
   auto size = layers.empty() ? 0 : layers.front().virtual_bytes;
-  json described{
-      {"path", options.path}, {"virtual_bytes", size}, {"mounted", control.has_value()}, {"layers", list}};
+  json described{{"path", options.path},
+                 {"virtual_bytes", size},
+                 {"mounted", control.has_value()},
+                 {"layers", list},
+                 {"volumes", volumes.json}};
   if (!problem.empty()) described["problem"] = problem;
   context.print(described, options.path + ": " + human_bytes(size) + (control ? ", mounted\n" : "\n") +
-                               table(rows) + (problem.empty() ? "" : "\n" + problem));
+                               table(rows) + volumes.text + (problem.empty() ? "" : "\n" + problem));
   return {};
 }
 

@@ -8,6 +8,7 @@
 #include "common/ntfs/reparse.h"
 #include "common/ntfs/security_text.h"
 #include "common/ntfs/wof.h"
+#include "common/volume/partition.h"
 #include "coordinator/cli/verbs.h"
 
 namespace roamstead::cli {
@@ -276,6 +277,35 @@ Printed describe_state(const ntfs::VolumeState& state) {
     out.text += label("hibernation") + std::string(to_string(state.hibernation)) + '\n';
   }
   for (const auto& remark : state.remarks) out.text += label("attention") + remark + '\n';
+  return out;
+}
+
+Printed describe_volumes(vdisk::Disk& disk) {
+  Printed out{json::array(), ""};
+  const auto add = [&](json described, const std::string& name, const vdisk::BlockDevice& device) {
+    const auto state = ntfs::volume_state(device);
+    auto text = state ? std::string(to_string(state->kind)) : state.error().to_string();
+    if (state && state->kind == ntfs::VolumeKind::ntfs)
+      text += fmt::format(" \"{}\", {}", state->label, state->clean() ? "clean" : "see `volume stat`");
+    described["state"] = state ? describe_state(*state).json : json{{"error", state.error().to_string()}};
+    out.text += name + text + '\n';
+    out.json.push_back(std::move(described));
+  };
+  const auto table = volume::read_partition_table(disk);
+  if (!table) {
+    out.json.push_back({{"error", table.error().to_string()}});
+    out.text = table.error().to_string() + '\n';
+    return out;
+  }
+  if (table->kind == volume::TableKind::none) add(json::object(), "", disk);
+  for (const auto& each : table->partitions) {
+    const vdisk::SubDevice device(disk, each.offset_bytes, each.size_bytes,
+                                  fmt::format("partition {}", each.number));
+    add({{"partition", each.number}, {"offset", each.offset_bytes}, {"size", each.size_bytes}},
+        fmt::format("partition {}: {} at byte {}: ", each.number, human_bytes(each.size_bytes),
+                    each.offset_bytes),
+        device);
+  }
   return out;
 }
 

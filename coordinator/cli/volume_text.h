@@ -7,6 +7,7 @@
 #include "common/ntfs/file_details.h"
 #include "common/ntfs/volume_check.h"
 #include "common/ntfs/volume_state.h"
+#include "common/vdisk/disk.h"
 
 namespace roamstead::cli {
 
@@ -24,6 +25,8 @@ std::string attributes_text(std::uint32_t attributes);
 Printed describe_state(const ntfs::VolumeState& state);
 // `info` only where the volume is NTFS.
 void add_info(Printed& printed, const ntfs::VolumeInfo& info);
+// A line for each partition of a disk, or for the disk where there is no table; what cannot be read says why.
+Printed describe_volumes(vdisk::Disk& disk);
 // Everything of a file; the volume is asked for its paths, its security descriptor and its reparse point.
 Printed describe_file(const ntfs::Volume& volume, const ntfs::FileDetails& details);
 Printed describe_report(const ntfs::VolumeCheckReport& report);

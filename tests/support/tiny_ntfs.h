@@ -5,6 +5,7 @@
 //           9 $Secure with descriptor 0x100        10 $UpCase
 //          16 "sub", a directory                   17 "file": resident, a named stream with a hole, a reparse
 //          point 18 "sub/big": attribute list, second extent in record 19
+//          20 "packed": compressed by NTFS     21 "wof": compressed by WOF   (both without an index entry)
 #pragma once
 
 #include <bit>
@@ -35,6 +36,7 @@ class TinyNtfs {
     system_records();
     root_directory();
     files();
+    compressed_files();
     const auto first_four = ByteView(image_).subspan(kMftLcn * 512, 4096);
     std::copy(first_four.begin(), first_four.end(), image_.begin() + kMirrorLcn * 512);
   }
@@ -240,6 +242,35 @@ class TinyNtfs {
     put_record(19, 1, 1,
                {nonresident_attribute(kData, 3, 10, 19, 0, mapping_pairs({{10, kDataLcn + 40, 10, false}}))},
                18 | std::uint64_t{1} << 48);
+  }
+
+  void compressed_files() {
+    using namespace ntfs;
+    // 8 KiB of which the first unit of 16 clusters is LZNT1 in one cluster: "ab" again and again.
+    Bytes chunk = Fields().at<std::uint16_t>(0, 0xB004).at<std::uint8_t>(2, 4).padded();
+    chunk[3] = std::byte{'a'};
+    chunk[4] = std::byte{'b'};
+    store_le<std::uint16_t>(chunk, 5, 0x1FFB);
+    chunk.resize(512);
+    put(kDataLcn + 52, chunk);
+    auto packed = nonresident_attribute(kData, 2, 0, 15, 8000,
+                                        mapping_pairs({{0, kDataLcn + 52, 1, false}, {1, 0, 15, true}}));
+    store_le<std::uint16_t>(packed, 12, 1);
+    store_le<std::uint16_t>(packed, 34, 4);
+    put_record(20, 1, 1,
+               {resident_attribute(kStandardInformation, 0, standard_information(0x100)),
+                resident_attribute(kFileName, 1, file_name(kRoot, "packed")), packed});
+    // Two chunks of XPRESS4K: both cut short, which is an error of the content only.
+    Fields reparse;
+    reparse.at<std::uint32_t>(0, 0x8000'0017).at<std::uint32_t>(4, 16);
+    reparse.at<std::uint32_t>(8, 1).at<std::uint32_t>(12, 2).at<std::uint32_t>(16, 1).at<std::uint32_t>(20,
+                                                                                                        0);
+    put_record(21, 1, 1,
+               {resident_attribute(kStandardInformation, 0, standard_information(0x100)),
+                resident_attribute(kFileName, 1, file_name(kRoot, "wof")),
+                nonresident_attribute(kData, 2, 0, 9, 5000, mapping_pairs({{0, 0, 10, true}})),
+                named(resident_attribute(kData, 3, Bytes(290, std::byte{0x44})), "WofCompressedData"),
+                resident_attribute(kReparsePoint, 4, reparse.padded())});
   }
 
   Bytes image_;
