@@ -1,6 +1,7 @@
 #include "common/vdisk/chain_disk.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/base/log.h"
 #include "common/vdisk/parent_paths.h"
@@ -34,30 +35,55 @@ Result<void> ChainDisk::check_range(std::uint64_t offset, std::size_t length) co
   return {};
 }
 
-Result<void> ChainDisk::read_layers(const Chain& chain, std::size_t index, std::uint64_t offset,
-                                    MutableByteView out) {
-  if (index == chain.size()) {
-    std::fill(out.begin(), out.end(), std::byte{0});
+namespace {
+
+// Pieces that lie one after the other in a file, and in the buffer, are read at once.
+class PieceReader {
+ public:
+  Result<void> add(const Layer& layer, std::uint64_t file_offset, MutableByteView out) {
+    if (layer_ == &layer && file_offset == file_offset_ + out_.size() &&
+        out.data() == out_.data() + out_.size()) {
+      out_ = {out_.data(), out_.size() + out.size()};
+      return {};
+    }
+    RS_CHECK(finish());
+    layer_ = &layer;
+    file_offset_ = file_offset;
+    out_ = out;
     return {};
   }
-  const auto& layer = *chain[index].layer;
+  Result<void> finish() {
+    if (layer_ == nullptr) return {};
+    return std::exchange(layer_, nullptr)->read_file(file_offset_, out_);
+  }
+
+ private:
+  const Layer* layer_ = nullptr;
+  std::uint64_t file_offset_ = 0;
+  MutableByteView out_;
+};
+
+Result<void> read_layers(const Chain& chain, std::size_t index, std::uint64_t offset, MutableByteView out,
+                         PieceReader& reader) {
   while (!out.empty()) {
-    auto size = layer.virtual_bytes();
-    if (offset >= size) {  // a parent smaller than its child
+    // Below the last layer, and beyond the end of a parent smaller than its child, are zeros.
+    const auto* layer = index < chain.size() ? chain[index].layer.get() : nullptr;
+    auto size = layer != nullptr ? layer->virtual_bytes() : 0;
+    if (offset >= size) {
       std::fill(out.begin(), out.end(), std::byte{0});
       return {};
     }
-    RS_TRY(auto piece, layer.lookup(offset, std::min<std::uint64_t>(out.size(), size - offset)));
+    RS_TRY(auto piece, layer->lookup(offset, std::min<std::uint64_t>(out.size(), size - offset)));
     auto part = out.first(piece.length);
     switch (piece.source) {
       case Layer::Piece::Source::here:
-        RS_CHECK(layer.read_file(piece.file_offset, part));
+        RS_CHECK(reader.add(*layer, piece.file_offset, part));
         break;
       case Layer::Piece::Source::zero:
         std::fill(part.begin(), part.end(), std::byte{0});
         break;
       case Layer::Piece::Source::below:
-        RS_CHECK(read_layers(chain, index + 1, offset, part));
+        RS_CHECK(read_layers(chain, index + 1, offset, part, reader));
         break;
     }
     offset += piece.length;
@@ -66,10 +92,14 @@ Result<void> ChainDisk::read_layers(const Chain& chain, std::size_t index, std::
   return {};
 }
 
+}  // namespace
+
 Result<void> ChainDisk::read(std::uint64_t offset, MutableByteView out) const {
   RS_CHECK(check_range(offset, out.size()));
   std::shared_lock lock(layers_mutex_);
-  return read_layers(chain_, 0, offset, out);
+  PieceReader reader;
+  RS_CHECK(read_layers(chain_, 0, offset, out, reader));
+  return reader.finish();
 }
 
 Result<ChainLayer> ChainDisk::layer_at(std::size_t index) const {

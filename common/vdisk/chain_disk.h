@@ -33,8 +33,6 @@ class ChainDisk final : public Disk {
   Result<void> check_range(std::uint64_t offset, std::size_t length) const;
   Result<ChainLayer> layer_at(std::size_t index) const;
   Result<ChainLayer> writable_top() const;
-  static Result<void> read_layers(const Chain& chain, std::size_t index, std::uint64_t offset,
-                                  MutableByteView out);
   Result<void> write_unaligned(Layer& top, std::uint64_t offset, ByteView data);
 
   Result<std::string> frozen_path() const;
