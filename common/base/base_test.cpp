@@ -15,6 +15,19 @@ using namespace roamstead;
 TEST_CASE("crc32c of the check string is the published value") {
   CHECK(crc32c(as_bytes("123456789")) == 0xE3069283);
   CHECK(crc32c(as_bytes("56789"), crc32c(as_bytes("1234"))) == 0xE3069283);
+  CHECK(crc32c_by_table(as_bytes("123456789")) == 0xE3069283);
+}
+
+TEST_CASE("crc32c by instruction and by table agree at every length and alignment") {
+  auto random = support::seeded_random();
+  Bytes data(300);
+  for (auto& byte : data) byte = static_cast<std::byte>(random());
+  for (std::size_t start = 0; start < 9; ++start)
+    for (std::size_t length = 0; start + length <= data.size(); ++length) {
+      auto part = ByteView(data).subspan(start, length);
+      auto previous = static_cast<std::uint32_t>(random());
+      REQUIRE(crc32c(part, previous) == crc32c_by_table(part, previous));
+    }
 }
 
 TEST_CASE("a GUID survives text and keeps the mixed byte order of disk formats") {

@@ -22,9 +22,31 @@ constexpr auto make_tables() {
 }
 constexpr auto kTables = make_tables();
 
+#if defined(__x86_64__)
+__attribute__((target("sse4.2"))) std::uint32_t crc32c_by_instruction(ByteView data, std::uint32_t previous) {
+  std::uint64_t crc = ~previous;
+  std::size_t i = 0;
+  for (; i + 8 <= data.size(); i += 8) crc = __builtin_ia32_crc32di(crc, load_le<std::uint64_t>(data, i));
+  auto rest = static_cast<std::uint32_t>(crc);
+  for (; i < data.size(); ++i) rest = __builtin_ia32_crc32qi(rest, static_cast<std::uint8_t>(data[i]));
+  return ~rest;
+}
+const bool kHasInstruction = [] {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("sse4.2") != 0;
+}();
+#endif
+
 }  // namespace
 
 std::uint32_t crc32c(ByteView data, std::uint32_t previous) {
+#if defined(__x86_64__)
+  if (kHasInstruction) return crc32c_by_instruction(data, previous);
+#endif
+  return crc32c_by_table(data, previous);
+}
+
+std::uint32_t crc32c_by_table(ByteView data, std::uint32_t previous) {
   auto crc = ~previous;
   std::size_t i = 0;
   for (; i + 8 <= data.size(); i += 8) {

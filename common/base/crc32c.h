@@ -8,7 +8,10 @@
 
 namespace roamstead {
 
-// Checksum of `data`; `previous` continues an earlier call's result.
+// Checksum of `data`; `previous` continues an earlier call's result. By the processor's instruction where it
+// has one.
 std::uint32_t crc32c(ByteView data, std::uint32_t previous = 0);
+// The same by tables, for processors without, and to compare.
+std::uint32_t crc32c_by_table(ByteView data, std::uint32_t previous = 0);
 
 }  // namespace roamstead

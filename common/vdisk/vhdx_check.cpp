@@ -115,7 +115,7 @@ class Check {
         add(Severity::warning, kRegionTableOffsets[i],
             "this copy of the region table is not valid; some readers need both");
     }
-    if (copies[0] && copies[1] && *copies[0] != *copies[1])
+    if (copies[0] && copies[1] && as_text(*copies[0]) != as_text(*copies[1]))
       add(Severity::error, kRegionTableOffsets[1], "both copies of the region table are valid but differ");
     return take(read_regions(*file_, current_.header), regions_);
   }

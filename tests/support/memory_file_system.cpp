@@ -6,6 +6,7 @@ namespace roamstead::support {
 namespace {
 
 constexpr std::uint64_t kPageBytes = 4096;
+const Bytes kZeros(kPageBytes);
 constexpr std::uint64_t kMaxFileBytes = std::uint64_t{1} << 46;  // as a real file system has a limit
 
 }  // namespace
@@ -40,7 +41,7 @@ class MemoryFile final : public os::File {
       auto in_page = offset % kPageBytes;
       auto count = std::min<std::uint64_t>(data.size(), kPageBytes - in_page);
       auto& page = node_->pages[offset / kPageBytes];
-      if (page != nullptr || !all_zero(data.first(count))) {
+      if (page != nullptr || as_text(data.first(count)) != as_text(ByteView(kZeros).first(count))) {
         auto changed = page ? std::make_shared<Bytes>(*page) : std::make_shared<Bytes>(kPageBytes);
         std::copy_n(data.begin(), count, changed->begin() + static_cast<std::ptrdiff_t>(in_page));
         page = std::move(changed);
