@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/log.h"
+#include "common/vdisk/qcow2_layer.h"
 #include "common/vdisk/vhd_layer.h"
 #include "common/vdisk/vhdx_layer.h"
 
@@ -13,6 +14,7 @@ namespace {
 Result<std::shared_ptr<ImageLayer>> open_image(os::FileSystem& files, const std::string& path, Format format,
                                                Access access, bool ignore_checksum) {
   if (format == Format::vhdx) return vhdx::VhdxLayer::open(files, path, access);
+  if (format == Format::qcow2) return qcow2::Qcow2Layer::open(files, path, access);
   vhd::FileOptions options;
   options.ignore_checksum = ignore_checksum;
   if (format == Format::vhd) return vhd::VhdLayer::open(files, path, access, options);
@@ -22,6 +24,7 @@ Result<std::shared_ptr<ImageLayer>> open_image(os::FileSystem& files, const std:
 Result<LayerDescription> describe(const os::File& file, const std::string& path, Format format) {
   if (format == Format::vhdx) return vhdx::describe(file, path);
   if (format == Format::vhd) return vhd::describe(file, path);
+  if (format == Format::qcow2) return qcow2::describe(file, path);
   LayerDescription description;
   description.info.path = path;
   description.info.format = format;
@@ -140,7 +143,7 @@ bool has_disk_extension(const std::string& name) {
   std::string lower = name;
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  for (auto extension : {".vhdx", ".avhdx", ".vhd", ".avhd"})
+  for (auto extension : {".vhdx", ".avhdx", ".vhd", ".avhd", ".qcow2"})
     if (lower.ends_with(extension)) return true;
   return false;
 }

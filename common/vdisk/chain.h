@@ -28,6 +28,9 @@ struct LayerOptions {
 Result<ChainLayer> open_layer(os::FileSystem& files, const std::string& path, Access access,
                               const LayerOptions& options = {});
 
+// What is seen from layer `index` down; beyond the end of the layers are zeros.
+Result<void> read_chain(const Chain& chain, std::size_t index, std::uint64_t offset, MutableByteView out);
+
 // From the top down.
 Result<Chain> open_chain(os::FileSystem& files, const std::string& path, Access access,
                          const OpenOptions& options = {});

@@ -5,6 +5,7 @@
 
 #include "common/base/log.h"
 #include "common/vdisk/parent_paths.h"
+#include "common/vdisk/qcow2_create.h"
 #include "common/vdisk/vhd_create.h"
 #include "common/vdisk/vhdx_create.h"
 #include "common/vdisk/vhdx_layer.h"
@@ -94,12 +95,16 @@ Result<void> read_layers(const Chain& chain, std::size_t index, std::uint64_t of
 
 }  // namespace
 
+Result<void> read_chain(const Chain& chain, std::size_t index, std::uint64_t offset, MutableByteView out) {
+  PieceReader reader;
+  RS_CHECK(read_layers(chain, index, offset, out, reader));
+  return reader.finish();
+}
+
 Result<void> ChainDisk::read(std::uint64_t offset, MutableByteView out) const {
   RS_CHECK(check_range(offset, out.size()));
   std::shared_lock lock(layers_mutex_);
-  PieceReader reader;
-  RS_CHECK(read_layers(chain_, 0, offset, out, reader));
-  return reader.finish();
+  return read_chain(chain_, 0, offset, out);
 }
 
 Result<ChainLayer> ChainDisk::layer_at(std::size_t index) const {
@@ -120,25 +125,40 @@ Result<void> ChainDisk::write(std::uint64_t offset, ByteView data) {
   RS_CHECK(check_range(offset, data.size()));
   std::lock_guard guard(write_mutex_);
   RS_TRY(auto top, writable_top());
-  auto unit = top.layer->write_unit();
+  if (!top.layer->rewrites_any_bytes()) return write_units(*top.layer, offset, data);
+  while (!data.empty()) {
+    RS_TRY(auto piece, top.layer->lookup(offset, data.size()));
+    auto part = data.first(piece.length);
+    if (piece.source == Layer::Piece::Source::here)
+      RS_CHECK(top.layer->write(offset, part));
+    else
+      RS_CHECK(write_units(*top.layer, offset, part));
+    offset += part.size();
+    data = data.subspan(part.size());
+  }
+  return {};
+}
+
+Result<void> ChainDisk::write_units(Layer& top, std::uint64_t offset, ByteView data) {
+  auto unit = top.write_unit();
   // The middle goes as it is; a first and a last sector written in part are read, changed and written.
   if (auto in_unit = offset % unit; in_unit != 0) {
     auto part = data.first(std::min<std::size_t>(data.size(), unit - in_unit));
-    RS_CHECK(write_unaligned(*top.layer, offset, part));
+    RS_CHECK(write_unaligned(top, offset, part));
     offset += part.size();
     data = data.subspan(part.size());
   }
   auto middle = data.first(data.size() - data.size() % unit);
-  if (!middle.empty()) RS_CHECK(top.layer->write(offset, middle));
+  if (!middle.empty()) RS_CHECK(top.write(offset, middle));
   auto rest = data.subspan(middle.size());
-  return rest.empty() ? Result<void>{} : write_unaligned(*top.layer, offset + middle.size(), rest);
+  return rest.empty() ? Result<void>{} : write_unaligned(top, offset + middle.size(), rest);
 }
 
 // `data` lies within one unit.
 Result<void> ChainDisk::write_unaligned(Layer& top, std::uint64_t offset, ByteView data) {
   auto unit = top.write_unit();
-  Bytes sector(unit);
   auto start = offset / unit * unit;
+  Bytes sector(std::min<std::uint64_t>(unit, size_bytes_ - start));
   RS_CHECK(read(start, sector));
   std::copy(data.begin(), data.end(), sector.begin() + static_cast<std::ptrdiff_t>(offset - start));
   return top.write(start, sector);
@@ -192,6 +212,14 @@ Result<void> make_vhd(os::FileSystem& files, const std::string& path, std::uint6
   return vhd::create_file(files, path, disk);
 }
 
+Result<void> make_qcow2(os::FileSystem& files, const std::string& path, std::uint64_t virtual_bytes,
+                        const CreateOptions& options) {
+  qcow2::NewDisk disk;
+  disk.virtual_bytes = virtual_bytes;
+  disk.cluster_bytes = options.block_bytes;
+  return qcow2::create_file(files, path, disk);
+}
+
 Result<void> make_vhdx(os::FileSystem& files, const std::string& path, std::uint64_t virtual_bytes,
                        const CreateOptions& options) {
   vhdx::Metadata metadata;
@@ -213,33 +241,50 @@ Result<void> create_disk(os::FileSystem& files, const std::string& path, std::ui
     return fail(ErrorCode::invalid_argument, path + ": " + what);
   };
   bool vhd = options.format == Format::vhd;
+  bool qcow2 = options.format == Format::qcow2;
   if (options.format == Format::raw) return refuse("a raw disk is made by any program that makes files");
   if (options.kind == LayerKind::differencing) return refuse("a differencing disk needs a parent");
+  if (qcow2 && options.kind == LayerKind::fixed) return refuse("a qcow2 is always dynamic");
   for (auto sector : {options.logical_sector_bytes, options.physical_sector_bytes})
     if (sector != 512 && sector != 4096)
       return refuse("sectors of " + std::to_string(sector) + " bytes; 512 or 4096 expected");
-  if (vhd && options.logical_sector_bytes != 512) return refuse("a VHD has sectors of 512 bytes");
+  if ((vhd || qcow2) && options.logical_sector_bytes != 512)
+    return refuse("a " + std::string(to_string(options.format)) + " disk has sectors of 512 bytes");
   auto limit = vhd ? vhd::kMaxVirtualBytes : vhdx::kMaxVirtualBytes;
   if (virtual_bytes == 0 || virtual_bytes % options.logical_sector_bytes != 0 || virtual_bytes > limit)
     return refuse("a size of " + std::to_string(virtual_bytes) + " bytes; whole sectors of " +
                   std::to_string(options.logical_sector_bytes) + " up to " + (vhd ? "2040 GiB" : "64 TiB") +
                   " expected");
-  std::uint32_t least = vhd ? 512u << 10 : 1u << 20;
-  if (!std::has_single_bit(options.block_bytes) || options.block_bytes < least ||
-      options.block_bytes > 256 * vhdx::kMiB)
-    return refuse("a block size of " + std::to_string(options.block_bytes) + "; a power of two from " +
-                  std::to_string(least >> 10) + " KiB to 256 MiB expected");
+  auto chosen = options;
+  if (chosen.block_bytes == 0) chosen.block_bytes = qcow2 ? qcow2::kUsualClusterBytes : 2u << 20;
+  std::uint32_t least = vhd ? 512u << 10 : qcow2 ? qcow2::kMinClusterBytes : 1u << 20;
+  std::uint32_t most = qcow2 ? qcow2::kMaxClusterBytes : 256u << 20;
+  if (!std::has_single_bit(chosen.block_bytes) || chosen.block_bytes < least || chosen.block_bytes > most)
+    return refuse("a block size of " + std::to_string(chosen.block_bytes) + "; a power of two from " +
+                  std::to_string(least) + " bytes to " + std::to_string(most >> 20) + " MiB expected");
   return create_under_name(files, path, [&](const std::string& temporary) {
-    return vhd ? make_vhd(files, temporary, virtual_bytes, options)
-               : make_vhdx(files, temporary, virtual_bytes, options);
+    if (qcow2) return make_qcow2(files, temporary, virtual_bytes, chosen);
+    return vhd ? make_vhd(files, temporary, virtual_bytes, chosen)
+               : make_vhdx(files, temporary, virtual_bytes, chosen);
   });
 }
 
 Result<void> create_child(os::FileSystem& files, const std::string& parent, const std::string& child) {
   RS_TRY(auto opened, open_layer(files, parent, Access::read));
-  if (opened.image == nullptr)
-    return fail(ErrorCode::unsupported, parent + ": a raw disk cannot be a parent; convert it to VHDX first");
   auto relative = relative_path(os::parent_directory(child), parent);
+  auto info = opened.layer->info();
+  if (child.ends_with(".qcow2") && info.format != Format::qcow2)
+    return create_under_name(files, child, [&](const std::string& temporary) {
+      qcow2::NewDisk disk;
+      disk.virtual_bytes = (opened.layer->virtual_bytes() + 511) / 512 * 512;
+      disk.parent_path = relative;
+      disk.parent_format = info.format;
+      return qcow2::create_file(files, temporary, disk);
+    });
+  if (opened.image == nullptr)
+    return fail(
+        ErrorCode::unsupported,
+        parent + ": only a qcow2 child knows a raw parent; name the child .qcow2, or convert the parent");
   return create_under_name(files, child, [&](const std::string& temporary) -> Result<void> {
     RS_CHECK(opened.image->create_child(files, temporary, relative));
     return {};

@@ -33,6 +33,7 @@ class ChainDisk final : public Disk {
   Result<void> check_range(std::uint64_t offset, std::size_t length) const;
   Result<ChainLayer> layer_at(std::size_t index) const;
   Result<ChainLayer> writable_top() const;
+  Result<void> write_units(Layer& top, std::uint64_t offset, ByteView data);
   Result<void> write_unaligned(Layer& top, std::uint64_t offset, ByteView data);
 
   Result<std::string> frozen_path() const;
@@ -49,9 +50,11 @@ class ChainDisk final : public Disk {
   Result<void> lock_pair(MergePair& pair, bool exclusive);
   Result<void> merge_locked(MergePair& pair);
   Result<void> merge_down(MergePair& pair, const RangeSet& upper_extents);
-  Result<void> merge_up(MergePair& pair, const RangeSet& lower_only);
+  Result<void> merge_up(MergePair& pair, const RangeSet& upper_extents, const RangeSet& lower_only);
   Result<void> forget_merge(ImageLayer& layer, Lineage lineage);
   Result<void> tidy(std::size_t index);
+  Result<void> copy_up(const MergePair& pair, const RangeSet& upper_extents,
+                       const RangeSet& lower_only) const;
   Result<void> copy(const Layer& from, Layer& to, const RangeSet& ranges) const;
 
   os::FileSystem& files_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/vdisk/chain.h"
+#include "common/vdisk/qcow2_check.h"
 #include "common/vdisk/vhd_check.h"
 #include "common/vdisk/vhdx_check.h"
 
@@ -27,7 +28,8 @@ Result<std::vector<Finding>> check_raw(os::FileSystem& files, const std::string&
 Result<Format> format_of(os::FileSystem& files, const std::string& path) {
   RS_TRY(auto file, files.open(path, os::OpenMode::read));
   auto format = detect_format(*file, path);
-  if (!format && format.error().code == ErrorCode::corrupt) return Format::vhdx;
+  if (!format && format.error().code == ErrorCode::corrupt)
+    return path.ends_with(".qcow2") ? Format::qcow2 : Format::vhdx;
   return format;
 }
 
@@ -46,6 +48,10 @@ Result<LayerCheck> check_layer(os::FileSystem& files, const std::string& path) {
     }
     case Format::vhd: {
       RS_TRY(layer.findings, vhd::check_file(files, path));
+      return layer;
+    }
+    case Format::qcow2: {
+      RS_TRY(layer.findings, qcow2::check_file(files, path));
       return layer;
     }
   }

@@ -45,12 +45,13 @@ std::vector<ByteRange> differing(ByteView ours, ByteView below, std::uint64_t un
 // `below` null: zeros.
 Result<void> copy_needed(const ImageLayer& from, const Disk* below, ImageLayer& to, const RangeSet& held,
                          const Progress& progress) {
-  Bytes ours(kCopyBytes), theirs(kCopyBytes);
+  auto most = std::max<std::uint64_t>(kCopyBytes, to.write_unit());
+  Bytes ours(most), theirs(most);
   auto total = held.total_bytes();
   std::uint64_t done = 0;
   for (auto range : held.ranges()) {
     while (!range.empty()) {
-      auto count = std::min(range.length, kCopyBytes - range.offset % kCopyBytes);
+      auto count = std::min(range.length, most - range.offset % most);
       auto content = MutableByteView(ours).first(count);
       auto beneath = MutableByteView(theirs).first(count);
       RS_CHECK(read_layer(from, range.offset, content));

@@ -30,14 +30,14 @@ Result<ChainLayer> make_target(os::FileSystem& files, const std::string& path, c
 }
 
 // What any layer holds, in whole grains.
-Result<RangeSet> held_anywhere(const Disk& source) {
+Result<RangeSet> held_anywhere(const Disk& source, std::uint64_t grain) {
   RangeSet held;
   auto count = source.layers().size();
   for (std::size_t i = 0; i < count; ++i) {
     RS_TRY(auto extents, source.extents(i));
     for (auto range : extents.ranges()) {
-      auto first = range.offset / kZeroGrain * kZeroGrain;
-      auto end = std::min((range.end() + kZeroGrain - 1) / kZeroGrain * kZeroGrain, source.size_bytes());
+      auto first = range.offset / grain * grain;
+      auto end = std::min((range.end() + grain - 1) / grain * grain, source.size_bytes());
       if (first < end) held.add({first, end - first});
     }
   }
@@ -45,13 +45,11 @@ Result<RangeSet> held_anywhere(const Disk& source) {
 }
 
 // The parts that are not zero, whole grains each.
-Result<std::uint64_t> write_content(Layer& target, std::uint64_t offset, ByteView data) {
+Result<std::uint64_t> write_content(Layer& target, std::uint64_t offset, ByteView data, std::uint64_t grain) {
   std::uint64_t written = 0;
   std::uint64_t at = 0;
   while (at < data.size()) {
-    auto length_at = [&](std::uint64_t from) {
-      return std::min<std::uint64_t>(kZeroGrain, data.size() - from);
-    };
+    auto length_at = [&](std::uint64_t from) { return std::min<std::uint64_t>(grain, data.size() - from); };
     if (all_zero(data.subspan(at, length_at(at)))) {
       at += length_at(at);
       continue;
@@ -63,7 +61,8 @@ Result<std::uint64_t> write_content(Layer& target, std::uint64_t offset, ByteVie
       RS_CHECK(target.write(offset + at, part));
     } else {  // the end of a raw disk that is not whole sectors
       auto padded = to_bytes(part);
-      padded.resize(part.size() - rest + target.write_unit());
+      padded.resize(std::min<std::uint64_t>(part.size() - rest + target.write_unit(),
+                                            target.virtual_bytes() - offset - at));
       RS_CHECK(target.write(offset + at, padded));
     }
     written += part.size();
@@ -73,16 +72,18 @@ Result<std::uint64_t> write_content(Layer& target, std::uint64_t offset, ByteVie
 }
 
 Result<std::uint64_t> copy_content(const Disk& source, Layer& target, const Progress& progress) {
-  RS_TRY(auto held, held_anywhere(source));
+  auto grain = std::max<std::uint64_t>(kZeroGrain, target.write_unit());
+  auto most = std::max(kCopyBytes, grain);
+  RS_TRY(auto held, held_anywhere(source, grain));
   auto total = held.total_bytes();
   std::uint64_t done = 0, written = 0;
-  Bytes buffer(kCopyBytes);
+  Bytes buffer(most);
   for (auto range : held.ranges()) {
     while (!range.empty()) {
-      auto count = std::min(range.length, kCopyBytes - range.offset % kCopyBytes);
+      auto count = std::min(range.length, most - range.offset % most);
       auto part = MutableByteView(buffer).first(count);
       RS_CHECK(source.read(range.offset, part));
-      RS_TRY(auto now, write_content(target, range.offset, part));
+      RS_TRY(auto now, write_content(target, range.offset, part, grain));
       written += now;
       range = {range.offset + count, range.length - count};
       done += count;

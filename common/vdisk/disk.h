@@ -1,4 +1,5 @@
-// A virtual disk: a chain of layers (raw, VHDX or VHD files) read as one flat device, the top one writable.
+// A virtual disk: a chain of layers (raw, VHDX, VHD or qcow2 files) read as one flat device, the top one
+// writable.
 //
 // A layer is identified by its path and, where its format has one, by an id, which a child must name. Lock:
 // the top layer of a disk open for writing is locked exclusively, everything else shared, for as long as the
@@ -22,10 +23,10 @@
 namespace roamstead::vdisk {
 
 enum class Access { read, write };
-enum class Format { raw, vhdx, vhd };
+enum class Format { raw, vhdx, vhd, qcow2 };
 enum class LayerKind { fixed, dynamic, differencing };
 
-// "raw", "vhdx", "vhd", and back.
+// "raw", "vhdx", "vhd", "qcow2", and back.
 std::string_view to_string(Format format);
 Result<Format> parse_format(std::string_view name);
 
@@ -89,18 +90,21 @@ class Disk : public BlockDevice {
 };
 
 struct CreateOptions {
-  std::uint32_t block_bytes = 2u << 20;  // a power of two. VHDX: 1 to 256 MiB; VHD: 512 KiB to 256 MiB
-  LayerKind kind = LayerKind::dynamic;   // or fixed: all space is taken at once
+  // A power of two. VHDX: 1 to 256 MiB; VHD: 512 KiB to 256 MiB; qcow2 (clusters): 512 bytes to 2 MiB. 0: 2
+  // MiB, qcow2 64 KiB.
+  std::uint32_t block_bytes = 0;
+  LayerKind kind = LayerKind::dynamic;  // or fixed: all space is taken at once
   // VHDX: 512 or 4096 each; what the disk tells its guest.
   std::uint32_t logical_sector_bytes = 512;
   std::uint32_t physical_sector_bytes = 4096;
-  Format format = Format::vhdx;  // or VHD, which has sectors of 512 bytes
+  Format format = Format::vhdx;  // or VHD or qcow2, which have sectors of 512 bytes
 };
 // A new, empty disk. Refuses to replace a file.
 Result<void> create_disk(os::FileSystem& files, const std::string& path, std::uint64_t virtual_bytes,
                          const CreateOptions& options = {});
-// A new, empty differencing child of `parent` in the parent's format (no raw disk). The parent's id is
-// recorded; the parent is not changed. ErrorCode::busy while the parent is open for writing.
+// A new, empty differencing child of `parent` in the parent's format. The parent's id is recorded where there
+// is one; the parent is not changed. A child named .qcow2 is a qcow2 whatever its parent is, also raw.
+// ErrorCode::busy while the parent is open for writing.
 Result<void> create_child(os::FileSystem& files, const std::string& parent, const std::string& child);
 
 }  // namespace roamstead::vdisk

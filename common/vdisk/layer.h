@@ -33,8 +33,10 @@ class Layer {
   // The bytes this layer itself holds.
   virtual Result<RangeSet> extents() const = 0;
 
-  // Bytes a write's offset and length must be multiples of.
+  // Bytes a write's offset and length must be multiples of; the disk's end may cut the last unit off.
   virtual std::uint32_t write_unit() const = 0;
+  // What the layer holds (`here`) can be written again in pieces of any size.
+  virtual bool rewrites_any_bytes() const { return false; }
   // May be lost by a crash until the next flush, but never shows anything but the old or the new sectors.
   virtual Result<void> write(std::uint64_t offset, ByteView data) = 0;
   virtual Result<void> flush() = 0;
@@ -106,8 +108,8 @@ class ImageLayer : public Layer {
                                                           const std::string& path) const = 0;
 };
 
-// What the file is, by its name where that says so (.vhdx, .avhdx, .vhd, .avhd, .raw, .img), else by its
-// content.
+// What the file is, by its name where that says so (.vhdx, .avhdx, .vhd, .avhd, .qcow2, .raw, .img), else by
+// its content.
 Result<Format> detect_format(const os::File& file, const std::string& path);
 
 Result<std::unique_ptr<Layer>> open_raw_layer(os::FileSystem& files, const std::string& path, Access access);

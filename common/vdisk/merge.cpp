@@ -121,7 +121,7 @@ Result<void> ChainDisk::merge_locked(MergePair& pair) {
                   os::parent_directory(upper_info.path) == os::parent_directory(lower_info.path);
   if (possible && upper_extents.total_bytes() <= lower_only.total_bytes())
     return merge_down(pair, upper_extents);
-  return merge_up(pair, lower_only);
+  return merge_up(pair, upper_extents, lower_only);
 }
 
 Result<void> ChainDisk::copy(const Layer& from, Layer& to, const RangeSet& ranges) const {
@@ -139,6 +139,35 @@ Result<void> ChainDisk::copy(const Layer& from, Layer& to, const RangeSet& range
     }
   }
   return to.flush();
+}
+
+// What the chain shows from the lower layer down, in whole units of the upper one's writes: its clusters may
+// be larger than what the lower one keeps apart.
+Result<void> ChainDisk::copy_up(const MergePair& pair, const RangeSet& upper_extents,
+                                const RangeSet& lower_only) const {
+  auto& upper = *pair.upper.layer;
+  std::uint64_t unit = upper.write_unit();
+  RangeSet whole;
+  for (auto range : lower_only.ranges()) {
+    auto start = range.offset / unit * unit;
+    auto end = std::min((range.end() + unit - 1) / unit * unit, upper.virtual_bytes());
+    whole.add({start, end - start});
+  }
+  whole.subtract(upper_extents);
+  Chain chain;
+  {
+    std::shared_lock lock(layers_mutex_);
+    chain = chain_;
+  }
+  Bytes buffer(std::max(kCopyBytes, unit));
+  for (auto range : whole.ranges())
+    while (!range.empty()) {
+      auto part = MutableByteView(buffer).first(std::min<std::uint64_t>(range.length, buffer.size()));
+      RS_CHECK(read_chain(chain, pair.index + 1, range.offset, part));
+      RS_CHECK(upper.write(range.offset, part));
+      range = {range.offset + part.size(), range.length - part.size()};
+    }
+  return upper.flush();
 }
 
 Result<void> ChainDisk::merge_down(MergePair& pair, const RangeSet& upper_extents) {
@@ -172,13 +201,13 @@ Result<void> ChainDisk::merge_down(MergePair& pair, const RangeSet& upper_extent
   return forget_merge(lower, lower.lineage());
 }
 
-Result<void> ChainDisk::merge_up(MergePair& pair, const RangeSet& lower_only) {
+Result<void> ChainDisk::merge_up(MergePair& pair, const RangeSet& upper_extents, const RangeSet& lower_only) {
   auto& upper = *pair.upper.image;
   auto lower_info = pair.lower.layer->info();
   auto upper_directory = os::parent_directory(upper.info().path);
   RS_CHECK(upper.make_writable(files_, true));
   RS_CHECK(upper.begin_writing());
-  RS_CHECK(copy(*pair.lower.layer, upper, lower_only));
+  RS_CHECK(copy_up(pair, upper_extents, lower_only));
   auto lineage = pair.lower.image->lineage();
   lineage.parent_path = relative_path(upper_directory, lower_info.parent_path);
   lineage.merged_path = relative_path(upper_directory, lower_info.path);

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "common/vdisk/layer.h"
+#include "common/vdisk/qcow2_format.h"
 #include "common/vdisk/vhd_format.h"
 #include "common/vdisk/vhdx_header.h"
 
@@ -57,15 +58,17 @@ std::string_view to_string(Format format) {
       return "vhdx";
     case Format::vhd:
       return "vhd";
+    case Format::qcow2:
+      return "qcow2";
   }
   return "";
 }
 
 Result<Format> parse_format(std::string_view name) {
-  for (auto format : {Format::raw, Format::vhdx, Format::vhd})
+  for (auto format : {Format::raw, Format::vhdx, Format::vhd, Format::qcow2})
     if (name == to_string(format)) return format;
   return fail(ErrorCode::invalid_argument,
-              "\"" + std::string(name) + "\" is no disk format; raw, vhdx or vhd expected");
+              "\"" + std::string(name) + "\" is no disk format; raw, vhdx, vhd or qcow2 expected");
 }
 
 // A raw disk's content is the guest's to write, so a name that says raw is believed whatever the content
@@ -77,13 +80,18 @@ Result<Format> detect_format(const os::File& file, const std::string& path) {
   if (vhdx) return Format::vhdx;
   if (extension == ".vhdx" || extension == ".avhdx")
     return fail(ErrorCode::corrupt, path + ": at offset 0: the VHDX signature \"vhdxfile\" expected");
+  RS_TRY(auto qcow2, qcow2::has_signature(file));
+  if (qcow2) return Format::qcow2;
+  if (extension == ".qcow2")
+    return fail(ErrorCode::corrupt, path + ": at offset 0: the qcow2 signature \"QFI\\xfb\" expected");
   RS_TRY(bool vhd, vhd::has_footer(file));
   if (vhd || extension == ".vhd" || extension == ".avhd") return Format::vhd;
   Bytes start(8);
   RS_TRY(auto count, file.read_at(0, start));
   auto text = as_text(ByteView(start).first(count));
-  if (text.starts_with("QFI\xfb") || text.starts_with("KDMV"))
-    return fail(ErrorCode::unsupported, path + ": neither raw nor VHDX nor VHD; convert it with qemu-img");
+  if (text.starts_with("KDMV"))
+    return fail(ErrorCode::unsupported,
+                path + ": neither raw nor VHDX nor VHD nor qcow2; convert it with qemu-img");
   return Format::raw;
 }
 

@@ -13,11 +13,19 @@ namespace roamstead::vdisk {
 // The formats that a test case is repeated for.
 struct Vhdx {
   static constexpr Format format = Format::vhdx;
+  static constexpr std::uint32_t block_bytes = 1u << 20;
   static std::string name(const std::string& stem) { return stem + ".vhdx"; }
 };
 struct Vhd {
   static constexpr Format format = Format::vhd;
+  static constexpr std::uint32_t block_bytes = 1u << 20;
   static std::string name(const std::string& stem) { return stem + ".vhd"; }
+};
+
+struct Qcow2 {
+  static constexpr Format format = Format::qcow2;
+  static constexpr std::uint32_t block_bytes = 4096;  // more than a sector, and more than one L2 table
+  static std::string name(const std::string& stem) { return stem + ".qcow2"; }
 };
 
 class Model {

@@ -137,9 +137,11 @@ Result<vdisk::Format> format_for(const std::string& path) {
   for (auto& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   if (name.ends_with(".vhdx") || name.ends_with(".avhdx")) return vdisk::Format::vhdx;
   if (name.ends_with(".vhd") || name.ends_with(".avhd")) return vdisk::Format::vhd;
+  if (name.ends_with(".qcow2")) return vdisk::Format::qcow2;
   if (name.ends_with(".raw") || name.ends_with(".img")) return vdisk::Format::raw;
-  return fail(ErrorCode::invalid_argument,
-              path + ": its name does not say which format; end it in .vhdx, .vhd or .raw, or give --format");
+  return fail(
+      ErrorCode::invalid_argument,
+      path + ": its name does not say which format; end it in .vhdx, .vhd, .qcow2 or .raw, or give --format");
 }
 
 void add_reading_options(CLI::App* verb, vdisk::OpenOptions& open) {
@@ -160,7 +162,7 @@ void add_disk_file_verbs(CLI::App& noun, Context& context) {
   auto* convert_verb = verb("convert", "Copy a disk, all its layers as one, into a new file",
                             [&context, options] { return convert(context, *options); });
   convert_verb->add_option("OUT", options->target, "The file to make")->required();
-  convert_verb->add_option("--format", options->format, "vhdx, vhd or raw (default: by OUT's name)");
+  convert_verb->add_option("--format", options->format, "vhdx, vhd, qcow2 or raw (default: by OUT's name)");
   convert_verb->add_flag("--fixed", options->fixed, "Take all the space at once");
   add_reading_options(convert_verb, options->open);
 

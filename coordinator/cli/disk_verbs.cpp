@@ -26,7 +26,7 @@ struct DiskOptions {
   bool fixed = false;
   vdisk::OpenOptions open;
   std::uint64_t size_bytes = 0;
-  std::uint32_t block_bytes = 2u << 20;
+  std::uint32_t block_bytes = 0;  // the format's usual one
   std::string partition;
   std::size_t layer = 0;
   std::uint64_t offset = 0;
@@ -115,8 +115,8 @@ Result<void> create(const Context& context, const DiskOptions& options) {
     RS_TRY(auto partition, volume::create_single_partition(*disk, options.partition));
   }
   RS_TRY(auto info, vdisk::inspect(files(), options.path));
-  context.print(diskcontrol::to_json(info),
-                options.path + ": " + human_bytes(info.virtual_bytes) + ", id " + info.id.to_string());
+  context.print(diskcontrol::to_json(info), options.path + ": " + human_bytes(info.virtual_bytes) +
+                                                (info.id.is_zero() ? "" : ", id " + info.id.to_string()));
   return {};
 }
 
@@ -204,7 +204,7 @@ void add_disk_verbs(CLI::App& app, Context& context) {
   auto verb = [&](const std::string& name, const std::string& description,
                   std::function<Result<void>()> action) {
     auto* added = context.verb(*noun, name, description, std::move(action));
-    added->add_option("DISK", options->path, "The top layer: a VHDX, VHD or raw file")->required();
+    added->add_option("DISK", options->path, "The top layer: a VHDX, VHD, qcow2 or raw file")->required();
     return added;
   };
   auto add_control = [&](CLI::App* to) {
@@ -226,9 +226,12 @@ void add_disk_verbs(CLI::App& app, Context& context) {
   create_verb->add_option("--size", options->size_bytes, "Size of a new disk, like 2G")
       ->transform(CLI::AsSizeValue(false));
   create_verb->add_option("--parent", options->parent, "Disk to make a child of, in its format");
-  create_verb->add_option("--format", options->format, "vhdx or vhd (default: by DISK's name, else vhdx)");
+  create_verb->add_option("--format", options->format,
+                          "vhdx, vhd or qcow2 (default: by DISK's name, else vhdx)");
   create_verb->add_flag("--fixed", options->fixed, "Take all the space of a new disk at once");
-  create_verb->add_option("--block-size", options->block_bytes, "Allocation unit of a new disk (default 2M)")
+  create_verb
+      ->add_option("--block-size", options->block_bytes,
+                   "Allocation unit of a new disk (default 2M; qcow2 64K)")
       ->transform(CLI::AsSizeValue(false));
   create_verb->add_option("--partition", options->partition, "Write a GPT with one partition of this name");
 
