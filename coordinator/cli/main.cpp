@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
   cli::Context context;
   cli::add_disk_verbs(app, context);
   cli::add_volume_verbs(app, context);
+  cli::add_hive_verbs(app, context);
   cli::add_delta_verb(app, context);
   cli::add_repo_verbs(app, context);
   cli::add_profile_verbs(app, context);

@@ -30,6 +30,7 @@ struct Context {
 void add_disk_verbs(CLI::App& app, Context& context);
 void add_disk_file_verbs(CLI::App& noun, Context& context);  // of the noun "disk": convert, compact, check
 void add_volume_verbs(CLI::App& app, Context& context);
+void add_hive_verbs(CLI::App& app, Context& context);
 void add_delta_verb(CLI::App& app, Context& context);
 void add_repo_verbs(CLI::App& app, Context& context);
 void add_profile_verbs(CLI::App& app, Context& context);
