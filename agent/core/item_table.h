@@ -21,7 +21,15 @@ struct StreamState {
   RangeSet loaded;               // below base_limit; what is not here is zero on the volume
   RangeSet in_flight;            // being fetched by some thread
   std::map<std::uint64_t, extract::BlockTag> pending;  // loaded blocks whose tag is not in the journal yet
+  bool size_checked = false;  // of a recovered item: the base limit is not beyond the stream's end
 
+  // Nothing from `limit` on is the base's any more.
+  void cut_base(std::uint64_t limit) {
+    if (limit >= base_limit) return;
+    pending.erase(pending.lower_bound(limit / extract::kTagBlockBytes), pending.end());
+    loaded.subtract({limit, base_limit - limit});
+    base_limit = limit;
+  }
   bool fully_loaded() const { return base_limit == 0 || loaded.contains({0, base_limit}); }
 };
 

@@ -187,12 +187,10 @@ Result<void> Loader::populate_once(Item& item, VolumeHandle& directory, std::siz
   RS_TRY(auto entries, list_all(item.base_path));
   std::vector<Child> children;
   children.reserve(entries.size());
-  auto staged = stage_children(item, directory, entries, children, inner_items);
-  if (!staged) {
-    withdraw(children);
-    return staged;
-  }
-  return publish_children(item, directory, children);
+  auto done = stage_children(item, directory, entries, children, inner_items);
+  if (done) done = publish_children(item, directory, children);
+  if (!done) withdraw(children);
+  return done;
 }
 
 Result<void> Loader::stage_children(Item& item, VolumeHandle& directory,
@@ -201,27 +199,24 @@ Result<void> Loader::stage_children(Item& item, VolumeHandle& directory,
   for (auto& entry : entries) {
     Child child;
     child.entry = &entry;
-    if (item.recovered) {
-      std::optional<ItemIdentity> known;
-      auto path = item.base_path.child(entry.name);
-      journal_.inspect([&](const extract::Provenance& provenance) {
-        if (auto* state = provenance.find_by_base(path); state != nullptr && !state->withdrawn)
-          known = state->identity;
-      });
-      if (known) {
-        child.identity = *known;
-        RS_TRY(bool adopted, adopt_child(directory, child));
-        if (adopted) {
-          children.push_back(std::move(child));
-          continue;
-        }
+    auto path = item.base_path.child(entry.name);
+    std::optional<ItemIdentity> known;
+    journal_.inspect([&](const extract::Provenance& provenance) {
+      if (auto* state = provenance.find_by_base(path); state != nullptr && !state->withdrawn)
+        known = state->identity;
+    });
+    if (known) {
+      child.identity = *known;
+      RS_TRY(bool adopted, adopt_child(directory, child));
+      if (adopted) {
+        children.push_back(std::move(child));
+        continue;
       }
     }
     child.staged = new_staging_path();
     RS_TRY_CTX(child.identity, entry.name, volume_.stage(child.staged, entry.entry));
     children.push_back(std::move(child));
     auto& kept = children.back();
-    auto path = item.base_path.child(entry.name);
     bool populated = false;
     if (entry.entry.is_directory()) {
       RS_TRY_CTX(populated, entry.name, stage_inner(path, kept.staged, inner_items, kept.inner));
@@ -272,8 +267,8 @@ Result<bool> Loader::stage_inner(const ProfilePath& path, const std::string& sta
   return true;
 }
 
-// A process before this one died between journal and name: the item has its name, or waits in staging;
-// otherwise (false) its record is withdrawn and it is made anew.
+// A process before this one died between journal and name, or publishing the directory failed half way: the
+// item has its name, or waits in staging; otherwise (false) its record is withdrawn and it is made anew.
 Result<bool> Loader::adopt_child(VolumeHandle& directory, Child& child) {
   child.item = items_.find(child.identity.record);
   if (child.item) {
@@ -295,31 +290,47 @@ Result<bool> Loader::adopt_child(VolumeHandle& directory, Child& child) {
 
 Result<void> Loader::publish_children(Item& item, VolumeHandle& directory, std::vector<Child>& children) {
   RS_CHECK(journal_.flush());
-  Gate::Pass pass(gate_);
-  RS_TRY(auto before, directory.times());
-  for (auto& child : children) {
-    for (auto& inner : child.inner) items_.add(inner);
-    items_.add(child.item);
-    if (child.staged.empty()) continue;
-    auto published = volume_.publish(child.staged, directory, child.entry->name);
-    if (!published) return fail(std::move(published).error().with(child.entry->name));
-    child.staged.clear();
-    counters_.items_published += 1 + child.inner.size();
+  {
+    Gate::Pass pass(gate_);
+    RS_TRY(auto before, directory.times());
+    for (auto& child : children) {
+      for (auto& inner : child.inner) items_.add(inner);
+      items_.add(child.item);
+      if (child.staged.empty()) continue;
+      auto published = volume_.publish(child.staged, directory, child.entry->name);
+      if (!published) return fail(std::move(published).error().with(child.entry->name));
+      child.staged.clear();
+      counters_.items_published += 1 + child.inner.size();
+    }
+    // Nobody else changes a directory that is not populated: the times are still the base's.
+    RS_CHECK(directory.set_times(before));
   }
-  // Nobody else changes a directory that is not populated: the times are still the base's.
-  RS_CHECK(directory.set_times(before));
-  return journal_.append_populated(item.id);
+  RS_CHECK(journal_.append_populated(item.id));
+  // Before programs see the directory: what they rename or delete in it would otherwise look, to the next
+  // process, like children that never got their names.
+  return journal_.flush();
 }
 
 // What the journal does not take any more needs no withdrawing there: a journal that failed once takes
 // nothing, and what it holds of these items is made good by recover().
 void Loader::withdraw(std::vector<Child>& children) {
   for (auto& child : children) {
-    for (auto& inner : child.inner) (void)journal_.append_withdrawn(inner->id);
-    if (child.item && !child.item->recovered) (void)journal_.append_withdrawn(child.item->id);
-    if (!child.staged.empty() && !(child.item && child.item->recovered))
-      if (auto removed = volume_.remove_tree(child.staged); !removed)
-        log_warning("a staged item stays behind: {}", removed.error().to_string());
+    if (child.staged.empty()) continue;  // it has its name
+    if (child.item && child.item->recovered) {
+      std::lock_guard lock(recovered_mutex_);
+      staged_leftovers_[child.item->record] = child.staged.substr(child.staged.rfind('/') + 1);
+      continue;
+    }
+    for (auto& inner : child.inner) {
+      items_.remove(inner->record);
+      (void)journal_.append_withdrawn(inner->id);
+    }
+    if (child.item) {
+      items_.remove(child.item->record);
+      (void)journal_.append_withdrawn(child.item->id);
+    }
+    if (auto removed = volume_.remove_tree(child.staged); !removed)
+      log_warning("a staged item stays behind: {}", removed.error().to_string());
   }
 }
 

@@ -112,12 +112,15 @@ class Loader {
   void withdraw(std::vector<Child>& children);
 
   ByteRange choose_fetch(const StreamState& state, ByteRange missing, bool sequential) const;
+  Result<void> check_size(Item& item, VolumeHandle& stream, StreamState& state);
   Result<void> store(Item& item, VolumeHandle& stream, ByteRange range, ByteView data);
   void note_pending(Item& item);
   Result<void> write_loaded(Item& item, VolumeHandle& stream, std::uint64_t offset, ByteView data,
                             bool& done);
-  Result<void> record_tags(Item& item, const std::string& name, StreamState& state,
+  using Tags = std::map<std::string, std::map<std::uint64_t, extract::BlockTag>>;  // by stream and block
+  Result<void> record_tags(Item& item, const std::string& name, const StreamState& state,
                            const std::map<std::uint64_t, extract::BlockTag>& tags);
+  void settle_tags(Item& item, const Tags& streams);
 
   wire::CoordinatorLink& link_;
   const Guid session_secret_;

@@ -80,6 +80,7 @@ Result<void> Loader::load(VolumeHandle& stream, ByteRange range, Priority priori
   auto found = item->streams.find(stream.stream());
   if (found == item->streams.end()) return {};
   auto& state = found->second;  // streams are never erased
+  RS_CHECK(check_size(*item, stream, state));
   std::optional<Activity::Foreground> foreground;
   for (;;) {
     auto missing = state.loaded.missing(base_blocks(state, range));
@@ -114,6 +115,22 @@ Result<void> Loader::load(VolumeHandle& stream, ByteRange range, Priority priori
   }
 }
 
+// A stream that is shorter than the base was shrunk by a program, and the process before this one died before
+// it recorded the new base limit: were it to grow again, the base's bytes would come back. item.mutex is
+// held.
+Result<void> Loader::check_size(Item& item, VolumeHandle& stream, StreamState& state) {
+  if (!item.recovered || state.size_checked) return {};
+  RS_TRY(auto size, stream.size());
+  if (size < state.base_limit) {
+    RS_CHECK(stream.sync());
+    RS_CHECK(journal_.append_base_limit(item.id, stream.stream(), size));
+    RS_CHECK(journal_.flush());
+    state.cut_base(size);
+  }
+  state.size_checked = true;
+  return {};
+}
+
 // item.mutex is held, and a pass.
 Result<void> Loader::store(Item& item, VolumeHandle& stream, ByteRange range, ByteView data) {
   auto& state = item.streams[stream.stream()];
@@ -132,7 +149,9 @@ Result<void> Loader::store(Item& item, VolumeHandle& stream, ByteRange range, By
     present.resize(count);
   }
   for (std::uint64_t at = 0; at < range.length;) {
-    // One write for as many blocks as may be written together.
+    // One write for as many blocks as may be written together. Only what is written gets a tag: a tag over
+    // zeros would make them content.
+    std::map<std::uint64_t, BlockTag> tags;
     std::uint64_t end = at;
     while (end < range.length) {
       auto length = std::min<std::uint64_t>(kTagBlockBytes, range.length - end);
@@ -140,10 +159,11 @@ Result<void> Loader::store(Item& item, VolumeHandle& stream, ByteRange range, By
                        ? ByteView(present).subspan(end, std::min<std::uint64_t>(length, present.size() - end))
                        : ByteView();
       if (!all_zero(there)) break;
-      state.pending[(range.offset + end) / kTagBlockBytes] = extract::block_tag(data.subspan(end, length));
+      tags[(range.offset + end) / kTagBlockBytes] = extract::block_tag(data.subspan(end, length));
       end += length;
     }
     if (end > at) RS_CHECK(stream.write(range.offset + at, data.subspan(at, end - at)));
+    for (auto& [block, tag] : tags) state.pending[block] = tag;
     at = end == range.length ? end : end + std::min<std::uint64_t>(kTagBlockBytes, range.length - end);
   }
   if (!item.written) RS_CHECK(stream.set_times(before));
@@ -207,6 +227,7 @@ Result<void> Loader::truncate(VolumeHandle& stream, std::uint64_t size_bytes) {
     {
       std::unique_lock lock(item->mutex);
       auto& state = item->streams[stream.stream()];
+      RS_CHECK(check_size(*item, stream, state));
       auto until = Activity::Clock::now() + options_.patience * 2;
       while (size_bytes < state.base_limit && !state.in_flight.empty())
         if (item->changed.wait_until(lock, until) == std::cv_status::timeout)
@@ -226,9 +247,7 @@ Result<void> Loader::truncate(VolumeHandle& stream, std::uint64_t size_bytes) {
     RS_CHECK(stream.sync());
     RS_CHECK(journal_.append_base_limit(item->id, stream.stream(), size_bytes));
     RS_CHECK(journal_.flush());
-    state.pending.erase(state.pending.lower_bound(size_bytes / kTagBlockBytes), state.pending.end());
-    state.loaded.subtract({size_bytes, state.base_limit - size_bytes});
-    state.base_limit = size_bytes;
+    state.cut_base(size_bytes);
     return {};
   }
 }
@@ -282,14 +301,13 @@ Result<void> Loader::flush_tags() {
     std::lock_guard lock(tags_mutex_);
     waiting.swap(tags_waiting_);
   }
-  std::vector<std::pair<std::shared_ptr<Item>, std::map<std::string, std::map<std::uint64_t, BlockTag>>>>
-      batch;
+  std::vector<std::pair<std::shared_ptr<Item>, Tags>> batch;
   for (auto& weak : waiting) {
     auto item = weak.lock();
     if (!item) continue;
     std::lock_guard lock(item->mutex);
     item->tags_waiting = false;  // whatever is loaded from here on is listed again
-    auto& copy = batch.emplace_back(item, std::map<std::string, std::map<std::uint64_t, BlockTag>>()).second;
+    auto& copy = batch.emplace_back(item, Tags()).second;
     for (auto& [name, state] : item->streams)
       if (!state.pending.empty()) copy[name] = state.pending;
   }
@@ -302,22 +320,35 @@ Result<void> Loader::flush_tags() {
       auto& state = item->streams[name];
       flushed = record_tags(*item, name, state, tags);
     }
-    if (!flushed) note_pending(*item);
   }
-  RS_CHECK(flushed);
-  return journal_.flush();
+  if (flushed) flushed = journal_.flush();
+  for (auto& [item, streams] : batch) {
+    std::lock_guard lock(item->mutex);
+    if (!flushed) note_pending(*item);
+    if (flushed) settle_tags(*item, streams);
+  }
+  return flushed;
+}
+
+// Only a tag that is durable is pending no more: until then zeros over its block must wait. item.mutex is
+// held.
+void Loader::settle_tags(Item& item, const Tags& streams) {
+  for (auto& [name, tags] : streams) {
+    auto& pending = item.streams[name].pending;
+    for (auto& [block, tag] : tags)
+      if (auto now = pending.find(block); now != pending.end() && now->second == tag) pending.erase(now);
+  }
 }
 
 // Of the tags whose bytes are flushed, those that still stand; consecutive blocks in one record. item.mutex
 // is held.
-Result<void> Loader::record_tags(Item& item, const std::string& name, StreamState& state,
+Result<void> Loader::record_tags(Item& item, const std::string& name, const StreamState& state,
                                  const std::map<std::uint64_t, BlockTag>& tags) {
   std::uint64_t first = 0;
   std::vector<BlockTag> run;
   auto end_run = [&]() -> Result<void> {
     if (run.empty()) return {};
     RS_CHECK(journal_.append_loaded(item.id, name, first, run));
-    for (std::uint64_t i = 0; i < run.size(); ++i) state.pending.erase(first + i);
     run.clear();
     return {};
   };

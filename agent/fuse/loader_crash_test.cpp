@@ -8,6 +8,7 @@
 #include "agent/core/loader.h"
 #include "agent/fuse/posix_volume.h"
 #include "agent/testing/memory_link.h"
+#include "tests/support/crash_file_system.h"
 #include "tests/support/seed.h"
 #include "tests/support/temporary_directory.h"
 
@@ -21,7 +22,7 @@ constexpr const char* kRoot = "Users/alice";
 constexpr const char* kStaging = ".roamstead/staging";
 
 // A volume whose process dies before one of its changes: that one and all after it do not happen.
-class DyingVolume final : public ProfileVolume {
+class DyingVolume : public ProfileVolume {
  public:
   DyingVolume(ProfileVolume& volume, std::uint64_t changes_left) : volume_(volume), left_(changes_left) {}
   std::uint64_t changes() const { return changes_; }
@@ -209,6 +210,175 @@ TEST_CASE(
     DyingVolume next(*machine.volume, UINT64_MAX);
     REQUIRE(machine.run(next, round % 2 == 0 ? Priority::background : Priority::foreground));
     machine.check();
+  }
+}
+
+// One process: a loader over the volume and the journal of `machine`.
+struct Process {
+  std::unique_ptr<ProvenanceJournal> journal;
+  Loader loader;
+
+  Process(Machine& machine, ProfileVolume& volume, std::unique_ptr<ProvenanceJournal> opened)
+      : journal(std::move(opened)),
+        loader(machine.link, machine.secret, volume, *journal, {std::chrono::milliseconds(50)}) {
+    must(loader.recover());
+    must(loader.publish_root(machine.root));
+  }
+  explicit Process(Machine& machine)
+      : Process(machine, *machine.volume,
+                must(ProvenanceJournal::open(machine.volume->files(), machine.journal_path))) {}
+
+  Result<void> populate(Machine& machine, const std::string& path) {
+    RS_TRY(auto handle, machine.volume->open(path, ""));
+    return loader.populate(*handle);
+  }
+};
+
+std::string path_in_profile(const std::string& path) { return std::string(kRoot) + "/" + path; }
+
+std::string read_all(VolumeHandle& handle) {
+  Bytes bytes(must(handle.size()));
+  REQUIRE(must(handle.read(0, bytes)) == bytes.size());
+  return std::string(as_text(bytes));
+}
+
+// The two processes are there at once: the second sees what a kill of the first would have left.
+TEST_CASE("what a program renames or deletes in a directory just opened stays so when the agent dies") {
+  Machine machine;
+  Process first(machine);
+  REQUIRE(first.populate(machine, kRoot));
+  REQUIRE(first.populate(machine, path_in_profile("Folder")));
+  auto record = must(machine.volume->stat(path_in_profile("Folder/b"))).record;
+  must(machine.volume->rename(path_in_profile("Folder/b"), path_in_profile("Folder/renamed")));
+  must(machine.volume->remove_tree(path_in_profile("Folder/c")));
+  Process second(machine);
+  REQUIRE(second.populate(machine, kRoot));
+  REQUIRE(second.populate(machine, path_in_profile("Folder")));
+  CHECK_FALSE(machine.volume->stat(path_in_profile("Folder/b")));
+  CHECK_FALSE(machine.volume->stat(path_in_profile("Folder/c")));
+  auto renamed = must(machine.volume->open(path_in_profile("Folder/renamed"), ""));
+  CHECK(renamed->record() == record);
+  CHECK(second.loader.load(*renamed, {0, 100}));
+  CHECK(read_all(*renamed) == "Folder/b");
+}
+
+TEST_CASE("a stream that was shrunk just before the agent died gets nothing of the base back when it grows") {
+  Machine machine;
+  {
+    Process first(machine);
+    REQUIRE(first.populate(machine, kRoot));
+  }
+  auto handle = must(machine.volume->open(path_in_profile("a"), ""));
+  must(handle->truncate(0));  // died before the base limit was recorded
+  Process second(machine);
+  SUBCASE("by a write") {
+    CHECK(second.loader.write(*handle, 2, as_bytes("new")));
+    CHECK(read_all(*handle) == std::string("\0\0new", 5));
+  }
+  SUBCASE("by its size") {
+    CHECK(second.loader.truncate(*handle, 1));
+    CHECK(second.loader.load(*handle, {0, 1}));
+    CHECK(read_all(*handle) == std::string(1, '\0'));
+  }
+  auto limit = second.journal->inspect([](const extract::Provenance& provenance) {
+    return provenance.find_by_base(profile::ProfilePath::parse("a").value())->streams.at("").base_limit;
+  });
+  CHECK(limit == 0);
+}
+
+// The volume is full for the next `refusals` writes.
+class FullHandle final : public VolumeHandle {
+ public:
+  FullHandle(std::unique_ptr<VolumeHandle> handle, int refusals)
+      : handle_(std::move(handle)), refusals_(refusals) {}
+  std::uint64_t record() const override { return handle_->record(); }
+  const std::string& stream() const override { return handle_->stream(); }
+  Result<std::size_t> read(std::uint64_t offset, MutableByteView out) override {
+    return handle_->read(offset, out);
+  }
+  Result<void> write(std::uint64_t offset, ByteView data) override {
+    if (refusals_-- > 0) return fail(ErrorCode::full, "no space left");
+    return handle_->write(offset, data);
+  }
+  Result<void> truncate(std::uint64_t size_bytes) override { return handle_->truncate(size_bytes); }
+  Result<std::uint64_t> size() override { return handle_->size(); }
+  Result<void> sync() override { return handle_->sync(); }
+  Result<ItemTimes> times() override { return handle_->times(); }
+  Result<void> set_times(const ItemTimes& times) override { return handle_->set_times(times); }
+
+ private:
+  std::unique_ptr<VolumeHandle> handle_;
+  int refusals_;
+};
+
+constexpr std::uint64_t kBlock = extract::kTagBlockBytes;
+
+TEST_CASE("a block that a full volume did not take is not recorded as loaded") {
+  Machine machine;
+  machine.link.add_file("big", std::string(4 * kBlock, 'b'));
+  Process process(machine);
+  REQUIRE(process.populate(machine, kRoot));
+  FullHandle handle(must(machine.volume->open(path_in_profile("big"), "")), 1);
+  auto refused = process.loader.load(handle, {0, 1}, Priority::exact);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::full);
+  REQUIRE(process.loader.load(handle, {2 * kBlock, 1}, Priority::exact));
+  REQUIRE(process.loader.flush_tags());
+  process.journal->inspect([](const extract::Provenance& provenance) {
+    auto& tags = provenance.find_by_base(profile::ProfilePath::parse("big").value())->streams.at("").tags;
+    CHECK(tags.count(0) == 0);
+    CHECK(tags.count(2) == 1);
+  });
+}
+
+TEST_CASE("zeros over a loaded block wait until its tag is durable, not only until it is on its way") {
+  Machine machine;
+  machine.link.add_file("big", std::string(2 * kBlock, 'b'));
+  support::CrashFileSystem files;
+  auto header = must(ProvenanceJournal::open(machine.volume->files(), machine.journal_path))->header();
+  Process process(machine, *machine.volume, must(ProvenanceJournal::create(files, "/journal", header)));
+  REQUIRE(process.populate(machine, kRoot));
+  auto handle = must(machine.volume->open(path_in_profile("big"), ""));
+  REQUIRE(process.loader.load(*handle, {0, 2 * kBlock}));
+  files.crash_after(files.operations());
+  CHECK_FALSE(process.loader.flush_tags());
+  CHECK_FALSE(process.loader.write(*handle, 0, Bytes(kBlock)));
+  CHECK(read_all(*handle) == std::string(2 * kBlock, 'b'));
+}
+
+// Refuses one name.
+class StumblingVolume final : public DyingVolume {
+ public:
+  StumblingVolume(ProfileVolume& volume, std::string name)
+      : DyingVolume(volume, UINT64_MAX), name_(std::move(name)) {}
+  Result<void> publish(const std::string& staged, VolumeHandle& directory, const std::string& name) override {
+    if (std::exchange(name_, name == name_ ? "" : name_) == name) return fail(ErrorCode::full, "no room");
+    return DyingVolume::publish(staged, directory, name);
+  }
+
+ private:
+  std::string name_;
+};
+
+TEST_CASE("a directory of which only some children got their names is opened by the next attempt") {
+  for (auto priority : {Priority::background, Priority::foreground}) {
+    for (std::string name : {"a", "Folder", "Other", "Wide"}) {
+      CAPTURE(name);
+      Machine machine;
+      StumblingVolume volume(*machine.volume, name);
+      {
+        Process process(machine, volume,
+                        must(ProvenanceJournal::open(machine.volume->files(), machine.journal_path)));
+        auto root = must(machine.volume->open(kRoot, ""));
+        CHECK_FALSE(process.loader.populate(*root, priority));
+        CHECK(process.loader.populate(*root, priority));
+        CHECK(must(machine.volume->list(kStaging)).empty());
+        must(process.journal->flush());
+      }
+      DyingVolume next(*machine.volume, UINT64_MAX);
+      REQUIRE(machine.run(next, priority));
+      machine.check();
+    }
   }
 }
 
