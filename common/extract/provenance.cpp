@@ -145,6 +145,11 @@ Result<Provenance> Provenance::parse(ByteView journal) {
     return fail(ErrorCode::corrupt, "provenance journal: offset " + std::to_string(kPreambleBytes) +
                                         ": a header record expected");
   RS_TRY_CTX(provenance.header_, "provenance journal: header", decode<JournalHeader>(first.payload));
+  // They are used as paths on the volume.
+  RS_CHECK_CTX("provenance journal: profile root",
+               profile::ProfilePath::parse(provenance.header_.profile_root));
+  RS_CHECK_CTX("provenance journal: staging root",
+               profile::ProfilePath::parse(provenance.header_.staging_root));
   provenance.valid_bytes_ = kPreambleBytes + first.total_bytes;
   while (provenance.valid_bytes_ < journal.size()) {
     if (!provenance.apply_encoded(journal.subspan(provenance.valid_bytes_))) break;

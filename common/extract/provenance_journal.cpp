@@ -105,6 +105,12 @@ Result<void> ProvenanceJournal::flush() {
     records.swap(pending_);
   }
   auto written = file_->write_at(durable_bytes_, records);
+  if (!written && written.error().code == ErrorCode::full) {
+    // Nothing from there on counts yet, and the next flush writes over it.
+    std::unique_lock lock(mutex_);
+    pending_.insert(pending_.begin(), records.begin(), records.end());
+    return fail(std::move(written).error().with("provenance journal"));
+  }
   if (written) written = file_->sync();
   if (!written) {
     failure_ = std::move(written).error().with("provenance journal");

@@ -12,8 +12,9 @@
 namespace roamstead::extract {
 
 // Thread-safe. append_* change memory at once and the file with the next flush(); the laws in provenance.h
-// say what must be flushed before what. Concurrent flushes share one sync. After a failed write or sync every
-// later call fails too: what the file then holds is unknown, so the journal must be opened anew.
+// say what must be flushed before what. Concurrent flushes share one sync. Where there is no room
+// (ErrorCode::full) the records wait for the next flush. After any other failed write or sync every later
+// flush fails too: what the file then holds is unknown, so the journal must be opened anew.
 class ProvenanceJournal {
  public:
   // Makes the file (and its directory), durably, with the header only. ErrorCode::exists when it is there.

@@ -49,6 +49,77 @@ TEST_CASE("what was flushed is there after opening again, and appending goes on"
   CHECK(again.find_by_record(99)->id == 1);
 }
 
+// A file system with room for the headers of journals, and for more once there is space again.
+class FullFileSystem final : public os::FileSystem {
+ public:
+  explicit FullFileSystem(os::FileSystem& files) : files_(files) {}
+  bool full = false;
+
+  Result<std::unique_ptr<os::File>> open(const std::string& path, os::OpenMode mode) override {
+    RS_TRY(auto file, files_.open(path, mode));
+    return std::unique_ptr<os::File>(std::make_unique<FullFile>(std::move(file), full));
+  }
+  Result<void> rename(const std::string& from, const std::string& to) override {
+    return files_.rename(from, to);
+  }
+  Result<void> link(const std::string& from, const std::string& to) override { return files_.link(from, to); }
+  Result<bool> same_file(const std::string& a, const std::string& b) override {
+    return files_.same_file(a, b);
+  }
+  Result<void> remove(const std::string& path) override { return files_.remove(path); }
+  Result<bool> exists(const std::string& path) override { return files_.exists(path); }
+  Result<std::vector<std::string>> list_directory(const std::string& path) override {
+    return files_.list_directory(path);
+  }
+  Result<void> make_directories(const std::string& path) override { return files_.make_directories(path); }
+  Result<void> sync_directory(const std::string& path) override { return files_.sync_directory(path); }
+
+ private:
+  class FullFile final : public os::File {
+   public:
+    FullFile(std::unique_ptr<os::File> file, const bool& full) : file_(std::move(file)), full_(full) {}
+    Result<std::size_t> read_at(std::uint64_t offset, MutableByteView out) const override {
+      return file_->read_at(offset, out);
+    }
+    // What still fits is written.
+    Result<void> write_at(std::uint64_t offset, ByteView data) override {
+      if (!full_) return file_->write_at(offset, data);
+      RS_CHECK(file_->write_at(offset, data.first(data.size() * 2 / 3)));
+      return fail(ErrorCode::full, "no space left");
+    }
+    Result<std::uint64_t> size() const override { return file_->size(); }
+    Result<void> truncate(std::uint64_t size_bytes) override { return file_->truncate(size_bytes); }
+    Result<void> sync() override { return file_->sync(); }
+    Result<void> lock(bool exclusive) override { return file_->lock(exclusive); }
+    const std::string& path() const override { return file_->path(); }
+
+   private:
+    std::unique_ptr<os::File> file_;
+    const bool& full_;
+  };
+
+  os::FileSystem& files_;
+};
+
+TEST_CASE("a full disk makes a flush fail, and the next one bring everything once there is room") {
+  support::CrashFileSystem disk;
+  FullFileSystem files(disk);
+  auto journal = ProvenanceJournal::create(files, kPath, header()).value();
+  files.full = true;
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    CHECK(journal->append_published({i, 0, i}, path("f" + std::to_string(i)), {}));
+    auto refused = journal->flush();
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ErrorCode::full);
+  }
+  files.full = false;
+  CHECK(journal->append_published({3, 0, 3}, path("f3"), {}));
+  CHECK(journal->flush());
+  auto again = Provenance::parse(os::read_file(disk, kPath, kMaxJournalBytes).value()).value();
+  REQUIRE(again.items().size() == 4);
+  for (std::uint64_t i = 0; i < 4; ++i) CHECK(again.find(i + 1)->identity.record == i);
+}
+
 TEST_CASE("concurrent appends and flushes lose nothing") {
   support::CrashFileSystem files;
   auto journal = ProvenanceJournal::create(files, kPath, header()).value();
