@@ -52,7 +52,13 @@ json Desktop::describe_log_in() const {
 }
 
 json Desktop::answer(const json& request) {
-  auto result = perform(request);
+  auto result = [&]() -> Result<json> {
+    try {
+      return perform(request);
+    } catch (const json::exception& error) {  // a member of another type than it should have
+      return fail(ErrorCode::invalid_argument, error.what());
+    }
+  }();
   if (result) return *result;
   return {{"error", {{"code", to_string(result.error().code)}, {"message", result.error().to_string()}}}};
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "agent/fuse/profile_mount_impl.h"
 #include "common/base/log.h"
@@ -80,10 +81,17 @@ int ProfileMount::Impl::rename(NodeId parent, const std::string& name, NodeId ne
     if (S_ISDIR(source.st_mode)) return ENOTDIR;
     if (target.st_nlink <= 1 && nodes.is_open(target.st_ino) && stream_of(new_name).empty()) {
       // ntfs-3g would keep a hidden file beside it, in the profile.
-      if (int error = bury(new_parent, new_name, *to, target.st_ino)) return error;
+      grave = loader.new_staging_path();
+      if (::renameat(volume.root(), to->c_str(), volume.root(), grave.c_str()) != 0) return errno;
     }
   }
-  if (::renameat(volume.root(), from->c_str(), volume.root(), to->c_str()) != 0) return errno;
+  if (::renameat(volume.root(), from->c_str(), volume.root(), to->c_str()) != 0) {
+    int error = errno;
+    if (!grave.empty() && ::renameat(volume.root(), grave.c_str(), volume.root(), to->c_str()) != 0)
+      log_error("{} stays in {}: {}", *to, grave, std::strerror(errno));
+    return error;
+  }
+  if (!grave.empty()) nodes.buried(new_parent, new_name, target.st_ino, grave);
   if (replaces && !nodes.is_open(target.st_ino)) {
     nodes.removed(new_parent, new_name);
     if (target.st_nlink <= 1 || S_ISDIR(target.st_mode)) loader.forget(target.st_ino);

@@ -110,7 +110,13 @@ class TlsLink::Impl {
       auto answer = stream(*call, run, deadline);
       connection_.end(*call);
       if (!answer) return fail(std::move(answer).error());
-      if (*answer) return decode_message<CommitReply>(std::move(**answer), "commit reply");
+      if (!*answer) continue;
+      RS_TRY(auto reply, decode_message<CommitReply>(std::move(**answer), "commit reply"));
+      // The queue drops everything up to the ordinal that is acknowledged.
+      if (reply.ordinal != batch.ordinal)
+        return fail(ErrorCode::protocol, "batch " + std::to_string(reply.ordinal) + " acknowledged where " +
+                                             std::to_string(batch.ordinal) + " was sent");
+      return reply;
     }
   }
 
