@@ -43,8 +43,9 @@ struct Item {
 
   std::mutex mutex;  // guards all below
   std::condition_variable changed;
-  std::uint64_t created_100ns = 0;  // with the record number, what the item is known by
-  bool identity_checked = false;    // of a recovered item: the record is still this item's
+  std::uint64_t created_100ns = 0;           // with the record number, what the item is known by
+  std::uint64_t previous_created_100ns = 0;  // of a recovered item whose creation time was to change; 0: none
+  bool identity_checked = false;             // of a recovered item: the record is still this item's
   bool populated = false;
   bool populating = false;
   bool written = false;       // by a program: its times are no longer the base's

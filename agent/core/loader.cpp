@@ -77,6 +77,8 @@ std::shared_ptr<Item> Loader::find(VolumeHandle& handle) {
   std::lock_guard lock(item->mutex);
   if (item->identity_checked) return item;
   auto times = handle.times();
+  if (times && item->previous_created_100ns != 0 && times->created_100ns == item->previous_created_100ns)
+    item->created_100ns = times->created_100ns;  // the change was announced, and did not come
   if (times && times->created_100ns != item->created_100ns) {
     items_.remove(handle.record());
     return nullptr;
@@ -97,6 +99,8 @@ Result<void> Loader::recover() {
       auto item = std::make_shared<Item>(id, state.identity.record, state.base_path,
                                          state.entry.kind == EntryKind::directory, true);
       item->created_100ns = state.identity.created_100ns;
+      if (state.previous_identity.record == state.identity.record)
+        item->previous_created_100ns = state.previous_identity.created_100ns;
       item->populated = state.populated;
       item->streams = fresh_streams(state.entry);
       for (auto& [name, stream] : state.streams) {

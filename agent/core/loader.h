@@ -62,8 +62,9 @@ class Loader {
   Result<void> truncate(VolumeHandle& stream, std::uint64_t size_bytes);
   Result<void> sync(VolumeHandle& stream);
   // A change of times, attributes or security: hydration, which puts back the times it found, waits
-  // meanwhile.
-  Result<void> change_metadata(VolumeHandle& handle, const std::function<Result<void>()>& change);
+  // meanwhile. `created_100ns`: the creation time that the change will set, if it sets one.
+  Result<void> change_metadata(VolumeHandle& handle, const std::function<Result<void>()>& change,
+                               std::optional<std::uint64_t> created_100ns = std::nullopt);
   // The item was deleted for good; its record may be used again.
   void forget(std::uint64_t record) { items_.remove(record); }
   // An alternate stream was deleted: one of the same name made later is new.

@@ -280,18 +280,23 @@ Result<void> Loader::sync(VolumeHandle& stream) {
   return waiting ? flush_tags() : Result<void>{};
 }
 
-Result<void> Loader::change_metadata(VolumeHandle& handle, const std::function<Result<void>()>& change) {
+Result<void> Loader::change_metadata(VolumeHandle& handle, const std::function<Result<void>()>& change,
+                                     std::optional<std::uint64_t> created_100ns) {
   auto item = find(handle);
   Gate::Pass pass(gate_);
   if (!item) return change();
   std::lock_guard lock(item->mutex);
+  // The creation time is part of what the item is known by: announced before it changes.
+  auto announce = [&](std::uint64_t created) -> Result<void> {
+    if (created == item->created_100ns) return {};
+    RS_CHECK(journal_.append_identity(item->id, {item->record, 0, created}));
+    item->created_100ns = created;
+    return journal_.flush();
+  };
+  if (created_100ns) RS_CHECK(announce(*created_100ns));
   RS_CHECK(change());
   RS_TRY(auto now, handle.times());
-  if (now.created_100ns == item->created_100ns) return {};
-  // The creation time is part of what the item is known by.
-  item->created_100ns = now.created_100ns;
-  RS_CHECK(journal_.append_identity(item->id, {item->record, 0, now.created_100ns}));
-  return journal_.flush();
+  return announce(now.created_100ns);  // refused, or rounded
 }
 
 Result<void> Loader::flush_tags() {

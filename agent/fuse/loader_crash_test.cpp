@@ -346,6 +346,55 @@ TEST_CASE("zeros over a loaded block wait until its tag is durable, not only unt
   CHECK(read_all(*handle) == std::string(2 * kBlock, 'b'));
 }
 
+// With a creation time that can be set, as NTFS has it and other file systems do not.
+class DatedHandle final : public VolumeHandle {
+ public:
+  DatedHandle(std::unique_ptr<VolumeHandle> handle, std::uint64_t created)
+      : handle_(std::move(handle)), created_(created) {}
+  std::uint64_t record() const override { return handle_->record(); }
+  const std::string& stream() const override { return handle_->stream(); }
+  Result<std::size_t> read(std::uint64_t offset, MutableByteView out) override {
+    return handle_->read(offset, out);
+  }
+  Result<void> write(std::uint64_t offset, ByteView data) override { return handle_->write(offset, data); }
+  Result<void> truncate(std::uint64_t size_bytes) override { return handle_->truncate(size_bytes); }
+  Result<std::uint64_t> size() override { return handle_->size(); }
+  Result<void> sync() override { return handle_->sync(); }
+  Result<ItemTimes> times() override { return ItemTimes{created_, 0}; }
+  Result<void> set_times(const ItemTimes& times) override {
+    created_ = times.created_100ns;
+    return {};
+  }
+
+ private:
+  std::unique_ptr<VolumeHandle> handle_;
+  std::uint64_t created_;
+};
+
+TEST_CASE("an item whose creation time a program changes is known by it whenever the agent dies") {
+  Machine machine;
+  std::uint64_t created = 0;
+  {
+    Process first(machine);
+    REQUIRE(first.populate(machine, kRoot));
+    auto open = must(machine.volume->open(path_in_profile("a"), ""));
+    created = must(open->times()).created_100ns;
+    DatedHandle handle(std::move(open), created);
+    auto change = [&]() -> Result<void> {
+      for (auto time : {created, created + 5}) {  // died before, or after
+        Process next(machine);
+        DatedHandle found(must(machine.volume->open(path_in_profile("a"), "")), time);
+        must(found.truncate(1));
+        CHECK(next.loader.load(found, {0, 1}));
+        CHECK(read_all(found) == "a");
+        must(found.write(0, Bytes(1)));
+      }
+      return handle.set_times({created + 5, 0});
+    };
+    CHECK(first.loader.change_metadata(handle, change, created + 5));
+  }
+}
+
 // Refuses one name.
 class StumblingVolume final : public DyingVolume {
  public:

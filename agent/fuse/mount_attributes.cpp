@@ -194,9 +194,17 @@ void on_listxattr(fuse_req_t request, fuse_ino_t node, std::size_t size) {
   }
 }
 
+// The creation time that ntfs-3g will set by this attribute: the first of up to four times, or the only one.
+std::optional<std::uint64_t> creation_time_in(std::string_view name, ByteView value) {
+  if (value.size() < 8) return std::nullopt;
+  if (name == "system.ntfs_times" || name == "system.ntfs_crtime") return load_le<std::uint64_t>(value);
+  if (name == "system.ntfs_times_be" || name == "system.ntfs_crtime_be") return load_be<std::uint64_t>(value);
+  return std::nullopt;
+}
+
 // Runs `change(native path)` as a program's change of metadata.
 template <class Change>
-void change_xattr(fuse_req_t request, fuse_ino_t node, const char* name, Change change) {
+void change_xattr(fuse_req_t request, fuse_ino_t node, const char* name, ByteView value, Change change) {
   auto& mount = impl_of(request);
   if (!passes_through(name)) {
     fuse_reply_err(request, EOPNOTSUPP);
@@ -209,10 +217,11 @@ void change_xattr(fuse_req_t request, fuse_ino_t node, const char* name, Change 
     auto path = mount.nodes.path(node);
     if (!path) error = ESTALE;
     if (path) {
-      auto done = mount.loader.change_metadata(*handle, [&]() -> Result<void> {
+      auto attempt = [&]() -> Result<void> {
         error = change(mount.volume.native_path(*path)) == 0 ? 0 : errno;
         return {};
-      });
+      };
+      auto done = mount.loader.change_metadata(*handle, attempt, creation_time_in(name, value));
       if (!done && error == 0) error = errno_of(done.error());
     }
   }
@@ -222,12 +231,12 @@ void change_xattr(fuse_req_t request, fuse_ino_t node, const char* name, Change 
 
 void on_setxattr(fuse_req_t request, fuse_ino_t node, const char* name, const char* value, std::size_t size,
                  int flags) {
-  change_xattr(request, node, name,
+  change_xattr(request, node, name, as_bytes({value, size}),
                [&](const std::string& path) { return ::lsetxattr(path.c_str(), name, value, size, flags); });
 }
 
 void on_removexattr(fuse_req_t request, fuse_ino_t node, const char* name) {
-  change_xattr(request, node, name,
+  change_xattr(request, node, name, {},
                [&](const std::string& path) { return ::lremovexattr(path.c_str(), name); });
 }
 

@@ -11,7 +11,7 @@
 //  3. A shrunk stream is shrunk (and flushed) first, then its new base limit recorded and flushed, then may
 //  grow again.
 //  4. Records are never removed during a session; a directory's children are all published before
-//  `populated`.
+//  `populated`, which is flushed before programs see the directory.
 // Losing the unflushed end of the journal therefore costs at most bytes sent in vain, never content.
 //
 // Format: docs/format-provenance.md.
