@@ -361,6 +361,10 @@ class SqliteCatalog final : public Catalog {
 }  // namespace
 
 Result<std::unique_ptr<Catalog>> Catalog::open(const std::string& path, const Guid& repository, bool create) {
+  if (create) {  // for nobody else to read, which SQLite leaves to the umask
+    RS_TRY(bool there, os::real_file_system().exists(path));
+    if (!there) RS_CHECK(os::real_file_system().open(path, os::OpenMode::create).map([](const auto&) {}));
+  }
   sqlite3* raw = nullptr;
   auto flags =
       SQLITE_OPEN_FULLMUTEX | (create ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);

@@ -163,7 +163,12 @@ Result<PackStore::OpenPack> PackStore::open(PackNumber pack) const {
 Result<std::shared_ptr<os::File>> PackStore::create_pack(PackNumber pack) {
   RS_TRY(auto created, files_.open(pack_path(pack), os::OpenMode::create_new));
   auto mark = Guid::random();
-  RS_CHECK(created->write_at(0, encode_pack_header({repository_, pack, mark})));
+  auto written = created->write_at(0, encode_pack_header({repository_, pack, mark}));
+  if (!written) {  // no room: the number must be free for the next attempt
+    if (auto removed = files_.remove(pack_path(pack)); !removed)
+      return fail(std::move(removed).error().with(written.error().to_string()));
+    return fail(std::move(written).error());
+  }
   std::shared_ptr<os::File> file = std::move(created);
   std::lock_guard guard(mutex_);
   open_[pack] = {file, mark};

@@ -26,10 +26,7 @@ std::uint64_t now_100ns() {
 // SQLite goes past os::FileSystem: the catalog need not survive anything, so nothing of it is tested against
 // power loss.
 Result<void> make_state_directory(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error) return fail(ErrorCode::io, path + ": cannot make the directory: " + error.message());
-  return {};
+  return os::real_file_system().make_directories(path);  // for nobody else to look into
 }
 
 // Out of the way, with its write-ahead log; the one set aside before goes.
@@ -117,6 +114,8 @@ class RepositoryImpl final : public Repository {
     std::vector<std::string> problems;
     RS_TRY(auto lengths, catch_up(packs_, *keys_, *catalog_, accepted, epoch, problems));
     warn(problems);
+    // The old writer may have appended, without a sync, what was read just now.
+    RS_CHECK(sync_packs(files, accepted.by_epoch, epoch));
     RS_CHECK(packs_.record_accepted(epoch, lengths));
     RS_CHECK(keys_->take_over(epoch));
     store_.emplace(packs_, *keys_, *catalog_, epoch, std::move(faults), ObjectStore::Limits());

@@ -1,5 +1,7 @@
 #include "coordinator/repository/repository.h"
 
+#include <sys/stat.h>
+
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -266,4 +268,21 @@ TEST_CASE("a directory is imported with what the file system tells of it, and ex
         ErrorCode::not_found);
   CHECK(import_directory(*test.repository, "alice", source / "empty", {}).error().code ==
         ErrorCode::invalid_argument);
+}
+
+TEST_CASE("whatever the umask, state directory and catalog are for their owner only") {
+  auto mask = ::umask(0);
+  {
+    TestRepository test;
+    auto catalog = std::filesystem::path(test.options.state_directory) / "catalog.db";
+    for (const auto& each : {catalog, catalog.parent_path()}) {
+      auto others = std::filesystem::perms::group_all | std::filesystem::perms::others_all;
+      CHECK_MESSAGE((std::filesystem::status(each).permissions() & others) == std::filesystem::perms::none,
+                    each);
+    }
+    REQUIRE(Repository::rebuild_catalog(test.files, {test.options.directory, test.place / "new", false}));
+    CHECK((std::filesystem::status(test.place / "new").permissions() & std::filesystem::perms::others_all) ==
+          std::filesystem::perms::none);
+  }
+  ::umask(mask);
 }
