@@ -1,11 +1,13 @@
 #include "common/base/log.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 
 namespace roamstead {
 namespace {
 
+constexpr std::size_t kMostBytes = 8192;
 std::atomic<LogLevel> least_level = LogLevel::info;
 
 std::function<void(LogLevel, const std::string&)>& sink() {
@@ -24,7 +26,12 @@ void set_log_sink(std::function<void(LogLevel, const std::string&)> new_sink) {
 }
 void set_log_level(LogLevel least) { least_level = least; }
 void log_message(LogLevel level, const std::string& message) {
-  if (level >= least_level) sink()(level, message);
+  if (level < least_level) return;
+  // Names and texts of others are in it: each message stays one line.
+  auto line = message.substr(0, kMostBytes);
+  std::replace_if(
+      line.begin(), line.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
+  sink()(level, line);
 }
 
 }  // namespace roamstead

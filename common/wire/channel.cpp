@@ -116,8 +116,13 @@ void Channel::write_next() {
     if (close_when_sent_) close();
     return;
   }
-  write_deadline_ = Clock::now() + timeouts_.stall;
-  asio::async_write(stream_, asio::buffer(leaving_.data(), leaving_.size()),
+  // Asked before each part: megabytes may take a slow link long, as long as they move.
+  auto next_part = [this](const asio::error_code& error, std::size_t) -> std::size_t {
+    constexpr std::size_t kMostAtOnce = 64u << 10;
+    write_deadline_ = Clock::now() + timeouts_.stall;
+    return error ? 0 : kMostAtOnce;
+  };
+  asio::async_write(stream_, asio::buffer(leaving_.data(), leaving_.size()), next_part,
                     [self = shared_from_this()](const asio::error_code& error, std::size_t) {
                       self->count_bytes();
                       if (error) {
