@@ -103,8 +103,10 @@ void AdminSocket::serve(Connection& connection) {
 }
 
 bool AdminSocket::answer(int descriptor, const std::string& line) {
-  auto progress = [descriptor](const admin::Progress& made) {
-    send_line(descriptor, admin::progress_line(made));
+  // Who does not take progress any more must not slow the command down, each line by the timeout.
+  bool listens = true;
+  auto progress = [descriptor, &listens](const admin::Progress& made) {
+    if (listens) listens = send_line(descriptor, admin::progress_line(made));
   };
   auto result = [&]() -> Result<json> {
     try {  // the root of this thread: a bug in one command must not end the coordinator

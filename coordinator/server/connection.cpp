@@ -15,6 +15,7 @@ using wire::Frame;
 using wire::FrameType;
 
 constexpr std::size_t kMaxSoftwareName = 200;
+constexpr std::size_t kLeastPartBytes = 4096;
 
 asio::awaitable<void> wait_for(asio::steady_timer& condition) {
   asio::error_code ignored;
@@ -23,10 +24,11 @@ asio::awaitable<void> wait_for(asio::steady_timer& condition) {
 
 }  // namespace
 
-Connection::Connection(std::shared_ptr<wire::Channel> channel, ConnectionContext context)
+Connection::Connection(std::shared_ptr<wire::Channel> channel, ConnectionContext context, std::string desktop)
     : channel_(std::move(channel)),
       context_(context),
-      changed_(channel_->executor(), asio::steady_timer::time_point::max()) {}
+      changed_(channel_->executor(), asio::steady_timer::time_point::max()),
+      desktop_(std::move(desktop)) {}
 
 void Connection::wake() { changed_.cancel(); }
 
@@ -34,7 +36,9 @@ asio::awaitable<void> Connection::run() {
   auto self = shared_from_this();
   bool welcome = co_await greet();
   while (welcome && !channel_->closed()) {
-    while (requests_ >= kMaxRequests && !channel_->closed()) co_await wait_for(changed_);
+    // Among so many uploads some are abandoned, and end without anything being read.
+    while ((requests_ >= kMaxRequests || takings_ >= 2 * kMaxUploads) && !channel_->closed())
+      co_await wait_for(changed_);
     co_await channel_->drained(kMaxUnsentBytes);
     auto frame = co_await channel_->read();
     if (!frame) {
@@ -96,7 +100,6 @@ asio::awaitable<bool> Connection::greet() {
                                           std::to_string(wire::kProtocolVersion) + " is spoken"));
     co_return false;
   }
-  desktop_ = peer->common_name;
   wire::HelloReply reply;
   reply.desktop = desktop_;
   channel_->send(wire::encode_frame(FrameType::hello_reply, 0, wire::encode_message(reply)));
@@ -137,11 +140,15 @@ asio::awaitable<void> Connection::serve(Frame frame) {
   // Opening and closing may wait for a commit under way; reading must not wait behind them.
   bool may_wait = frame.type == FrameType::open || frame.type == FrameType::close;
   auto& pool = may_wait ? context_.commit_pool : context_.request_pool;
+  // One at a time: were all its requests to wait in the pool, nobody's batch would be committed.
+  while (may_wait && changing_) co_await wait_for(changed_);
+  if (may_wait) changing_ = true;
   auto work = [self, frame = std::move(frame)]() mutable {
     return self->context_.handler.answer(self->desktop_, std::move(frame));
   };
   auto reply = co_await run_on(pool, std::move(work));
   channel_->send(std::move(reply));
+  if (may_wait) changing_ = false;
   --requests_;
   wake();
 }
@@ -158,6 +165,7 @@ Result<void> Connection::begin_upload(Frame frame) {
   upload->request = request;
   upload->begin = begin;
   uploads_[request] = upload;
+  ++takings_;
   asio::co_spawn(channel_->executor(), take_batch(upload), asio::detached);
   return {};
 }
@@ -166,7 +174,8 @@ Result<void> Connection::add_part(Frame frame) {
   auto it = uploads_.find(frame.request);
   if (it == uploads_.end()) return {};  // already answered; the sender does not know yet
   auto& upload = *it->second;
-  upload.parts_bytes += frame.payload.size();
+  // Small parts cost more than their bytes.
+  upload.parts_bytes += std::max(frame.payload.size(), kLeastPartBytes);
   // What is under way never exceeds the window, plain; packed it may be a little more, never twice as much.
   if (upload.parts_bytes > 2 * wire::kBatchWindowBytes)
     return fail(ErrorCode::protocol, "a batch sent beyond its window");
@@ -222,6 +231,8 @@ asio::awaitable<void> Connection::take_batch(std::shared_ptr<Upload> upload) {
   }
   auto it = uploads_.find(upload->request);
   if (it != uploads_.end() && it->second == upload) uploads_.erase(it);
+  --takings_;
+  wake();
 }
 
 asio::awaitable<void> Connection::commit_turn() {

@@ -2,8 +2,8 @@
 // thread.
 //
 // Bounds: kMaxRequests under way and kMaxUnsentBytes of answers, beyond which nothing more is read;
-// kMaxUploads batches arriving, each with at most a window of bytes in memory; one batch committing at a
-// time.
+// kMaxUploads batches arriving, each with at most a window of bytes in memory, and as many that were
+// abandoned and are being ended; one batch committing and one session opened or closed at a time.
 #pragma once
 
 #include <asio/steady_timer.hpp>
@@ -31,12 +31,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
   static constexpr std::size_t kMaxUnsentBytes = 8u << 20;
   static constexpr std::size_t kMaxUploads = 4;
 
-  Connection(std::shared_ptr<wire::Channel> channel, ConnectionContext context);
+  // `desktop` is who its certificate says it is.
+  Connection(std::shared_ptr<wire::Channel> channel, ConnectionContext context, std::string desktop);
 
   // After the TLS handshake: until the connection ends.
   asio::awaitable<void> run();
   void close() { channel_->close(); }
-  const std::string& desktop() const { return desktop_; }  // "" until greeted
+  const std::string& desktop() const { return desktop_; }
 
  private:
   struct Upload {
@@ -64,9 +65,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::shared_ptr<wire::Channel> channel_;  // shared with its own pending operations
   ConnectionContext context_;
   asio::steady_timer changed_;  // a condition: cancelled when a request or a commit ends
-  std::string desktop_;
+  const std::string desktop_;
   std::size_t requests_ = 0;
+  std::size_t takings_ = 0;  // coroutines of uploads; those of abandoned ones end a little later
   bool committing_ = false;
+  bool changing_ = false;  // a session is being opened or closed
   std::map<std::uint64_t, std::shared_ptr<Upload>> uploads_;
 };
 

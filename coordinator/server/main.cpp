@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -56,8 +57,10 @@ Result<void> run(server::CoordinatorOptions options) {
   sigemptyset(&signals);
   for (int each : {SIGTERM, SIGINT, SIGUSR1}) sigaddset(&signals, each);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  options.sessions.on_storage_failure = [](const Error& error) {
+  auto superseded = std::make_shared<std::atomic<bool>>(false);  // shared with the committing threads
+  options.sessions.on_storage_failure = [superseded](const Error& error) {
     log_error("the repository cannot write: {}", error.to_string());
+    if (error.code == ErrorCode::stale) *superseded = true;
     ::kill(::getpid(), SIGUSR1);
   };
   RS_TRY(auto faults, Faults::from_environment());
@@ -77,6 +80,10 @@ Result<void> run(server::CoordinatorOptions options) {
       received = wait_for_signal(signals, kRestartRetry);
     }
     if (received == SIGTERM || received == SIGINT) break;
+    // Taking it back would be a quarrel; going on would be to open versions that are not the latest.
+    if (*superseded)
+      return fail(ErrorCode::stale, "another program has taken over " + options.repository_directory +
+                                        "; start this coordinator again if it is to have it back");
     auto early = last_start + kLeastTimeBetweenRestarts - std::chrono::steady_clock::now();
     if (coordinator && early.count() > 0) {
       received = wait_for_signal(signals, std::chrono::ceil<std::chrono::seconds>(early));

@@ -122,11 +122,12 @@ class Server::Impl {
       log_info("connection refused: {}", shaken.error().to_string());
       co_return;
     }
-    if (stopping_ || !has_room_for(*channel)) {
+    auto peer = wire::peer_certificate(channel->ssl());
+    if (stopping_ || !peer || !has_room_for(peer->common_name)) {
       channel->close();
       co_return;
     }
-    auto connection = std::make_shared<Connection>(channel, context_);
+    auto connection = std::make_shared<Connection>(channel, context_, peer->common_name);
     connections_.insert(connection);
     connection_count_ = connections_.size();
     co_await connection->run();
@@ -135,13 +136,12 @@ class Server::Impl {
     room_.cancel();
   }
 
-  bool has_room_for(wire::Channel& channel) {
-    auto peer = wire::peer_certificate(channel.ssl());
-    if (!peer) return false;
+  // Those that have not greeted yet count too.
+  bool has_room_for(const std::string& desktop) {
     std::size_t count = 0;
-    for (const auto& connection : connections_) count += connection->desktop() == peer->common_name ? 1 : 0;
+    for (const auto& connection : connections_) count += connection->desktop() == desktop ? 1 : 0;
     if (count < options_.max_connections_per_desktop) return true;
-    log_warning("desktop '{}' has {} connections already: refused", peer->common_name, count);
+    log_warning("desktop '{}' has {} connections already: refused", desktop, count);
     return false;
   }
 

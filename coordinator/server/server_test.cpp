@@ -3,6 +3,9 @@
 
 #include <doctest/doctest.h>
 
+#include <future>
+
+#include "common/wire/batch_stream.h"
 #include "common/wire/tls_link.h"
 #include "coordinator/server/spool.h"
 #include "coordinator/server/testing/loopback.h"
@@ -305,6 +308,74 @@ TEST_CASE("a certified desktop that breaks the protocol is told so and cut off; 
     // Refused as another's secret, or for their number; either way nothing is committed.
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     CHECK(loop.repository.find_profile("alice")->head == 1);
+  }
+  CHECK(link->renew(session.session_secret));
+}
+
+TEST_CASE("connections that do not greet count as their desktop's, and end when it is revoked") {
+  Loopback loop;
+  auto hello = wire::encode_frame(wire::FrameType::hello, 0, wire::encode_message(wire::Hello{}));
+  {
+    std::vector<std::unique_ptr<RawTlsPeer>> silent;
+    for (int i = 0; i < 12; ++i)
+      silent.push_back(std::make_unique<RawTlsPeer>(loop, "desk-a", std::vector<Bytes>{}));
+    auto wait = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    while (loop.server->connections() < 8 && std::chrono::steady_clock::now() < wait)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    CHECK(loop.server->connections() == 8);
+    CHECK(loop.link("desk-b")->open({"alice", "", {}}));
+    REQUIRE(loop.store->revoke_desktop("desk-a", 1));
+    loop.server->disconnect("desk-a");
+    for (auto& peer : silent) CHECK(peer->closed_within(std::chrono::seconds(5)));
+  }
+}
+
+TEST_CASE("a desktop that announces and abandons batches without end, or sends empty parts, is held back") {
+  Loopback loop;
+  auto link = loop.link("desk-b");
+  auto session = link->open({"alice", "", {}}).value();
+  auto hello = wire::encode_frame(wire::FrameType::hello, 0, wire::encode_message(wire::Hello{}));
+  auto begin = [&](std::uint64_t id) {
+    return wire::encode_frame(
+        wire::FrameType::batch_begin, id,
+        wire::encode_message(wire::BatchBegin{session.session_secret, session.incarnation, 1, 100, 0}));
+  };
+  std::vector<Bytes> frames{hello};
+  SUBCASE("abandoned") {
+    for (std::uint64_t id = 1; id <= 2000; ++id) {
+      frames.push_back(begin(id));
+      frames.push_back(wire::encode_frame(wire::FrameType::batch_abandon, id, {}));
+    }
+    RawTlsPeer peer(loop, "desk-b", frames);
+    CHECK_FALSE(peer.closed_within(std::chrono::milliseconds(500)));
+  }
+  SUBCASE("empty parts while the batch before commits") {
+    std::promise<void> committing, go_on;
+    loop.repository.before_commit = [&]() -> Result<void> {
+      committing.set_value();
+      go_on.get_future().wait();
+      return {};
+    };
+    SampleBatch batch(session.incarnation, 1, {{"x", "1"}});
+    auto encoded = wire::encode_batch(batch.batch).value();
+    auto whole = encoded;
+    whole.push_back(std::byte{'1'});
+    frames.push_back(
+        wire::encode_frame(wire::FrameType::batch_begin, 1,
+                           wire::encode_message(wire::BatchBegin{session.session_secret, session.incarnation,
+                                                                 1, encoded.size(), 1})));
+    frames.push_back(wire::encode_frame(wire::FrameType::batch_part, 1, whole));
+    Bytes flood;
+    for (int i = 0; i < 5000; ++i) {
+      auto part = wire::encode_frame(wire::FrameType::batch_part, 1, {});
+      flood.insert(flood.end(), part.begin(), part.end());
+    }
+    RawTlsPeer peer(loop, "desk-b", frames);
+    REQUIRE(committing.get_future().wait_for(std::chrono::seconds(10)) == std::future_status::ready);
+    peer.send(flood);
+    CHECK(peer.closed_within(std::chrono::seconds(5)));
+    go_on.set_value();
   }
   CHECK(link->renew(session.session_secret));
 }

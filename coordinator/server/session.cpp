@@ -39,7 +39,13 @@ Result<std::shared_ptr<Session>> restore_session(const SessionRow& row, const St
   for (const auto& version : versions) {
     if (version.session != row.id) continue;
     auto* incarnation = session->find(version.incarnation);
-    if (incarnation == nullptr) continue;
+    if (incarnation == nullptr) {
+      // The state store was set back to before it gave that one out, or never did: what it committed counts
+      // all the same, and what follows builds on it.
+      IncarnationRow missing{version.incarnation, 0, version.parent, 0, {}};
+      incarnation =
+          &*session->incarnations.insert(session->incarnations.begin(), Incarnation{missing, {}, {}});
+    }
     incarnation->by_ordinal[version.ordinal] = {version.number, !version.on_head_line};
     if (version.ordinal > incarnation->row.noted_ordinal &&
         version.ordinal == incarnation->by_ordinal.rbegin()->first)

@@ -53,7 +53,7 @@ Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const pr
   if (batch.ordinal != last + 1)
     return fail(ErrorCode::protocol, "batch " + std::to_string(batch.ordinal) + " came where " +
                                          std::to_string(last + 1) + " was expected");
-  if (batch.records.empty() && !batch.final) {
+  if (batch.records.empty() && batch.held_back.empty() && !batch.final) {
     RS_CHECK(note_empty(*incarnation, batch));
     return wire::CommitReply{batch.ordinal, incarnation->tip(), incarnation->forked()};
   }
@@ -70,7 +70,12 @@ Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const pr
   }
   if (!version) {
     auto code = version.error().code;
-    if (code == ErrorCode::io || code == ErrorCode::full) options_.on_storage_failure(version.error());
+    // A fork is never behind: then it is this coordinator that is.
+    bool superseded = code == ErrorCode::stale && origin.kind == repository::VersionKind::fork;
+    if (code == ErrorCode::io || code == ErrorCode::full || superseded)
+      options_.on_storage_failure(version.error());
+    if (superseded)  // for the desktop: not its session, but this coordinator
+      return fail(ErrorCode::unavailable, version.error().to_string());
     return fail(std::move(version).error());
   }
   incarnation->by_ordinal[batch.ordinal] = {version->number, !version->on_head_line};
@@ -96,7 +101,6 @@ Result<std::shared_ptr<Session>> SessionTable::by_id(const Guid& id) {
 
 Result<std::optional<wire::CommitReply>> SessionTable::bury(const Guid& id, profile::Batch batch,
                                                             profile::ContentSource& content) {
-  std::lock_guard open_guard(open_mutex_);
   RS_TRY(auto session, by_id(id));
   RS_TRY(auto lock, lock_for_hand_over(*session));
   if (state_of(*session) == SessionState::active) RS_CHECK(end(*session, SessionState::superseded));

@@ -11,6 +11,10 @@ namespace roamstead::server {
 namespace {
 
 constexpr std::size_t kListNames = 512;
+// Read at once: an entry with many streams has megabytes, and a directory may be full of them.
+constexpr std::size_t kListStep = 32;
+constexpr std::size_t kMaxProfileName = 1024;  // as the keystore has it
+constexpr std::size_t kMaxRootBytes = 3 * 32767;
 // Encoded entries of one list reply; well below the frame's limit, as the last entry may go beyond.
 constexpr std::size_t kListBytes = 512u << 10;
 constexpr std::chrono::minutes kKeepEndedSessions{10};
@@ -98,16 +102,21 @@ Result<std::shared_ptr<Session>> SessionTable::authorise(const std::string& desk
 Result<std::shared_ptr<Session>> SessionTable::authorise_active(const std::string& desktop,
                                                                 const Guid& secret) {
   RS_TRY(auto session, authorise(desktop, secret));
-  switch (state_of(*session)) {
+  RS_CHECK(check_active(*session));
+  return session;
+}
+
+Result<void> SessionTable::check_active(const Session& session) {
+  switch (state_of(session)) {
     case SessionState::active:
-      return session;
+      return {};
     case SessionState::closed:
       return fail(ErrorCode::denied, "the session is closed");
     case SessionState::superseded:
       break;
   }
   return fail(ErrorCode::stale,
-              "the session is superseded: profile '" + session->row.profile_name + "' was handed over");
+              "the session is superseded: profile '" + session.row.profile_name + "' was handed over");
 }
 
 Result<std::shared_ptr<const repository::Tree>> SessionTable::tree_of(Session& session) {
@@ -124,17 +133,19 @@ Result<std::shared_ptr<const repository::Tree>> SessionTable::tree_of(Session& s
 Result<wire::DirectoryPart> SessionTable::list(const std::string& desktop, const wire::ListRequest& request) {
   RS_TRY(auto session, authorise_active(desktop, request.session_secret));
   RS_TRY(auto tree, tree_of(*session));
-  RS_TRY(auto entries, tree->list(request.path, request.after, kListNames));
   wire::DirectoryPart part;
-  part.more = entries.size() == kListNames;
-  std::size_t bytes = 0;
-  for (auto& entry : entries) {
-    bytes += wire::encode_message(entry).size();
-    if (bytes > kListBytes && !part.entries.empty()) {
-      part.more = true;
-      break;
+  part.more = true;
+  auto after = request.after;
+  for (std::size_t bytes = 0; part.entries.size() < kListNames;) {
+    RS_TRY(auto entries, tree->list(request.path, after, kListStep));
+    for (auto& entry : entries) {
+      bytes += wire::encode_message(entry).size();
+      if (bytes > kListBytes && !part.entries.empty()) return part;
+      after = entry.name;
+      part.entries.push_back(std::move(entry));
     }
-    part.entries.push_back(std::move(entry));
+    part.more = entries.size() == kListStep;
+    if (!part.more) return part;
   }
   return part;
 }
@@ -195,7 +206,6 @@ Result<void> SessionTable::end(Session& session, SessionState state) {
 }
 
 Result<void> SessionTable::close(const std::string& desktop, const Guid& secret) {
-  std::lock_guard open_guard(open_mutex_);
   RS_TRY(auto session, authorise(desktop, secret));
   RS_TRY(auto lock, lock_for_hand_over(*session));
   if (state_of(*session) != SessionState::active) return {};
@@ -206,6 +216,8 @@ Result<void> SessionTable::close(const std::string& desktop, const Guid& secret)
 }
 
 Result<wire::OpenReply> SessionTable::open(const std::string& desktop, const wire::OpenRequest& request) {
+  if (request.profile.size() > kMaxProfileName || request.profile_root.size() > kMaxRootBytes)
+    return fail(ErrorCode::protocol, "open: too long a name or root of a profile");
   auto profile = repository_.find_profile(request.profile);
   if (!profile && profile.error().code != ErrorCode::not_found) return fail(std::move(profile).error());
   bool assigned = false;
@@ -218,7 +230,6 @@ Result<wire::OpenReply> SessionTable::open(const std::string& desktop, const wir
     return fail(ErrorCode::denied,
                 "profile '" + request.profile + "' is not assigned to desktop '" + desktop + "'");
   }
-  std::lock_guard guard(open_mutex_);
   forget_old_sessions();
   if (request.resume) return resume(desktop, *request.resume);
   return open_fresh(desktop, request, *profile);
@@ -234,19 +245,31 @@ Result<std::uint64_t> SessionTable::next_epoch(const repository::ProfileId& prof
 
 Result<wire::OpenReply> SessionTable::open_fresh(const std::string& desktop, const wire::OpenRequest& request,
                                                  const repository::ProfileInfo& profile) {
-  auto holder = holder_of(profile.id);
-  std::unique_lock<std::timed_mutex> lock;
-  if (holder) {
-    double left = 0;
-    {
-      std::lock_guard guard(mutex_);
-      left = std::chrono::duration<double>(holder->lease_until - options_.now()).count();
+  for (;;) {
+    auto holder = holder_of(profile.id);
+    std::unique_lock<std::timed_mutex> lock;
+    if (holder) {
+      double left = 0;
+      {
+        std::lock_guard guard(mutex_);
+        left = std::chrono::duration<double>(holder->lease_until - options_.now()).count();
+      }
+      // A desktop that opens what it has open itself has lost its state: it need not wait for itself.
+      if (left > 0 && holder->row.desktop != desktop)
+        return fail(ErrorCode::busy, describe_holder(holder->row, left));
+      RS_TRY(lock, lock_for_hand_over(*holder));
     }
-    // A desktop that opens what it has open itself has lost its state: it need not wait for itself.
-    if (left > 0 && holder->row.desktop != desktop)
-      return fail(ErrorCode::busy, describe_holder(holder->row, left));
-    RS_TRY(lock, lock_for_hand_over(*holder));
+    // Only now, so that nobody who opens another profile waits for this one's holder.
+    std::lock_guard guard(open_mutex_);
+    if (holder_of(profile.id) == holder) return begin_session(desktop, request, profile, holder);
   }
+}
+
+// open_mutex_ and the holder's commit_mutex are held.
+Result<wire::OpenReply> SessionTable::begin_session(const std::string& desktop,
+                                                    const wire::OpenRequest& request,
+                                                    const repository::ProfileInfo& profile,
+                                                    const std::shared_ptr<Session>& holder) {
   auto secret = random_128_bits();
   auto session = std::make_shared<Session>();
   // Looked up again: the previous holder may have moved the head until its lock was taken.
@@ -283,6 +306,7 @@ Result<wire::OpenReply> SessionTable::open_fresh(const std::string& desktop, con
 Result<wire::OpenReply> SessionTable::resume(const std::string& desktop, const wire::ResumeInfo& resume) {
   RS_TRY(auto session, authorise_active(desktop, resume.session_secret));
   RS_TRY(auto lock, lock_for_hand_over(*session));
+  RS_CHECK(check_active(*session));  // it may have ended while this waited
   auto& known = session->incarnations;
   auto position = static_cast<std::size_t>(
       std::find_if(known.begin(), known.end(),

@@ -1,8 +1,8 @@
 // The rules of sessions: who may open what, who may read, which batch moves the head and which becomes a
 // fork. Knows nothing of connections; the desktop's name that each call is given comes from its certificate.
 //
-// Thread-safe; calls block on the repository and the state store. Lock order: open_mutex_, a session's
-// commit_mutex, mutex_.
+// Thread-safe; calls block on the repository and the state store. Lock order: a session's commit_mutex,
+// open_mutex_, mutex_.
 #pragma once
 
 #include <chrono>
@@ -21,8 +21,8 @@ struct SessionOptions {
   std::chrono::seconds lease{30};
   std::chrono::milliseconds hand_over_wait{10'000};  // for a commit under way when the profile changes hands
   std::function<Session::Clock::time_point()> now = [] { return Session::Clock::now(); };
-  // The repository could not write: it may refuse to go on until it is opened again. Called on a committing
-  // thread; only to take note.
+  // The repository could not write: it may refuse to go on until it is opened again. ErrorCode::stale:
+  // another coordinator has taken it over. Called on a committing thread; only to take note.
   std::function<void(const Error&)> on_storage_failure = [](const Error&) {};
 };
 
@@ -75,6 +75,7 @@ class SessionTable {
   Result<std::shared_ptr<Session>> authorise(const std::string& desktop, const Guid& secret);
   // Active ones only.
   Result<std::shared_ptr<Session>> authorise_active(const std::string& desktop, const Guid& secret);
+  Result<void> check_active(const Session& session);
   Result<std::shared_ptr<Session>> remember(const SessionRow& row);
   Result<std::shared_ptr<const repository::Tree>> tree_of(Session& session);
   Result<std::shared_ptr<Session>> by_id(const Guid& id);
@@ -83,6 +84,9 @@ class SessionTable {
 
   Result<wire::OpenReply> open_fresh(const std::string& desktop, const wire::OpenRequest& request,
                                      const repository::ProfileInfo& profile);
+  Result<wire::OpenReply> begin_session(const std::string& desktop, const wire::OpenRequest& request,
+                                        const repository::ProfileInfo& profile,
+                                        const std::shared_ptr<Session>& holder);
   Result<wire::OpenReply> resume(const std::string& desktop, const wire::ResumeInfo& resume);
   Result<wire::OpenReply> reply_for(Session& session, const Guid& secret);
   Result<std::uint64_t> next_epoch(const repository::ProfileId& profile);
@@ -98,7 +102,8 @@ class SessionTable {
   repository::Repository& repository_;
   SessionOptions options_;
   Faults faults_;
-  std::mutex open_mutex_;  // one opening, resuming or ending at a time
+  std::mutex open_mutex_;  // one profile is given to a new session at a time; never held while a commit is
+                           // waited for
   std::mutex mutex_;       // guards the maps below and the parts of sessions that say so
   std::map<Digest, std::shared_ptr<Session>> by_digest_;
   std::map<repository::ProfileId, std::shared_ptr<Session>> holders_;  // active sessions

@@ -377,5 +377,91 @@ TEST_CASE("a directory of many names is listed in parts") {
   CHECK(std::set<std::string>(names.begin(), names.end()).size() == 1300);
 }
 
+TEST_CASE("what a batch held back is kept with a version, though nothing else is in it") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  SampleBatch sample(a.incarnation, 1, {});
+  sample.batch.held_back.push_back({"Documents/torn.db", "torn record"});
+  CHECK(f.table->commit("desk-a", a.session_secret, sample.batch, sample)->version == 2);
+  auto versions = f.repository.versions(f.alice.id).value();
+  REQUIRE(versions.size() == 2);
+  REQUIRE(versions[1].held_back.size() == 1);
+  CHECK(versions[1].held_back[0].path == "Documents/torn.db");
+}
+
+TEST_CASE(
+    "a state store set back to before a resumption does not make the next batch apply to an older version") {
+  Fixture f;
+  support::TemporaryDirectory other;
+  auto a = f.open("desk-a").value();
+  REQUIRE(f.commit("desk-a", a, 1, {{"x", "1"}}));
+  f.table.reset();
+  f.store.reset();
+  auto backup = os::read_file(os::real_file_system(), f.folder / "state.db", 64u << 20).value();
+  f.restart();
+  auto resumed = f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 1}).value();
+  CHECK(f.commit("desk-a", resumed, 1, {{"y", "2"}})->version == 3);
+  f.table.reset();
+  f.store.reset();
+  for (const char* rest : {"state.db-wal", "state.db-shm"})
+    (void)os::real_file_system().remove(f.folder / rest);
+  REQUIRE(os::write_file_durably(os::real_file_system(), f.folder / "state.db", backup));
+  f.restart();
+  CHECK(f.commit("desk-a", resumed, 1, {{"y", "2"}})->version == 3);  // sent again: recognised
+  auto next = f.commit("desk-a", resumed, 2, {{"z", "3"}});
+  REQUIRE(next);
+  CHECK(next->forked);
+  CHECK(f.repository.versions(f.alice.id)->back().parent == 3);
+}
+
+TEST_CASE("a coordinator that another one has taken over from says so, and its desktops keep their batches") {
+  Fixture f;
+  std::vector<ErrorCode> failures;
+  SessionOptions options;
+  options.on_storage_failure = [&](const Error& error) { failures.push_back(error.code); };
+  f.table.reset();
+  f.table = SessionTable::create(*f.store, f.repository, options, {}).value();
+  auto a = f.open("desk-a").value();
+  f.repository.before_commit = []() -> Result<void> { return fail(ErrorCode::stale, "taken over"); };
+  CHECK(code_of(f.commit("desk-a", a, 1, {{"x", "1"}})) == ErrorCode::unavailable);
+  CHECK(failures == std::vector<ErrorCode>{ErrorCode::stale});
+  f.repository.before_commit = {};
+  CHECK_FALSE(f.commit("desk-a", a, 1, {{"x", "1"}})->forked);
+}
+
+TEST_CASE("while one profile's holder commits for long, other profiles are opened and closed") {
+  Fixture f;
+  auto bob = f.repository.add_profile("bob", {});
+  REQUIRE(f.store->assign({"desk-b", bob.id, "bob"}));
+  SessionOptions options;
+  options.hand_over_wait = std::chrono::seconds(20);
+  f.table.reset();
+  f.table = SessionTable::create(*f.store, f.repository, options, {}).value();
+  auto a = f.open("desk-a").value();
+  std::promise<void> committing, go_on;
+  f.repository.before_commit = [&]() -> Result<void> {
+    committing.set_value();
+    go_on.get_future().wait();
+    return {};
+  };
+  auto commit = std::async(std::launch::async, [&] { return f.commit("desk-a", a, 1, {{"x", "1"}}); });
+  committing.get_future().wait();
+  auto close = std::async(std::launch::async, [&] { return f.table->close("desk-a", a.session_secret); });
+  auto again = std::async(std::launch::async, [&] { return f.open("desk-a"); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // both wait for the commit now
+  auto opening = std::async(std::launch::async, [&]() -> Result<void> {
+    RS_TRY(auto b, f.table->open("desk-b", {"bob", "", {}}));
+    return f.table->close("desk-b", b.session_secret);
+  });
+  bool at_once = opening.wait_for(std::chrono::seconds(5)) == std::future_status::ready;
+  go_on.set_value();
+  CHECK(at_once);
+  CHECK(opening.get());
+  CHECK(commit.get());
+  CHECK(close.get());
+  CHECK(again.get());
+  CHECK(f.head() == 2);
+}
+
 }  // namespace
 }  // namespace roamstead::server

@@ -180,8 +180,12 @@ RawTlsPeer::RawTlsPeer(const Loopback& loop, const std::string& desktop, const s
       stream_(io_, *context_) {
   stream_.next_layer().connect(endpoint_of(loop.server->address()));
   stream_.handshake(asio::ssl::stream_base::client);
+  for (const auto& frame : frames) send(frame);
+}
+
+void RawTlsPeer::send(ByteView bytes) {
   asio::error_code ignored;
-  for (const auto& frame : frames) asio::write(stream_, asio::buffer(frame.data(), frame.size()), ignored);
+  asio::write(stream_, asio::buffer(bytes.data(), bytes.size()), ignored);
 }
 
 bool RawTlsPeer::closed_within(std::chrono::milliseconds limit) {

@@ -91,6 +91,7 @@ class RawPeer {
 class RawTlsPeer {
  public:
   RawTlsPeer(const Loopback& loop, const std::string& desktop, const std::vector<Bytes>& frames);
+  void send(ByteView bytes);
   bool closed_within(std::chrono::milliseconds limit);
 
  private:

@@ -166,6 +166,7 @@ Result<VersionInfo> MemoryRepository::commit(const ProfileId& id, std::uint64_t 
   info.snapshot = batch.snapshot;
   info.final = batch.final;
   info.records = batch.records.size();
+  info.held_back = batch.held_back;
   return add_version(profile, parent, nodes, info);
 }
 
