@@ -190,13 +190,14 @@ TEST_CASE("a conversion that fails or is cut off by a crash leaves nothing under
     auto done = vdisk::convert_disk(*files, "d/a.vhd", "d/out.vhdx", {});
     bool crashed = files->crashed();
     files->power_loss(point);
-    if (files->exists("d/out.vhdx").value()) model.check(*open(*files, "d/out.vhdx"));
+    bool there = files->exists("d/out.vhdx").value();
+    if (there) model.check(*open(*files, "d/out.vhdx"));
+    if (done) CHECK(there);
     if (!crashed) {
       CHECK(done);
       CHECK(files->exists("d/out.vhdx").value());
       return;
     }
-    CHECK_FALSE(done);
     REQUIRE(vdisk::convert_disk(*files, "d/a.vhd", "d/again.vhdx", {}));
   }
 }
