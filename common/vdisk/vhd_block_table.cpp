@@ -5,8 +5,6 @@
 namespace roamstead::vdisk::vhd {
 namespace {
 
-constexpr std::uint64_t kChunkEntries = 64 * 1024;
-
 std::uint64_t whole_sectors(std::uint64_t bytes) {
   return (bytes + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
 }
