@@ -178,7 +178,8 @@ Result<void> snapshot(const Context& context, const DiskOptions& options) {
     RS_TRY(frozen, disk->freeze());
   }
   context.print(diskcontrol::to_json(frozen),
-                "frozen " + frozen.frozen_path + ", id " + frozen.frozen_id.to_string());
+                "frozen " + frozen.frozen_path +
+                    (frozen.frozen_id.is_zero() ? "" : ", id " + frozen.frozen_id.to_string()));
   return {};
 }
 
