@@ -156,7 +156,7 @@ TEST_CASE("check: clusters marked free that are used, and used that are of no fi
 
   test.byte_of(6, lcn / 8) ^= static_cast<std::byte>(1u << lcn % 8);
   // Three free clusters across a byte's end.
-  const auto& bitmap = test.volume->record(6).value().streams.front();
+  const auto bitmap = test.volume->record(6).value().streams.front();
   std::uint64_t free = 0;
   for (std::uint64_t byte = bitmap.size_bytes / 2; free == 0; ++byte)
     if (test.byte_of(6, byte) == std::byte{0} && test.byte_of(6, byte + 1) == std::byte{0})
