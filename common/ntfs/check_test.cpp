@@ -102,32 +102,33 @@ TEST_CASE("what libntfs-3g wrote has no fault, whatever was done to it and in ho
   for (const auto& [cluster_bytes, sector_bytes] :
        {std::pair{512u, 512u}, {4096u, 512u}, {4096u, 4096u}, {65536u, 512u}}) {
     CAPTURE(cluster_bytes);
-    const auto bytes = make_volume({24u << 20, cluster_bytes, sector_bytes}, [&](NtfsImage& image) {
-      std::vector<std::string> directories{""};
-      std::vector<std::string> files;
-      const auto path = [&](int i) {
-        const auto& folder = directories[random() % directories.size()];
-        return (folder.empty() ? "" : folder + "/") + "name ä " + std::to_string(i);
-      };
-      for (int i = 0; i < 600; ++i) {
-        const auto what = random() % 10;
-        if (what == 0) {
-          directories.push_back(path(i));
-          image.make_directory(directories.back());
-          if (cluster_bytes <= 4096 && random() % 3 == 0) image.set_compressed(directories.back());
-        } else if (what < 7 || files.empty()) {
-          files.push_back(path(i));
-          image.write(files.back(), random() % 4 == 0 ? random() % 100'000 : 0, Bytes(random() % 20'000));
-          if (random() % 5 == 0) image.write(files.back(), 0, Bytes(random() % 3000), "stream");
-        } else if (what == 7) {
-          image.link(files[random() % files.size()], path(i));
-        } else {
-          const auto at = random() % files.size();
-          image.remove(files[at]);
-          files.erase(files.begin() + static_cast<std::ptrdiff_t>(at));
-        }
-      }
-    });
+    const auto bytes = make_volume(
+        {cluster_bytes > 4096 ? 160u << 20 : 48u << 20, cluster_bytes, sector_bytes}, [&](NtfsImage& image) {
+          std::vector<std::string> directories{""};
+          std::vector<std::string> files;
+          const auto path = [&](int i) {
+            const auto& folder = directories[random() % directories.size()];
+            return (folder.empty() ? "" : folder + "/") + "name ä " + std::to_string(i);
+          };
+          for (int i = 0; i < 600; ++i) {
+            const auto what = random() % 10;
+            if (what == 0) {
+              directories.push_back(path(i));
+              image.make_directory(directories.back());
+              if (cluster_bytes <= 4096 && random() % 3 == 0) image.set_compressed(directories.back());
+            } else if (what < 7 || files.empty()) {
+              files.push_back(path(i));
+              image.write(files.back(), random() % 4 == 0 ? random() % 100'000 : 0, Bytes(random() % 20'000));
+              if (random() % 5 == 0) image.write(files.back(), 0, Bytes(random() % 3000), "stream");
+            } else if (what == 7) {
+              image.link(files[random() % files.size()], path(i));
+            } else {
+              const auto at = random() % files.size();
+              image.remove(files[at]);
+              files.erase(files.begin() + static_cast<std::ptrdiff_t>(at));
+            }
+          }
+        });
     MemoryDevice device(bytes);
     const auto report = check_volume(device).value();
     for (const auto& finding : report.findings) CHECK_MESSAGE(finding.severity != kError, finding.text);
