@@ -223,7 +223,7 @@ Result<void> Loader::stage_children(Item& item, VolumeHandle& directory,
     auto& kept = children.back();
     bool populated = false;
     if (entry.entry.is_directory()) {
-      RS_TRY_CTX(populated, entry.name, stage_inner(path, kept.staged, inner_items, kept.inner));
+      RS_TRY_CTX(populated, entry.name, stage_inner(path, entry.entry, kept.staged, inner_items, kept.inner));
     }
     RS_TRY(kept.item, record(kept.identity, path, entry.entry, populated));
   }
@@ -247,11 +247,15 @@ Result<std::shared_ptr<Item>> Loader::record(const ItemIdentity& identity, const
 
 // Makes the children of a staged directory in it, and theirs, as long as there are not too many and no
 // program waits. False when the directory is left to be populated when it is looked into.
-Result<bool> Loader::stage_inner(const ProfilePath& path, const std::string& staged, std::size_t& most,
-                                 std::vector<std::shared_ptr<Item>>& inner) {
+Result<bool> Loader::stage_inner(const ProfilePath& path, const Entry& entry, const std::string& staged,
+                                 std::size_t& most, std::vector<std::shared_ptr<Item>>& inner) {
   if (most == 0 || activity_.waited_for()) return false;
   RS_TRY(auto part, patiently([&] { return link_.list(session_secret_, path, ""); }));
   if (part.more || part.entries.size() > std::min(most, kInnerChildren)) return false;
+  // A child without a descriptor would inherit from a directory that has one.
+  auto inherits = [](const NamedEntry& child) { return child.entry.metadata.security.empty(); };
+  if (!entry.metadata.security.empty() && std::any_of(part.entries.begin(), part.entries.end(), inherits))
+    return false;
   most -= part.entries.size();
   RS_TRY(auto directory, volume_.open(staged, ""));
   RS_TRY(auto before, directory->times());
@@ -262,7 +266,7 @@ Result<bool> Loader::stage_inner(const ProfilePath& path, const std::string& sta
     RS_TRY_CTX(auto identity, child.name, volume_.stage(child_staged, child.entry));
     bool populated = false;
     if (child.entry.is_directory()) {
-      RS_TRY_CTX(populated, child.name, stage_inner(child_path, child_staged, most, inner));
+      RS_TRY_CTX(populated, child.name, stage_inner(child_path, child.entry, child_staged, most, inner));
     }
     RS_TRY(auto item, record(identity, child_path, child.entry, populated));
     inner.push_back(std::move(item));

@@ -103,7 +103,8 @@ class Loader {
   Result<void> stage_children(Item& item, VolumeHandle& directory,
                               const std::vector<profile::NamedEntry>& entries, std::vector<Child>& children,
                               std::size_t inner_items);
-  Result<bool> stage_inner(const profile::ProfilePath& path, const std::string& staged, std::size_t& most,
+  Result<bool> stage_inner(const profile::ProfilePath& path, const profile::Entry& entry,
+                           const std::string& staged, std::size_t& most,
                            std::vector<std::shared_ptr<Item>>& inner);
   Result<std::shared_ptr<Item>> record(const extract::ItemIdentity& identity,
                                        const profile::ProfilePath& path, const profile::Entry& entry,
