@@ -87,6 +87,7 @@ Result<ByteView> Hive::cell(std::uint32_t offset) const {
       offset > bins_.size() - 8)
     return fail(ErrorCode::corrupt, fmt::format("{}: no cell can begin at {:#x}", name_, offset));
   const auto raw = static_cast<std::int32_t>(load_le<std::uint32_t>(bins_, offset));
+  if (starts_ != nullptr && !starts_->contains(offset)) return bad(offset, "no cell in use begins here");
   if (raw >= 0) return bad(offset, "cell is referred to but free");
   const auto size = static_cast<std::uint32_t>(-static_cast<std::int64_t>(raw));
   if (size % 8 != 0 || size > bins_.size() - offset)

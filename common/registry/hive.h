@@ -63,7 +63,9 @@ class CellSet {
     word |= bit;
     return added;
   }
+  void remove(std::uint32_t cell) { bits_[cell / 512] &= ~(std::uint64_t{1} << (cell / 8 % 64)); }
   bool contains(std::uint32_t cell) const { return (bits_[cell / 512] >> (cell / 8 % 64) & 1) != 0; }
+  void grow(std::uint64_t bins_bytes) { bits_.resize(static_cast<std::size_t>(bins_bytes / 512 + 1)); }
 
  private:
   std::vector<std::uint64_t> bits_;
@@ -137,6 +139,7 @@ class Hive {
   tl::unexpected<Error> bad(std::uint32_t cell, std::string what) const;
 
   ByteView bins_;
+  const CellSet* starts_ = nullptr;  // where cells in use begin; known to an editor, which outlives this
   BaseBlock base_;
   std::string name_;
   std::vector<Defect> defects_;

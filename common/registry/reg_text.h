@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/registry/editor.h"
 #include "common/registry/hive.h"
 
 namespace roamstead::registry {
@@ -34,5 +35,10 @@ struct RegChange {
 // Parses UTF-16LE with a byte order mark or UTF-8. Errors name the line. Whatever is changed is one change,
 // in the order of the text.
 Result<std::vector<RegChange>> parse_reg(ByteView text);
+
+// Applies changes to a hive whose root has the path `prefix` in the text. Values are created or replaced,
+// missing keys made; deleting what is not there is no error. The first change that cannot be made ends it
+// with its line; what was changed before stays changed in the editor.
+Result<void> apply_reg(Editor& editor, const std::vector<RegChange>& changes, std::string_view prefix);
 
 }  // namespace roamstead::registry

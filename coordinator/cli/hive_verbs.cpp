@@ -5,6 +5,9 @@
 
 #include "common/base/text.h"
 #include "common/os/file.h"
+#include "common/registry/check.h"
+#include "common/registry/compare.h"
+#include "common/registry/editor.h"
 #include "common/registry/reg_text.h"
 #include "common/registry/value_text.h"
 #include "coordinator/cli/hive_source.h"
@@ -29,6 +32,10 @@ struct HiveOptions {
   bool recursive = false;
   std::string output;
   std::string prefix;
+  std::string type;
+  std::string data;
+  std::string other;  // the second hive of a comparison
+  std::string text;   // a .reg file
 };
 
 json defects_json(const std::vector<registry::Defect>& defects) {
@@ -324,6 +331,155 @@ Result<void> recover(const Context& context, const HiveOptions& options) {
   return {};
 }
 
+json check_json(const registry::CheckReport& report) {
+  return {{"sound", report.sound()},
+          {"keys", report.keys},
+          {"values", report.values},
+          {"descriptors", report.descriptors},
+          {"cells", report.cells},
+          {"free_cells", report.free_cells},
+          {"free_bytes", report.free_bytes},
+          {"lost_cells", report.lost_cells},
+          {"defect_count", report.defect_count},
+          {"defects", defects_json(report.defects)}};
+}
+
+Result<void> check_hive(const Context& context, const HiveOptions& options) {
+  RS_TRY(const auto loaded, load_hive(options.source));
+  RS_TRY(const auto hive, Hive::open(loaded.file(), loaded.name));
+  const auto report = registry::check(hive);
+  auto object = check_json(report);
+  object["recovery"] = report_json(loaded.recovery.report);
+  context.print(
+      object,
+      fmt::format("{} keys, {} values, {} security descriptors, {} cells in use, {} free ({}){}\n{}",
+                  report.keys, report.values, report.descriptors, report.cells, report.free_cells,
+                  human_bytes(report.free_bytes),
+                  report.lost_cells == 0 ? "" : fmt::format(", {} that nothing refers to", report.lost_cells),
+                  report.sound() ? "sound" : fmt::format("{} defects", report.defect_count)));
+  if (!context.json) warn_of(report.defects);
+  return {};
+}
+
+// Opens a hive for changing: whole, in a file, with what its logs hold.
+Result<registry::Editor> open_editor(const HiveOptions& options, registry::RecoveryReport& recovery) {
+  RS_TRY(auto loaded, load_hive(options.source));
+  if (loaded.in_disk)
+    return fail(ErrorCode::unsupported,
+                loaded.name + ": hives inside disks are only read; copy it out (volume cat)");
+  recovery = loaded.recovery.report;
+  {
+    RS_TRY(const auto hive, Hive::open(loaded.file(), loaded.name));
+    if (const auto report = registry::check(hive); !report.sound())
+      return fail(ErrorCode::corrupt, loaded.name + ": is damaged and not changed (see hive check): " +
+                                          report.defects.front().to_string());
+  }
+  return registry::Editor::open(
+      loaded.recovery.file.empty() ? std::move(loaded.primary) : std::move(loaded.recovery.file),
+      loaded.name);
+}
+
+// Replaces the hive's file, or writes another: the old bytes or the new ones are there at any moment.
+Result<void> save(const Context& context, const HiveOptions& options, registry::Editor& editor,
+                  const registry::RecoveryReport& recovery) {
+  editor.finish();
+  const auto changed = editor.dirty().total_bytes();
+  const auto& path = options.output.empty() ? options.source.hive : options.output;
+  if (changed != 0 || recovery.was_dirty || !options.output.empty())
+    RS_CHECK(os::write_file_durably(os::real_file_system(), path, editor.file()));
+  context.print({{"output", path},
+                 {"changed_bytes", changed},
+                 {"sequence", editor.hive().base().sequence_1},
+                 {"recovery", report_json(recovery)}},
+                changed == 0 ? path + ": nothing to change"
+                             : fmt::format("{}: {} changed{}", path, human_bytes(changed),
+                                           recovery.was_dirty ? ", recovered from its logs before" : ""));
+  return {};
+}
+
+Result<void> set(const Context& context, const HiveOptions& options) {
+  registry::RecoveryReport recovery;
+  RS_TRY(auto editor, open_editor(options, recovery));
+  RS_TRY(const auto root, editor.hive().root());
+  RS_TRY(const auto key, editor.create_path(root.cell, options.key));
+  if (options.value_given) {
+    RS_TRY(const auto type, registry::parse_type_name(options.type));
+    RS_TRY(const auto name, to_utf16(options.value));
+    RS_TRY(const auto data, registry::parse_value_text(type, options.data));
+    RS_CHECK(editor.set_value(key, name, type, data));
+  }
+  return save(context, options, editor, recovery);
+}
+
+Result<void> remove(const Context& context, const HiveOptions& options) {
+  registry::RecoveryReport recovery;
+  RS_TRY(auto editor, open_editor(options, recovery));
+  RS_TRY(const auto key, editor.hive().find(options.key));
+  if (options.value_given) {
+    RS_TRY(const auto name, to_utf16(options.value));
+    RS_CHECK_CTX(options.key, editor.delete_value(key.cell, name));
+  } else {
+    RS_CHECK_CTX(options.key, editor.delete_key(key.cell));
+  }
+  return save(context, options, editor, recovery);
+}
+
+Result<void> import_text(const Context& context, const HiveOptions& options) {
+  constexpr std::uint64_t kMostTextBytes = std::uint64_t{1} << 30;
+  RS_TRY(const auto text, os::read_file(os::real_file_system(), options.text, kMostTextBytes));
+  RS_TRY_CTX(const auto changes, options.text, registry::parse_reg(text));
+  registry::RecoveryReport recovery;
+  RS_TRY(auto editor, open_editor(options, recovery));
+  RS_CHECK_CTX(options.text,
+               registry::apply_reg(editor, changes,
+                                   options.prefix.empty() ? default_prefix(options) : options.prefix));
+  return save(context, options, editor, recovery);
+}
+
+Result<void> diff(const Context& context, const HiveOptions& options) {
+  RS_TRY(const auto first, load_hive(options.source));
+  auto second_source = options.source;
+  second_source.hive = options.other;
+  second_source.logs.clear();
+  RS_TRY(const auto second, load_hive(second_source));
+  RS_TRY(const auto before, Hive::open(first.file(), first.name));
+  RS_TRY(const auto after, Hive::open(second.file(), second.name));
+  auto list = json::array();
+  std::string text;
+  std::vector<registry::Defect> defects;
+  registry::compare(
+      before, after,
+      [&](const registry::Difference& difference) {
+        json object = {{"kind", registry::to_string(difference.kind)}, {"key", difference.path}};
+        text += fmt::format("{}: {}", registry::to_string(difference.kind), difference.path);
+        const auto* named =
+            difference.value_after != nullptr ? difference.value_after : difference.value_before;
+        if (named != nullptr) {
+          object["value"] = named->name.to_wtf8();
+          text += fmt::format("  {}", named->name.empty() ? "(default)" : named->name.to_wtf8());
+        }
+        if (difference.value_before != nullptr) {
+          object["before"] = value_json(*difference.value_before, difference.data_before);
+          text += fmt::format(
+              "\n  - {} {}", registry::type_name(difference.value_before->type),
+              registry::value_text(difference.value_before->type, difference.data_before, kShownBytes));
+        }
+        if (difference.value_after != nullptr) {
+          object["after"] = value_json(*difference.value_after, difference.data_after);
+          text += fmt::format(
+              "\n  + {} {}", registry::type_name(difference.value_after->type),
+              registry::value_text(difference.value_after->type, difference.data_after, kShownBytes));
+        }
+        text += '\n';
+        list.push_back(std::move(object));
+        return true;
+      },
+      [&](registry::Defect defect) { defects.push_back(std::move(defect)); });
+  context.print({{"differences", list}, {"defects", defects_json(defects)}}, text.empty() ? "equal" : text);
+  if (!context.json) warn_of(defects);
+  return {};
+}
+
 }  // namespace
 
 void add_hive_verbs(CLI::App& app, Context& context) {
@@ -364,6 +520,34 @@ void add_hive_verbs(CLI::App& app, Context& context) {
       verb("recover", "Bring a dirty hive up to date from its logs, into a new file", recover);
   recover_verb->add_option("-o,--output", options->output,
                            "The new file (default: only say what would be applied)");
+  reading_verb("check", "Look for damage anywhere in a hive", check_hive);
+  auto* diff_verb = reading_verb("diff", "What differs between two hives", diff);
+  diff_verb->add_option("OTHER", options->other, "The hive after, as HIVE is the one before")->required();
+  auto writing_verb = [&](const std::string& name, const std::string& description, auto action) {
+    auto* added = verb(name, description, action);
+    added->add_option("-o,--output", options->output, "Write the changed hive here (default: replace HIVE)");
+    return added;
+  };
+  auto value_option = [options](CLI::App* added, const std::string& description) {
+    return added->add_option("VALUE", options->value, description)->each([options](const std::string&) {
+      options->value_given = true;
+    });
+  };
+  auto* set_verb = writing_verb("set", "Create a key and those above it, or set a value", set);
+  set_verb->add_option("KEY", options->key, "Key, parts separated by \\")->required();
+  auto* set_value = value_option(set_verb, "Name of the value; \"\" is the default value");
+  auto* type_option = set_verb->add_option("TYPE", options->type, "REG_SZ, REG_DWORD … or a number");
+  set_verb->add_option("DATA", options->data,
+                       "Text (REG_MULTI_SZ: parts separated by line feeds), a number, or hexadecimal digits");
+  set_value->needs(type_option);
+  auto* delete_verb = writing_verb("delete", "Delete a value, or a key with all below it", remove);
+  delete_verb->add_option("KEY", options->key, "Key, parts separated by \\")->required();
+  value_option(delete_verb, "Name of the value; \"\" is the default value");
+  auto* import_verb = writing_verb("import", "Apply .reg text to a hive: all of it, or nothing", import_text);
+  import_verb->add_option("FILE", options->text, "Text of version 5, in UTF-16 or UTF-8")->required();
+  import_verb->add_option(
+      "--prefix", options->prefix,
+      "Path of the hive's root in the text (default: HKEY_LOCAL_MACHINE\\ and the hive's name)");
 }
 
 }  // namespace roamstead::cli
