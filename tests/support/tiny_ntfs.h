@@ -6,6 +6,7 @@
 //          16 "sub", a directory                   17 "file": resident, a named stream with a hole, a reparse
 //          point 18 "sub/big": attribute list, second extent in record 19
 //          20 "packed": compressed by NTFS     21 "wof": compressed by WOF   (both without an index entry)
+//          (or, instead of 16 to 21, from another record on)
 #pragma once
 
 #include <bit>
@@ -24,13 +25,17 @@ class TinyNtfs {
   static constexpr std::uint64_t kIndexLcn = 336;  // 2 blocks of 1 KiB
   static constexpr std::uint64_t kDataLcn = 340;
 
-  static Bytes make() { return TinyNtfs().image_; }
+  static Bytes make(std::uint64_t first_file = 16) { return TinyNtfs(first_file).image_; }
 
  private:
   static constexpr std::uint64_t kRoot = 5 | std::uint64_t{5} << 48;
-  static constexpr std::uint64_t kSub = 16 | std::uint64_t{1} << 48;
 
-  TinyNtfs() : image_(kClusters * 512) {
+  explicit TinyNtfs(std::uint64_t first_file)
+      : sub_(first_file),
+        file_(first_file + 1),
+        big_(first_file + 2),
+        more_(first_file + 3),
+        image_(kClusters * 512) {
     boot_sector();
     upcase();
     system_records();
@@ -193,13 +198,13 @@ class TinyNtfs {
       put(kIndexLcn + vcn, bytes);
     };
     const auto end = index_entry(0, {}, {}, true);
-    block(0, {index_entry(17 | std::uint64_t{1} << 48, file_name(kRoot, "file"), {}), end});
+    block(0, {index_entry(reference(file_), file_name(kRoot, "file"), {}), end});
     block(2, {end});
     put_record(5, 5, 3,
                {resident_attribute(kStandardInformation, 0, standard_information(0x100)),
                 resident_attribute(kFileName, 1, file_name(kRoot, ".")),
                 named(resident_attribute(kIndexRoot, 2,
-                                         index_root({index_entry(kSub, file_name(kRoot, "sub"), 0),
+                                         index_root({index_entry(reference(sub_), file_name(kRoot, "sub"), 0),
                                                      index_entry(0, {}, 2, true)})),
                       "$I30"),
                 named(nonresident_attribute(kIndexAllocation, 3, 0, 3, 2048,
@@ -209,16 +214,16 @@ class TinyNtfs {
 
   void files() {
     using namespace ntfs;
-    put_record(16, 1, 3,
+    put_record(sub_, 1, 3,
                {resident_attribute(kStandardInformation, 0, standard_information(0x100)),
                 resident_attribute(kFileName, 1, file_name(kRoot, "sub")),
                 named(resident_attribute(
                           kIndexRoot, 2,
-                          index_root({index_entry(18 | std::uint64_t{1} << 48, file_name(kSub, "big"), {}),
+                          index_root({index_entry(reference(big_), file_name(reference(sub_), "big"), {}),
                                       index_entry(0, {}, {}, true)})),
                       "$I30")});
     put_record(
-        17, 1, 1,
+        file_, 1, 1,
         {resident_attribute(kStandardInformation, 0, standard_information(0x100)),
          resident_attribute(kFileName, 1, file_name(kRoot, "file")),
          resident_attribute(kData, 2, as_bytes("hello")),
@@ -230,18 +235,18 @@ class TinyNtfs {
                             Fields().at<std::uint32_t>(0, 0xA000'000C).at<std::uint64_t>(4, 4).padded())});
     Bytes list;
     for (const auto& entry :
-         {list_entry(kStandardInformation, 0, 18, 1, 0), list_entry(kFileName, 0, 18, 1, 1),
-          list_entry(kData, 0, 18, 1, 2), list_entry(kData, 10, 19, 1, 3)})
+         {list_entry(kStandardInformation, 0, big_, 1, 0), list_entry(kFileName, 0, big_, 1, 1),
+          list_entry(kData, 0, big_, 1, 2), list_entry(kData, 10, more_, 1, 3)})
       list.insert(list.end(), entry.begin(), entry.end());
     put_record(
-        18, 1, 1,
+        big_, 1, 1,
         {resident_attribute(kStandardInformation, 0, standard_information()),
          resident_attribute(kAttributeList, 5, list),
-         resident_attribute(kFileName, 1, file_name(kSub, "big")),
+         resident_attribute(kFileName, 1, file_name(reference(sub_), "big")),
          nonresident_attribute(kData, 2, 0, 9, 20 * 512, mapping_pairs({{0, kDataLcn + 20, 10, false}}))});
-    put_record(19, 1, 1,
+    put_record(more_, 1, 1,
                {nonresident_attribute(kData, 3, 10, 19, 0, mapping_pairs({{10, kDataLcn + 40, 10, false}}))},
-               18 | std::uint64_t{1} << 48);
+               reference(big_));
   }
 
   void compressed_files() {
@@ -257,7 +262,7 @@ class TinyNtfs {
                                         mapping_pairs({{0, kDataLcn + 52, 1, false}, {1, 0, 15, true}}));
     store_le<std::uint16_t>(packed, 12, 1);
     store_le<std::uint16_t>(packed, 34, 4);
-    put_record(20, 1, 1,
+    put_record(more_ + 1, 1, 1,
                {resident_attribute(kStandardInformation, 0, standard_information(0x100)),
                 resident_attribute(kFileName, 1, file_name(kRoot, "packed")), packed});
     // Two chunks of XPRESS4K: both cut short, which is an error of the content only.
@@ -265,7 +270,7 @@ class TinyNtfs {
     reparse.at<std::uint32_t>(0, 0x8000'0017).at<std::uint32_t>(4, 16);
     reparse.at<std::uint32_t>(8, 1).at<std::uint32_t>(12, 2).at<std::uint32_t>(16, 1).at<std::uint32_t>(20,
                                                                                                         0);
-    put_record(21, 1, 1,
+    put_record(more_ + 2, 1, 1,
                {resident_attribute(kStandardInformation, 0, standard_information(0x100)),
                 resident_attribute(kFileName, 1, file_name(kRoot, "wof")),
                 nonresident_attribute(kData, 2, 0, 9, 5000, mapping_pairs({{0, 0, 10, true}})),
@@ -273,6 +278,9 @@ class TinyNtfs {
                 resident_attribute(kReparsePoint, 4, reparse.padded())});
   }
 
+  static std::uint64_t reference(std::uint64_t record) { return record | std::uint64_t{1} << 48; }
+
+  const std::uint64_t sub_, file_, big_, more_;
   Bytes image_;
 };
 
