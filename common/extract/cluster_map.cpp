@@ -200,14 +200,18 @@ RangeSet ClusterMap::to_clusters(const RangeSet& bytes) const {
 }
 
 Result<std::vector<MapEntry>> ClusterMap::runs_on(const RangeSet& clusters) const {
+  const auto ranges = clusters.ranges();
   RunList hits, entries;
+  std::size_t passed = 0;  // ranges in front of the entries that come now: both ascend
   const auto take = [&](const RunList& from) {
-    for (const auto& entry : from)
-      if (entry.clusters != 0 && clusters.overlaps({entry.start, entry.clusters})) hits.push_back(entry);
+    for (const auto& entry : from) {
+      while (passed < ranges.size() && ranges[passed].end() <= entry.start) ++passed;
+      if (passed < ranges.size() && ranges[passed].offset < entry.end()) hits.push_back(entry);
+    }
   };
   const auto& base = base_.front();
   std::size_t block = 0;  // each is read once at most, whatever the runs in it are like
-  for (const auto& range : clusters.ranges()) {
+  for (const auto& range : ranges) {
     // The first that could reach into the range: none of the earlier ones' entries ends behind its start.
     std::size_t low = block, high = base.blocks();
     while (low < high) {
@@ -222,6 +226,7 @@ Result<std::vector<MapEntry>> ClusterMap::runs_on(const RangeSet& clusters) cons
       take(entries);
     }
   }
+  passed = 0;
   take(latest_);
   return settle(std::move(hits));
 }
