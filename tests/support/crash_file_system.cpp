@@ -1,6 +1,7 @@
 #include "tests/support/crash_file_system.h"
 
 #include <algorithm>
+#include <cstring>
 #include <random>
 
 namespace roamstead::support {
@@ -31,10 +32,7 @@ class CrashFile final : public os::File {
   Result<std::size_t> read_at(std::uint64_t offset, MutableByteView out) const override {
     std::lock_guard guard(files_.mutex_);
     if (generation_ != files_.generation_) return power_is_gone();
-    if (offset >= node_->content.size()) return std::size_t{0};
-    auto count = std::min<std::size_t>(out.size(), node_->content.size() - offset);
-    std::copy_n(node_->content.begin() + static_cast<std::ptrdiff_t>(offset), count, out.begin());
-    return count;
+    return node_->content.read(offset, out);
   }
   Result<void> write_at(std::uint64_t offset, ByteView data) override {
     return change({offset, to_bytes(data), false});
@@ -42,7 +40,7 @@ class CrashFile final : public os::File {
   Result<void> truncate(std::uint64_t size_bytes) override { return change({size_bytes, {}, true}); }
   Result<std::uint64_t> size() const override {
     std::lock_guard guard(files_.mutex_);
-    return std::uint64_t{node_->content.size()};
+    return node_->content.size();
   }
   Result<void> sync() override {
     std::lock_guard guard(files_.mutex_);
@@ -85,14 +83,56 @@ class CrashFile final : public os::File {
   std::uint64_t generation_;
 };
 
-void CrashFileSystem::replay(Bytes& content, const Write& write) {
-  if (write.resize) {
-    content.resize(write.offset);
-    return;
+void SharedPages::resize(std::uint64_t size_bytes) {
+  if (size_bytes < size_) {
+    pages_.resize((size_bytes + kPageBytes - 1) / kPageBytes);
+    if (const auto in_page = size_bytes % kPageBytes; in_page != 0 && pages_.back() != nullptr)
+      std::fill_n(writable(pages_.size() - 1) + in_page, kPageBytes - in_page, std::byte{0});
   }
-  if (content.size() < write.offset + write.data.size()) content.resize(write.offset + write.data.size());
-  std::copy(write.data.begin(), write.data.end(),
-            content.begin() + static_cast<std::ptrdiff_t>(write.offset));
+  size_ = size_bytes;
+  pages_.resize((size_bytes + kPageBytes - 1) / kPageBytes);
+}
+
+std::byte* SharedPages::writable(std::uint64_t page) {
+  auto& bytes = pages_[page];
+  if (bytes == nullptr)
+    bytes = std::make_shared<Bytes>(kPageBytes);
+  else if (bytes.use_count() > 1)
+    bytes = std::make_shared<Bytes>(*bytes);
+  return bytes->data();
+}
+
+std::size_t SharedPages::read(std::uint64_t offset, MutableByteView out) const {
+  if (offset >= size_) return 0;
+  out = out.first(std::min<std::uint64_t>(out.size(), size_ - offset));
+  for (std::size_t done = 0; done < out.size();) {
+    const auto in_page = (offset + done) % kPageBytes;
+    const auto count = std::min<std::size_t>(kPageBytes - in_page, out.size() - done);
+    const auto& page = pages_[(offset + done) / kPageBytes];
+    if (page == nullptr)
+      std::memset(out.data() + done, 0, count);
+    else
+      std::memcpy(out.data() + done, page->data() + in_page, count);
+    done += count;
+  }
+  return out.size();
+}
+
+void SharedPages::write(std::uint64_t offset, ByteView data) {
+  if (size_ < offset + data.size()) resize(offset + data.size());
+  for (std::size_t done = 0; done < data.size();) {
+    const auto in_page = (offset + done) % kPageBytes;
+    const auto count = std::min<std::size_t>(kPageBytes - in_page, data.size() - done);
+    std::memcpy(writable((offset + done) / kPageBytes) + in_page, data.data() + done, count);
+    done += count;
+  }
+}
+
+void CrashFileSystem::replay(SharedPages& content, const Write& write) {
+  if (write.resize)
+    content.resize(write.offset);
+  else
+    content.write(write.offset, write.data);
 }
 
 Result<void> CrashFileSystem::count_operation() {
@@ -146,7 +186,7 @@ void CrashFileSystem::power_loss(std::uint64_t seed) {
         auto in_sector = kSectorBytes - (write.offset + done) % kSectorBytes;
         auto count = std::min(in_sector, write.data.size() - done);
         auto part = ByteView(write.data).subspan(done, count);
-        if (random() % 2 == 0) replay(node->durable, {write.offset + done, to_bytes(part), false});
+        if (random() % 2 == 0) node->durable.write(write.offset + done, part);
         done += count;
       }
     }

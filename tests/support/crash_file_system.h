@@ -21,6 +21,22 @@
 
 namespace roamstead::support {
 
+// A file's bytes in pages that copies share until one of them writes: a run for each crash point starts from
+// a copy.
+class SharedPages {
+ public:
+  std::uint64_t size() const { return size_; }
+  void resize(std::uint64_t size_bytes);
+  std::size_t read(std::uint64_t offset, MutableByteView out) const;  // fewer at the end
+  void write(std::uint64_t offset, ByteView data);
+
+ private:
+  static constexpr std::uint64_t kPageBytes = 64 << 10;
+  std::byte* writable(std::uint64_t page);
+  std::uint64_t size_ = 0;
+  std::vector<std::shared_ptr<Bytes>> pages_;  // null: zeros
+};
+
 class CrashFileSystem final : public os::FileSystem {
  public:
   // Operations that change something (write, truncate, sync, rename, remove, create) so far.
@@ -53,8 +69,8 @@ class CrashFileSystem final : public os::FileSystem {
   };
   // One inode: content now, content as of the last sync, and the writes between.
   struct Node {
-    Bytes content;
-    Bytes durable;
+    SharedPages content;
+    SharedPages durable;
     std::vector<Write> pending;
     bool exclusively_locked = false;
     int shared_locks = 0;
@@ -66,7 +82,7 @@ class CrashFileSystem final : public os::FileSystem {
   };
 
   Result<void> count_operation();
-  static void replay(Bytes& content, const Write& write);
+  static void replay(SharedPages& content, const Write& write);
 
   mutable std::mutex mutex_;
   Names names_;
