@@ -38,6 +38,8 @@ Result<void> ChainDisk::check_range(std::uint64_t offset, std::size_t length) co
 
 namespace {
 
+constexpr std::uint32_t kTornBytes = 512;  // what disks write whole or not at all
+
 // Pieces that lie one after the other in a file, and in the buffer, are read at once.
 class PieceReader {
  public:
@@ -125,38 +127,37 @@ Result<void> ChainDisk::write(std::uint64_t offset, ByteView data) {
   RS_CHECK(check_range(offset, data.size()));
   std::lock_guard guard(write_mutex_);
   RS_TRY(auto top, writable_top());
-  if (!top.layer->rewrites_any_bytes()) return write_units(*top.layer, offset, data);
+  const auto unit = top.layer->write_unit();
+  if (!top.layer->rewrites_any_bytes()) return write_units(*top.layer, offset, data, unit);
   while (!data.empty()) {
     RS_TRY(auto piece, top.layer->lookup(offset, data.size()));
     auto part = data.first(piece.length);
-    if (piece.source == Layer::Piece::Source::here)
-      RS_CHECK(top.layer->write(offset, part));
-    else
-      RS_CHECK(write_units(*top.layer, offset, part));
+    // Whole sectors also where the layer takes any bytes: of two writes into one sector a crash must not
+    // leave the second without the first.
+    const bool here = piece.source == Layer::Piece::Source::here;
+    RS_CHECK(write_units(*top.layer, offset, part, here ? kTornBytes : unit));
     offset += part.size();
     data = data.subspan(part.size());
   }
   return {};
 }
 
-Result<void> ChainDisk::write_units(Layer& top, std::uint64_t offset, ByteView data) {
-  auto unit = top.write_unit();
+Result<void> ChainDisk::write_units(Layer& top, std::uint64_t offset, ByteView data, std::uint32_t unit) {
   // The middle goes as it is; a first and a last sector written in part are read, changed and written.
   if (auto in_unit = offset % unit; in_unit != 0) {
     auto part = data.first(std::min<std::size_t>(data.size(), unit - in_unit));
-    RS_CHECK(write_unaligned(top, offset, part));
+    RS_CHECK(write_unaligned(top, offset, part, unit));
     offset += part.size();
     data = data.subspan(part.size());
   }
   auto middle = data.first(data.size() - data.size() % unit);
   if (!middle.empty()) RS_CHECK(top.write(offset, middle));
   auto rest = data.subspan(middle.size());
-  return rest.empty() ? Result<void>{} : write_unaligned(top, offset + middle.size(), rest);
+  return rest.empty() ? Result<void>{} : write_unaligned(top, offset + middle.size(), rest, unit);
 }
 
 // `data` lies within one unit.
-Result<void> ChainDisk::write_unaligned(Layer& top, std::uint64_t offset, ByteView data) {
-  auto unit = top.write_unit();
+Result<void> ChainDisk::write_unaligned(Layer& top, std::uint64_t offset, ByteView data, std::uint32_t unit) {
   auto start = offset / unit * unit;
   Bytes sector(std::min<std::uint64_t>(unit, size_bytes_ - start));
   RS_CHECK(read(start, sector));

@@ -33,8 +33,8 @@ class ChainDisk final : public Disk {
   Result<void> check_range(std::uint64_t offset, std::size_t length) const;
   Result<ChainLayer> layer_at(std::size_t index) const;
   Result<ChainLayer> writable_top() const;
-  Result<void> write_units(Layer& top, std::uint64_t offset, ByteView data);
-  Result<void> write_unaligned(Layer& top, std::uint64_t offset, ByteView data);
+  Result<void> write_units(Layer& top, std::uint64_t offset, ByteView data, std::uint32_t unit);
+  Result<void> write_unaligned(Layer& top, std::uint64_t offset, ByteView data, std::uint32_t unit);
 
   Result<std::string> frozen_path() const;
   Result<void> put_child_on_top(const ChainLayer& top, const std::string& frozen,
