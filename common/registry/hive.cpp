@@ -220,7 +220,7 @@ Result<std::optional<Key>> Hive::find_in_leaf(ByteView list, std::u16string_view
     const auto middle = low + (high - low) / 2;
     RS_TRY(auto candidate, key(at(middle)));
     const auto order = compare_upcased(candidate.name, name);
-    if (order == 0) return std::optional(std::move(candidate));
+    if (order == 0) return std::optional(candidate);
     if (order < 0) {
       low = middle + 1;
     } else {
@@ -260,7 +260,7 @@ Result<std::optional<Key>> Hive::find_subkey(const Key& parent, std::u16string_v
   auto listed = subkeys(parent, cells);
   for (const auto each : cells) {
     auto candidate = key(each);
-    if (candidate && compare_upcased(candidate->name, name) == 0) return std::optional(std::move(*candidate));
+    if (candidate && compare_upcased(candidate->name, name) == 0) return std::optional(*candidate);
   }
   if (!listed && cells.empty()) return fail(std::move(listed).error());
   return std::optional<Key>();
@@ -271,7 +271,7 @@ Result<std::optional<Value>> Hive::find_value(const Key& key, std::u16string_vie
   auto listed = values(key, cells);
   for (const auto each : cells) {
     auto candidate = value(each);
-    if (candidate && compare_upcased(candidate->name, name) == 0) return std::optional(std::move(*candidate));
+    if (candidate && compare_upcased(candidate->name, name) == 0) return std::optional(*candidate);
   }
   if (!listed && cells.empty()) return fail(std::move(listed).error());
   return std::optional<Value>();

@@ -67,7 +67,7 @@ Result<void> VhdxLayer::append_to_log(std::span<const LogPage> pages) {
   RS_CHECK(sync());
   RS_CHECK(change_header(next));
   log.appended();
-  log_ = std::move(log);
+  log_ = log;
   return {};
 }
 
