@@ -136,7 +136,10 @@ void CrashFileSystem::replay(SharedPages& content, const Write& write) {
 }
 
 Result<void> CrashFileSystem::count_operation() {
-  if (operations_ >= crash_at_) return power_is_gone();
+  if (operations_ >= crash_at_) {
+    refused_ = true;
+    return power_is_gone();
+  }
   ++operations_;
   return {};
 }
@@ -149,11 +152,12 @@ std::uint64_t CrashFileSystem::operations() const {
 void CrashFileSystem::crash_after(std::uint64_t operation_count) {
   std::lock_guard guard(mutex_);
   crash_at_ = operation_count;
+  refused_ = false;
 }
 
 bool CrashFileSystem::crashed() const {
   std::lock_guard guard(mutex_);
-  return operations_ >= crash_at_;
+  return refused_;
 }
 
 void CrashFileSystem::power_loss(std::uint64_t seed) {
@@ -196,6 +200,7 @@ void CrashFileSystem::power_loss(std::uint64_t seed) {
     node->shared_locks = 0;
   }
   crash_at_ = ~std::uint64_t{0};
+  refused_ = false;
   ++generation_;
 }
 

@@ -43,6 +43,7 @@ class CrashFileSystem final : public os::FileSystem {
   std::uint64_t operations() const;
   // The operation with this number (from 0) and all later ones fail and change nothing.
   void crash_after(std::uint64_t operation_count);
+  // Whether an operation was refused since then. A run that needs just as many as it was given has not crashed.
   bool crashed() const;
   // Drops what was not durable, by the seed's dice, and lets operations work again. Files still open are
   // dead.
@@ -91,6 +92,7 @@ class CrashFileSystem final : public os::FileSystem {
   std::map<std::string, bool> directories_;
   std::uint64_t operations_ = 0;
   std::uint64_t crash_at_ = ~std::uint64_t{0};
+  bool refused_ = false;
   std::uint64_t generation_ = 0;  // grows with each power loss: open files of an older one are dead
 };
 
