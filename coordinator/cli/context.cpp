@@ -20,6 +20,7 @@ CLI::App* Context::verb(CLI::App& noun, const std::string& name, const std::stri
 }
 
 void Context::print(const nlohmann::json& value, const std::string& text) const {
+  printed = true;
   if (json) {
     std::cout << value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
   } else {

@@ -26,7 +26,8 @@ int main(int argc, char** argv) {
   }
   auto result = context.run();
   if (result) return 0;
-  if (context.json) {
+  // A check that found something has printed that: standard output stays one JSON document.
+  if (context.json && !context.printed) {
     std::cout << nlohmann::json{{"error",
                                  {{"code", to_string(result.error().code)},
                                   {"message", result.error().to_string()}}}}

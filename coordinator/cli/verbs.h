@@ -15,6 +15,7 @@ namespace roamstead::cli {
 // What all verbs share. A verb's callback stores what to do in `run`; main calls it after parsing.
 struct Context {
   bool json = false;
+  mutable bool printed = false;  // a result is on standard output
   std::function<Result<void>()> run;
 
   // Adds a verb below `noun` whose callback is `action`; --json is added to it.

@@ -158,7 +158,8 @@ Result<void> check(const Context& context, const VolumeOptions& options) {
   context.end_progress();
   const auto described = describe_report(report);
   context.print(described.json, described.text);
-  return {};
+  return report.errors == 0 ? Result<void>{}
+                            : fail(ErrorCode::corrupt, options.disk + ": the check found errors");
 }
 
 }  // namespace
