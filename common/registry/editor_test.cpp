@@ -73,7 +73,8 @@ void compare_details(const Hive& hive, const Key& key, const ModelKey& model) {
   const auto expected = descriptor(model.security);
   CHECK(std::equal(security.begin(), security.end(), expected.begin(), expected.end()));
   CHECK(utf16le_to_wtf8(hive.class_name(key).value()) == model.class_name);
-  for (const auto& [unused, child] : model.keys) {
+  for (const auto& entry : model.keys) {
+    const ModelKey& child = entry.second;
     const auto found = hive.find_subkey(key, to_utf16(child.name).value()).value();
     REQUIRE_MESSAGE(found.has_value(), child.name);
     CHECK(found->name.to_wtf8() == child.name);

@@ -214,12 +214,13 @@ TEST_CASE("logs of another hive, or of one of its earlier times, are not applied
 TEST_CASE("clean hives are never touched by their old logs") {
   if (corpus().empty()) return;
   const std::string folder = "museum/Win11/";
-  for (const auto& [name, log] : {std::pair<std::string, std::string>{"SAM", "SAM.LOG1"},
-                                  {"SAM", "SAM.LOG2"},
-                                  {"BCD-Template", "BCD-Template.LOG"},
-                                  {"ELAM", "ELAM.LOG1"},
-                                  {"DEFAULT (NTUSER)/NTUSER.DAT", "DEFAULT (NTUSER)/NTUSER.DAT.LOG1"}}) {
-    CAPTURE(name);
+  for (const auto& each : {std::pair<std::string, std::string>{"SAM", "SAM.LOG1"},
+                           {"SAM", "SAM.LOG2"},
+                           {"BCD-Template", "BCD-Template.LOG"},
+                           {"ELAM", "ELAM.LOG1"},
+                           {"DEFAULT (NTUSER)/NTUSER.DAT", "DEFAULT (NTUSER)/NTUSER.DAT.LOG1"}}) {
+    const auto& [name, log] = each;
+    CAPTURE(each.first);
     const auto loaded = load(folder + name, {folder + log});
     const auto recovery = recover(loaded.primary, name, loaded.logs).value();
     CHECK(!recovery.report.was_dirty);
@@ -282,8 +283,9 @@ TEST_CASE("clean hives show what hivex, reglookup and libregf show, and export t
     CHECK(same_picture(picture, reg_picture(text, "HKEY_LOCAL_MACHINE\\X")));
     // Every key is found by its path, in another case too.
     std::size_t looked_up = 0;
-    for (const auto& [key, content] : picture)
-      if (content.empty() && ++looked_up % 7 == 0) CHECK_MESSAGE(hive.find(key).has_value(), key);
+    for (const auto& entry : picture)
+      if (entry.second.empty() && ++looked_up % 7 == 0)
+        CHECK_MESSAGE(hive.find(entry.first).has_value(), entry.first);
   }
 }
 
@@ -300,14 +302,16 @@ TEST_CASE("damaged hives give what can be read, with their defects") {
     std::uint64_t keys = 0;
     std::uint64_t defects = 0;
   };
-  for (const auto& [name, least_keys] : {Expected{"regipy/corrupted_system_hive", 1500},
-                                         {"yarp/hives_for_tests/BadListHive", 6},
-                                         {"yarp/hives_for_tests/BadSubkeyHive", 6},
-                                         {"yarp/hives_for_tests/InvalidParentHive", 5003},
-                                         {"yarp/hives_for_tests/TruncatedHive", 2},
-                                         {"yarp/hives_for_tests/TruncatedNameHive", 1},
-                                         {"misc/samba-regfio_corrupt_hbin1.dat", 0},
-                                         {"misc/samba-regfio_corrupt_lf_subkeys.dat", 1}}) {
+  for (const auto& each : {Expected{"regipy/corrupted_system_hive", 1500},
+                           {"yarp/hives_for_tests/BadListHive", 6},
+                           {"yarp/hives_for_tests/BadSubkeyHive", 6},
+                           {"yarp/hives_for_tests/InvalidParentHive", 5003},
+                           {"yarp/hives_for_tests/TruncatedHive", 2},
+                           {"yarp/hives_for_tests/TruncatedNameHive", 1},
+                           {"misc/samba-regfio_corrupt_hbin1.dat", 0},
+                           {"misc/samba-regfio_corrupt_lf_subkeys.dat", 1}}) {
+    const std::string name = each.name;
+    const auto least_keys = each.least_keys;
     CAPTURE(name);
     const auto bytes = corpus_bytes(name);
     const auto hive = Hive::open(bytes, name).value();
@@ -383,7 +387,8 @@ void edit(Editor& editor) {
 TEST_CASE(
     "clean hives of real machines are sound, and still are after every kind of edit, for every reader") {
   if (corpus().empty() || !have_oracles()) return;
-  for (const auto& [name, reged] : kClean) {
+  for (const auto& each : kClean) {
+    const auto& name = each.name;
     CAPTURE(name);
     const auto bytes = corpus_bytes(name);
     const auto before = Hive::open(bytes, name).value();
@@ -409,7 +414,7 @@ TEST_CASE(
     CHECK(reglookup_counts(path) == counts);
     CHECK(regfexport_counts(path) == counts);
     if (bytes.size() < 2 << 20) CHECK(same_picture(picture_of(after), hivex_picture(path)));
-    if (reged) {
+    if (each.reged) {
       const auto untouched = directory / "untouched";
       write_bytes(untouched, bytes);
       const auto seen_before = reged_keys(untouched);

@@ -21,15 +21,18 @@ inline Bytes descriptor(unsigned control = 0) {
   return bytes;
 }
 
-// Some of everything: lists below an index, data of each kind, classes, two descriptors, wide names.
-inline Bytes sample_hive(std::uint32_t minor_version = 5) {
+// Some of everything: lists below an index (from 508 subkeys on), data of each kind, classes, two
+// descriptors, wide names.
+inline Bytes sample_hive(std::uint32_t minor_version = 5, int subkeys = 520,
+                         std::size_t largest_data = 33000) {
   auto editor = Editor::create(minor_version, "ROOT", descriptor(), kTime).value();
   const auto root = editor.hive().root().value().cell;
-  for (int i = 0; i < 520; ++i)
+  for (int i = 0; i < subkeys; ++i)
     if (!editor.create_path(root, "many\\" + std::to_string(i))) std::abort();
   const auto key = editor.create_path(root, "Software\\größe\\файл").value();
   for (const std::size_t size : {0u, 4u, 5u, 300u, 16344u, 16345u, 33000u})
-    if (!editor.set_value(key, to_utf16("v" + std::to_string(size)).value(), 3, Bytes(size, std::byte{7})))
+    if (size <= largest_data &&
+        !editor.set_value(key, to_utf16("v" + std::to_string(size)).value(), 3, Bytes(size, std::byte{7})))
       std::abort();
   if (!editor.set_security(key, descriptor(1)) ||
       !editor.set_class(key, std::as_bytes(std::span(u"class", 5))))
