@@ -113,7 +113,7 @@ Result<void> check_stream(const std::string& name, std::uint64_t size_bytes) {
 }
 
 Result<void> check_entry(const profile::Entry& entry) {
-  if (entry.kind > profile::EntryKind::opaque) return fail(ErrorCode::corrupt, "an entry of unknown kind");
+  if (entry.kind > profile::kLastEntryKind) return fail(ErrorCode::corrupt, "an entry of unknown kind");
   RS_CHECK(check_stream("", entry.size_bytes));
   for (const auto& stream : entry.streams) {
     if (stream.name.empty()) return fail(ErrorCode::corrupt, "an alternate stream without a name");

@@ -4,6 +4,7 @@
 // batch; every `path` and `target` a path in the tree *after* it. Applying means: look up all sources in the
 // tree before; take away everything deleted or moved; put the moved things where they go; then make the puts,
 // parents first. So swapped names, rename-over and a folder that changes places with its own child all work.
+// Keys come last: those deleted are taken away, then puts of keys are made, parents first.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,7 @@
 #include "common/base/guid.h"
 #include "common/profile/entry.h"
 #include "common/profile/path.h"
+#include "common/profile/registry.h"
 
 namespace roamstead {
 
@@ -88,7 +90,7 @@ struct Put {
   }
 };
 
-using ChangeRecord = std::variant<Delete, Move, Put>;
+using ChangeRecord = std::variant<Delete, Move, Put, DeleteKey, PutKey>;
 
 // Something that changed and is not saved, and why; shown to the administrator.
 struct HeldBack {
@@ -123,17 +125,23 @@ struct Batch {
 };
 
 // Refuses a batch that contradicts itself: two records with one source, two puts of one path, writes that
-// overlap or exceed the size, impossible stream names, more than kMaxBatchRecords. Foreign batches pass
-// through here before anything is done with them; what only the tree can tell (a missing source, a cycle) is
-// refused when it is applied.
+// overlap or exceed the size, impossible names, two puts or deletions of one key, more than kMaxBatchRecords.
+// Foreign batches pass through here before anything is done with them; what only the tree can tell (a missing
+// source, a cycle) is refused when it is applied.
 Result<void> check_batch(const Batch& batch);
 inline constexpr std::size_t kMaxBatchRecords = 2'000'000;
+
+// A piece of a record's content that travels with the batch: one of a Put's writes, or the data of a value of
+// a PutKey that is not inline. Visited in the order of `stream`.
+void visit_content(const ChangeRecord& record,
+                   const std::function<void(std::size_t stream, ByteRange range)>& visit);
 
 // The bytes of a batch's writes, by record and stream. Implementations say whether they are thread-safe.
 class ContentSource {
  public:
   virtual ~ContentSource() = default;
-  // `record` indexes batch.records (a Put), `stream` its contents; the range lies within one of its writes.
+  // `record` indexes batch.records, `stream` its contents (of a Put; the range lies within one of its writes)
+  // or its values (of a PutKey).
   virtual Result<void> read(std::size_t record, std::size_t stream, std::uint64_t offset,
                             MutableByteView out) = 0;
 };

@@ -15,7 +15,9 @@ enum class EntryKind : std::uint8_t {
   junction = 2,  // link_target relative to the profile's root
   symlink = 3,   // the same
   opaque = 4,    // a foreign reparse point, EFS or WOF file: its metadata only, never its bytes
+  registry = 5,  // a hive: no bytes but keys (registry.h)
 };
+inline constexpr EntryKind kLastEntryKind = EntryKind::registry;
 
 // Windows file attributes that roam (FILE_ATTRIBUTE_…).
 inline constexpr std::uint32_t kAttributeReadOnly = 0x1;

@@ -66,3 +66,70 @@ TEST_CASE("a batch that contradicts itself is refused") {
   root.records.push_back(Delete{ProfilePath()});
   CHECK_FALSE(check_batch(root));
 }
+
+static KeyPath key(std::string_view text) { return KeyPath::parse(text).value(); }
+
+TEST_CASE("a key path has names that a hive can hold") {
+  CHECK(key("Software\\a/b:c").parent() == key("Software"));
+  CHECK(key("A\\B").name() == "B");
+  CHECK(key("").is_root());
+  CHECK(key("A").child("ü") == key("A\\ü"));
+  CHECK(key("A\\B").is_within(key("A")));
+  CHECK_FALSE(key("AB").is_within(key("A")));
+  CHECK(upcased(key("Soft\\ß")) == upcased(key("SOFT\\ß")));
+  CHECK(KeyPath::parse(std::string_view("a\0b", 3)));
+  for (auto bad : {"\\a", "a\\", "a\\\\b", "\xff"}) CHECK_FALSE(KeyPath::parse(bad));
+  CHECK_FALSE(KeyPath::parse(std::string(256, 'x')));
+  std::string deep = "k";
+  for (std::size_t i = 1; i < kMaxKeyDepth; ++i) deep += "\\k";
+  CHECK(key(deep).depth() == kMaxKeyDepth);
+  CHECK_FALSE(KeyPath::parse(deep + "\\k"));
+}
+
+TEST_CASE("hives and their companions are told from files") {
+  CHECK(classify_hive_file("ntuser.dat") == HiveFile::hive);
+  CHECK(classify_hive_file("AppData/Local/Microsoft/Windows/USRCLASS.DAT") == HiveFile::hive);
+  for (auto name :
+       {"NTUSER.DAT.LOG", "ntuser.dat.LOG2", "NTUSER.DAT{53b39e88-18c4-11ea-a811-000d3aa4692b}.TM.blf",
+        "NTUSER.DAT{53b39e88}.TMContainer00000000000000000001.regtrans-ms",
+        "AppData/Local/Microsoft/Windows/UsrClass.dat.LOG1"})
+    CHECK(classify_hive_file(name) == HiveFile::companion);
+  for (auto name :
+       {"NTUSER.DAT.bak", "NTUSER.DATA", "ntuser.ini", "Documents/NTUSER.DAT", "NTUSER.DAT/x", ""})
+    CHECK(classify_hive_file(name) == HiveFile::none);
+  CHECK(is_excluded_key(hive_paths()[0], key("volatile environment\\1")));
+  CHECK_FALSE(is_excluded_key(hive_paths()[0], key("Volatile Environments")));
+  CHECK_FALSE(is_excluded_key(hive_paths()[1], key("Volatile Environment")));
+}
+
+TEST_CASE("records of keys are encoded, counted and checked") {
+  Batch batch;
+  PutKey put;
+  put.hive = hive_paths()[0];
+  put.key = key("Software\\X");
+  put.values = {{"small", 4, 4, Bytes(4)}, {"large", 3, 5000, {}}};
+  put.deleted_values = {"old"};
+  batch.records = {DeleteKey{hive_paths()[0], key("Software\\X")}, put};
+  CHECK(check_batch(batch));
+  CHECK(batch.content_bytes() == 5000);
+  CHECK(decode<Batch>(encode(batch)).value() == batch);
+  const auto refused = [&](auto change) {
+    auto copy = put;
+    change(copy);
+    auto changed = batch;
+    changed.records[1] = copy;
+    return !check_batch(changed);
+  };
+  CHECK(refused([](PutKey& bad) { bad.deleted_values = {"SMALL"}; }));
+  CHECK(refused([](PutKey& bad) { bad.values[0].data.clear(); }));
+  CHECK(refused([](PutKey& bad) { bad.values[1].data.resize(5000); }));
+  CHECK(refused([](PutKey& bad) { bad.values[1].name = "Small"; }));
+  CHECK(refused([](PutKey& bad) { bad.hive = ProfilePath(); }));
+  auto twice = batch;
+  put.key = key("SOFTWARE\\x");
+  twice.records.push_back(put);
+  CHECK_FALSE(check_batch(twice));
+  auto root = batch;
+  root.records[0] = DeleteKey{hive_paths()[0], {}};
+  CHECK_FALSE(check_batch(root));
+}

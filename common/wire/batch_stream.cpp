@@ -24,7 +24,7 @@ constexpr std::size_t kMaxSecurityBytes = 64u << 10;  // as large as Windows let
 // What check_batch leaves to the type system, which foreign bytes do not obey.
 Result<void> check_entry(const profile::Put& put) {
   const auto& entry = put.entry;
-  if (entry.kind > profile::EntryKind::opaque)
+  if (entry.kind > profile::kLastEntryKind)
     return fail(ErrorCode::protocol, "batch: '" + put.path.text() + "' is of unknown kind " +
                                          std::to_string(static_cast<unsigned>(entry.kind)));
   if ((entry.metadata.attributes & ~profile::kRoamingAttributes) != 0)
@@ -75,15 +75,13 @@ Result<profile::Batch> decode_batch(ByteView encoded) {
 Result<ContentLayout> ContentLayout::of(const profile::Batch& batch) {
   ContentLayout layout;
   for (std::size_t record = 0; record < batch.records.size(); ++record) {
-    const auto* put = std::get_if<profile::Put>(&batch.records[record]);
-    if (put == nullptr) continue;
-    for (std::size_t stream = 0; stream < put->contents.size(); ++stream)
-      for (auto write : put->contents[stream].writes) {
-        layout.pieces_.push_back({record, stream, write, layout.total_bytes_});
-        if (write.length > ~std::uint64_t{0} - layout.total_bytes_)
-          return fail(ErrorCode::invalid_argument, "batch: more content than 64 bits can count");
-        layout.total_bytes_ += write.length;
-      }
+    bool overflow = false;
+    profile::visit_content(batch.records[record], [&](std::size_t stream, ByteRange range) {
+      layout.pieces_.push_back({record, stream, range, layout.total_bytes_});
+      overflow = overflow || range.length > ~std::uint64_t{0} - layout.total_bytes_;
+      layout.total_bytes_ += range.length;
+    });
+    if (overflow) return fail(ErrorCode::invalid_argument, "batch: more content than 64 bits can count");
   }
   return layout;
 }

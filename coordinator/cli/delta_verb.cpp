@@ -26,6 +26,8 @@ const char* kind_name(profile::EntryKind kind) {
       return "symlink";
     case profile::EntryKind::opaque:
       return "opaque";
+    case profile::EntryKind::registry:
+      return "registry";
   }
   return "unknown";
 }
@@ -55,11 +57,22 @@ nlohmann::json put_json(const profile::Put& put) {
   return value;
 }
 
+nlohmann::json key_json(const profile::PutKey& key) {
+  nlohmann::json values = nlohmann::json::array();
+  for (const auto& value : key.values)
+    values.push_back({{"name", value.name}, {"type", value.type}, {"size", value.size_bytes}});
+  return {{"type", "put_key"},  {"hive", key.hive.text()},     {"key", key.key.text()},
+          {"merge", key.merge}, {"values", std::move(values)}, {"deleted_values", key.deleted_values}};
+}
+
 nlohmann::json record_json(const profile::ChangeRecord& record) {
   if (const auto* gone = std::get_if<profile::Delete>(&record))
     return {{"type", "delete"}, {"source", gone->source.text()}};
   if (const auto* move = std::get_if<profile::Move>(&record))
     return {{"type", "move"}, {"source", move->source.text()}, {"target", move->target.text()}};
+  if (const auto* key = std::get_if<profile::DeleteKey>(&record))
+    return {{"type", "delete_key"}, {"hive", key->hive.text()}, {"key", key->key.text()}};
+  if (const auto* key = std::get_if<profile::PutKey>(&record)) return key_json(*key);
   return put_json(std::get<profile::Put>(record));
 }
 
@@ -67,6 +80,12 @@ std::vector<std::string> record_row(const profile::ChangeRecord& record) {
   if (const auto* gone = std::get_if<profile::Delete>(&record)) return {"delete", gone->source.text()};
   if (const auto* move = std::get_if<profile::Move>(&record))
     return {"move", move->source.text() + " -> " + move->target.text()};
+  if (const auto* key = std::get_if<profile::DeleteKey>(&record))
+    return {"delete key", key->hive.text() + "\\" + key->key.text()};
+  if (const auto* key = std::get_if<profile::PutKey>(&record))
+    return {"put key", key->hive.text() + "\\" + key->key.text(),
+            std::to_string(key->values.size()) + " values set, " +
+                std::to_string(key->deleted_values.size()) + " deleted"};
   const auto& put = std::get<profile::Put>(record);
   std::string what = kind_name(put.entry.kind);
   if (put.entry.kind == profile::EntryKind::file)

@@ -358,7 +358,8 @@ Result<void> check_hive(const Context& context, const HiveOptions& options) {
                   report.lost_cells == 0 ? "" : fmt::format(", {} that nothing refers to", report.lost_cells),
                   report.sound() ? "sound" : fmt::format("{} defects", report.defect_count)));
   if (!context.json) warn_of(report.defects);
-  return report.sound() ? Result<void>{} : fail(ErrorCode::corrupt, loaded.name + ": the check found defects");
+  return report.sound() ? Result<void>{}
+                        : fail(ErrorCode::corrupt, loaded.name + ": the check found defects");
 }
 
 // Opens a hive for changing: whole, in a file, with what its logs hold.

@@ -68,6 +68,8 @@ std::string_view kind_text(EntryKind kind) {
       return "symlink";
     case EntryKind::opaque:
       return "opaque";
+    case EntryKind::registry:
+      return "registry";
   }
   return "unknown";
 }

@@ -159,7 +159,7 @@ Result<Node> parse_node(ByteView bytes) {
   RS_TRY(auto format, reader.le<std::uint8_t>());
   if (format != kFormat) return fail(ErrorCode::corrupt, "node: unknown format " + std::to_string(format));
   RS_TRY(auto kind, reader.le<std::uint8_t>());
-  if (kind > static_cast<std::uint8_t>(profile::EntryKind::opaque))
+  if (kind > static_cast<std::uint8_t>(profile::kLastEntryKind))
     return fail(ErrorCode::corrupt, "node: unknown kind " + std::to_string(kind));
   entry.kind = static_cast<profile::EntryKind>(kind);
   RS_TRY(entry.metadata.attributes, reader.le<std::uint32_t>());

@@ -107,7 +107,7 @@ Result<Content> TreeEditor::make_stream(const profile::Put& put, const Node* bas
 
 Result<void> TreeEditor::put(const profile::Put& put, std::size_t record, profile::ContentSource& content) {
   RS_CHECK(check_depth(put.path));
-  if (put.entry.kind > profile::EntryKind::opaque || put.entry.size_bytes > kMaxStreamBytes)
+  if (put.entry.kind > profile::kLastEntryKind || put.entry.size_bytes > kMaxStreamBytes)
     return refuse(ErrorCode::invalid_argument, put.path, "is of an unknown kind or impossible size");
   Item* item = root_.get();
   if (!put.path.is_root()) {
