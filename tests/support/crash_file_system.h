@@ -43,7 +43,8 @@ class CrashFileSystem final : public os::FileSystem {
   std::uint64_t operations() const;
   // The operation with this number (from 0) and all later ones fail and change nothing.
   void crash_after(std::uint64_t operation_count);
-  // Whether an operation was refused since then. A run that needs just as many as it was given has not crashed.
+  // Whether an operation was refused since then. A run that needs just as many as it was given has not
+  // crashed.
   bool crashed() const;
   // Drops what was not durable, by the seed's dice, and lets operations work again. Files still open are
   // dead.
