@@ -72,6 +72,14 @@ void MemoryLink::add_link(const std::string& path, EntryKind kind, const std::st
   children_[parent_of(path)][path.substr(path.rfind('/') + 1)] = path;
 }
 
+void MemoryLink::add_hive(const std::string& path, support::KeyModel keys) {
+  std::lock_guard lock(mutex_);
+  make_parents(path);
+  items_[path].entry = made_up(EntryKind::registry, items_.size());
+  items_[path].keys = std::move(keys);
+  children_[parent_of(path)][path.substr(path.rfind('/') + 1)] = path;
+}
+
 Result<void> MemoryLink::enter(const Guid& secret) {
   if (delay_ms != 0) std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
   if (away) return fail(ErrorCode::unavailable, "the coordinator cannot be reached");
@@ -140,11 +148,53 @@ Result<Bytes> MemoryLink::read(const Guid& secret, const profile::ProfilePath& p
                bytes.begin() + static_cast<std::ptrdiff_t>(offset + count));
 }
 
+Result<const support::KeyModel*> MemoryLink::hive_at(const profile::ProfilePath& path) const {
+  auto found = items_.find(path.text());
+  if (found == items_.end() || found->second.entry.kind != EntryKind::registry)
+    return fail(ErrorCode::not_found, "no hive " + path.text());
+  return &found->second.keys;
+}
+
+Result<profile::KeyStates> MemoryLink::list_keys(const Guid& secret, const profile::ProfilePath& hive,
+                                                 const profile::KeyPath& key, profile::KeyScope scope,
+                                                 const std::string& cursor) {
+  RS_CHECK(enter(secret));
+  ++key_lists;
+  std::lock_guard lock(mutex_);
+  RS_TRY(const auto* keys, hive_at(hive));
+  RS_TRY(auto part, keys->states(key, scope, cursor, key_bytes_per_part));
+  keys_listed += part.keys.size();
+  if (keys_without_data)
+    for (auto& state : part.keys)
+      for (auto& value : state.values) value.data.clear();
+  return part;
+}
+
+Result<Bytes> MemoryLink::read_value(const Guid& secret, const profile::ProfilePath& hive,
+                                     const profile::KeyPath& key, const std::string& value,
+                                     std::uint64_t offset, std::size_t length) {
+  RS_CHECK(enter(secret));
+  ++value_reads;
+  std::lock_guard lock(mutex_);
+  RS_TRY(const auto* keys, hive_at(hive));
+  Bytes bytes(length);
+  RS_CHECK(keys->read_value(key, value, offset, bytes));
+  return bytes;
+}
+
 Result<wire::CommitReply> MemoryLink::commit(const Guid& secret, const profile::Batch& batch,
                                              profile::ContentSource& content) {
   RS_CHECK(enter(secret));
   Committed committed{batch, {}};
   for (std::size_t record = 0; record < batch.records.size(); ++record) {
+    if (auto* key = std::get_if<profile::PutKey>(&batch.records[record]))
+      for (std::size_t i = 0; i < key->values.size(); ++i)
+        if (!key->values[i].is_inline()) {
+          Bytes bytes(static_cast<std::size_t>(key->values[i].size_bytes));
+          RS_CHECK(content.read(record, i, 0, bytes));
+          committed.content[key->hive.text() + "|" + key->key.text() + "|" + key->values[i].name] =
+              std::move(bytes);
+        }
     auto* put = std::get_if<profile::Put>(&batch.records[record]);
     if (put == nullptr) continue;
     for (std::size_t stream = 0; stream < put->contents.size(); ++stream)

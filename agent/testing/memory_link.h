@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "common/wire/coordinator_link.h"
+#include "tests/support/key_model.h"
 
 namespace roamstead::agent::testing {
 
@@ -15,10 +16,12 @@ class MemoryLink final : public wire::CoordinatorLink {
   struct File {
     profile::Entry entry;
     std::map<std::string, Bytes> streams;
+    support::KeyModel keys;  // of an entry of kind registry
   };
   struct Committed {
     profile::Batch batch;
-    std::map<std::string, Bytes> content;  // "path:stream@offset" of every write
+    // "path:stream@offset" of every write, "hive|key|value" of every value that is not inline.
+    std::map<std::string, Bytes> content;
   };
 
   MemoryLink();
@@ -27,6 +30,7 @@ class MemoryLink final : public wire::CoordinatorLink {
   void add_file(const std::string& path, const std::string& content,
                 const std::map<std::string, std::string>& streams = {});
 
+  void add_hive(const std::string& path, support::KeyModel keys);
   void add_link(const std::string& path, profile::EntryKind kind, const std::string& target);
 
   Result<wire::OpenReply> open(const wire::OpenRequest& request) override;
@@ -34,6 +38,11 @@ class MemoryLink final : public wire::CoordinatorLink {
                                    const std::string& after) override;
   Result<Bytes> read(const Guid& secret, const profile::ProfilePath& path, const std::string& stream,
                      std::uint64_t offset, std::size_t length) override;
+  Result<profile::KeyStates> list_keys(const Guid& secret, const profile::ProfilePath& hive,
+                                       const profile::KeyPath& key, profile::KeyScope scope,
+                                       const std::string& cursor) override;
+  Result<Bytes> read_value(const Guid& secret, const profile::ProfilePath& hive, const profile::KeyPath& key,
+                           const std::string& value, std::uint64_t offset, std::size_t length) override;
   Result<wire::CommitReply> commit(const Guid& secret, const profile::Batch& batch,
                                    profile::ContentSource& content) override;
   Result<void> renew(const Guid& secret) override;
@@ -46,13 +55,17 @@ class MemoryLink final : public wire::CoordinatorLink {
   std::atomic<bool> lose_replies{false};  // commits are done, but the answer is lost
   std::atomic<int> delay_ms{0};
   std::atomic<std::uint64_t> reads{0}, read_bytes{0}, lists{0}, closes{0};
+  std::atomic<std::uint64_t> key_lists{0}, keys_listed{0}, value_reads{0};
   std::size_t entries_per_part = 1000;
+  std::size_t key_bytes_per_part = 256 << 10;
+  bool keys_without_data = false;  // as a coordinator does where a key's values are too much for an answer
 
   std::vector<Committed> commits() const;
   bool is_open() const;
 
  private:
   Result<void> enter(const Guid& secret);
+  Result<const support::KeyModel*> hive_at(const profile::ProfilePath& path) const;
   profile::Entry& make_parents(const std::string& path);
 
   mutable std::mutex mutex_;

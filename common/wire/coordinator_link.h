@@ -8,6 +8,7 @@
 #include "common/base/guid.h"
 #include "common/profile/batch.h"
 #include "common/profile/entry.h"
+#include "common/profile/registry.h"
 
 namespace roamstead::wire {
 
@@ -86,6 +87,17 @@ class CoordinatorLink {
   // Up to kMaxReadBytes; fewer only at the stream's end. `stream` "" is the unnamed one.
   virtual Result<Bytes> read(const Guid& session_secret, const profile::ProfilePath& path,
                              const std::string& stream, std::uint64_t offset, std::size_t length) = 0;
+  // What `scope` says of a key of the hive at `hive`, as the pinned version has it, part by part: `cursor` is
+  // "" or the `next` of the part before. A value whose data does not fit the part comes without (data.size()
+  // < size_bytes, though it is inline): read_value has it.
+  virtual Result<profile::KeyStates> list_keys(const Guid& session_secret, const profile::ProfilePath& hive,
+                                               const profile::KeyPath& key, profile::KeyScope scope,
+                                               const std::string& cursor) = 0;
+  // Exactly `length` bytes of a value's data, at most kMaxReadBytes; ErrorCode::invalid_argument beyond its
+  // end.
+  virtual Result<Bytes> read_value(const Guid& session_secret, const profile::ProfilePath& hive,
+                                   const profile::KeyPath& key, const std::string& value,
+                                   std::uint64_t offset, std::size_t length) = 0;
   // Returns when the batch is durable. Sending a batch again (same incarnation and ordinal) is answered, not
   // repeated.
   virtual Result<CommitReply> commit(const Guid& session_secret, const profile::Batch& batch,

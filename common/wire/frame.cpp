@@ -50,8 +50,7 @@ Result<FrameHeader> parse_frame_header(ByteView header, std::size_t limit) {
   parsed.payload_bytes = load_le<std::uint32_t>(header, 0);
   auto type = load_le<std::uint8_t>(header, 4);
   auto flags = load_le<std::uint8_t>(header, 5);
-  if (type < static_cast<std::uint8_t>(FrameType::hello) ||
-      type > static_cast<std::uint8_t>(FrameType::commit_reply))
+  if (type < static_cast<std::uint8_t>(FrameType::hello) || type > static_cast<std::uint8_t>(kLastFrameType))
     return fail(ErrorCode::protocol, "a frame of unknown type " + std::to_string(type));
   if ((flags & ~kCompressedFlag) != 0 || load_le<std::uint16_t>(header, 6) != 0)
     return fail(ErrorCode::protocol, "a frame with unknown flags " + std::to_string(flags));

@@ -31,7 +31,12 @@ enum class FrameType : std::uint8_t {
   batch_abandon = 15,
   credit = 16,
   commit_reply = 17,
+  keys = 18,
+  keys_reply = 19,
+  value = 20,
+  value_reply = 21,
 };
+inline constexpr FrameType kLastFrameType = FrameType::value_reply;
 
 struct FrameHeader {
   std::uint32_t payload_bytes = 0;

@@ -48,7 +48,7 @@ TEST_CASE("a header with an unknown type, an unknown flag or too long a payload 
   CHECK(header(kMaxPayloadBytes, 6, 1, 0));
   for (const auto& refused :
        {header(kMaxPayloadBytes + 1, 6, 0, 0), header(0xffffffff, 6, 0, 0), header(1, 0, 0, 0),
-        header(1, 18, 0, 0), header(1, 255, 0, 0), header(1, 6, 2, 0), header(1, 6, 0, 1)}) {
+        header(1, 22, 0, 0), header(1, 255, 0, 0), header(1, 6, 2, 0), header(1, 6, 0, 1)}) {
     REQUIRE(!refused);
     CHECK(refused.error().code == ErrorCode::protocol);
   }

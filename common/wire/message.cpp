@@ -53,6 +53,9 @@ template Result<OpenReply> decode_message(Frame, const char*);
 template Result<ListRequest> decode_message(Frame, const char*);
 template Result<DirectoryPart> decode_message(Frame, const char*);
 template Result<ReadRequest> decode_message(Frame, const char*);
+template Result<KeysRequest> decode_message(Frame, const char*);
+template Result<profile::KeyStates> decode_message(Frame, const char*);
+template Result<ValueRequest> decode_message(Frame, const char*);
 template Result<SessionRequest> decode_message(Frame, const char*);
 template Result<BatchBegin> decode_message(Frame, const char*);
 template Result<Credit> decode_message(Frame, const char*);
@@ -67,6 +70,10 @@ Bytes encode_message(const ListRequest& message) { return encode(message); }
 Bytes encode_message(const DirectoryPart& message) { return encode(message); }
 Bytes encode_message(const profile::NamedEntry& message) { return encode(message); }
 Bytes encode_message(const ReadRequest& message) { return encode(message); }
+Bytes encode_message(const KeysRequest& message) { return encode(message); }
+Bytes encode_message(const profile::KeyStates& message) { return encode(message); }
+Bytes encode_message(const profile::KeyState& message) { return encode(message); }
+Bytes encode_message(const ValueRequest& message) { return encode(message); }
 Bytes encode_message(const SessionRequest& message) { return encode(message); }
 Bytes encode_message(const BatchBegin& message) { return encode(message); }
 Bytes encode_message(const Credit& message) { return encode(message); }

@@ -10,7 +10,7 @@
 namespace roamstead::wire {
 
 inline constexpr std::uint32_t kProtocolMagic = 0x50415352;  // "RSAP"
-inline constexpr std::uint16_t kProtocolVersion = 1;
+inline constexpr std::uint16_t kProtocolVersion = 2;         // 2: registry keys
 // Plain bytes of a batch that may be under way before the server has taken any, and so the most that it keeps
 // in memory.
 inline constexpr std::uint64_t kBatchWindowBytes = 4u << 20;
@@ -72,6 +72,34 @@ struct ReadRequest {
   }
 };
 
+// `scope` is a KeyScope; any number may come, whoever answers checks it.
+struct KeysRequest {
+  Guid session_secret;
+  profile::ProfilePath hive;
+  profile::KeyPath key;
+  std::uint8_t scope = 0;
+  std::string cursor;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(session_secret, hive, key, scope, cursor);
+  }
+};
+
+struct ValueRequest {
+  Guid session_secret;
+  profile::ProfilePath hive;
+  profile::KeyPath key;
+  std::string value;
+  std::uint64_t offset = 0;
+  std::uint32_t length = 0;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(session_secret, hive, key, value, offset, length);
+  }
+};
+
 // renew and close
 struct SessionRequest {
   Guid session_secret;
@@ -124,6 +152,9 @@ extern template Result<OpenReply> decode_message(Frame, const char*);
 extern template Result<ListRequest> decode_message(Frame, const char*);
 extern template Result<DirectoryPart> decode_message(Frame, const char*);
 extern template Result<ReadRequest> decode_message(Frame, const char*);
+extern template Result<KeysRequest> decode_message(Frame, const char*);
+extern template Result<profile::KeyStates> decode_message(Frame, const char*);
+extern template Result<ValueRequest> decode_message(Frame, const char*);
 extern template Result<SessionRequest> decode_message(Frame, const char*);
 extern template Result<BatchBegin> decode_message(Frame, const char*);
 extern template Result<Credit> decode_message(Frame, const char*);
@@ -138,6 +169,10 @@ Bytes encode_message(const ListRequest& message);
 Bytes encode_message(const DirectoryPart& message);
 Bytes encode_message(const profile::NamedEntry& message);
 Bytes encode_message(const ReadRequest& message);
+Bytes encode_message(const KeysRequest& message);
+Bytes encode_message(const profile::KeyStates& message);
+Bytes encode_message(const profile::KeyState& message);
+Bytes encode_message(const ValueRequest& message);
 Bytes encode_message(const SessionRequest& message);
 Bytes encode_message(const BatchBegin& message);
 Bytes encode_message(const Credit& message);

@@ -26,6 +26,16 @@ profile::Batch sample_batch() {
   put.contents.push_back({"zone", 5, {{0, 5}}});
   batch.records.push_back(put);
   batch.held_back.push_back({"AppData/locked", "torn record"});
+  const auto key = [](const char* text) { return profile::KeyPath::parse(text).value(); };
+  batch.records.push_back(profile::DeleteKey{path("NTUSER.DAT"), key("Software\\Gone")});
+  profile::PutKey put_key;
+  put_key.hive = path("NTUSER.DAT");
+  put_key.key = key("Software\\Größe");
+  put_key.entry = {Bytes(4, std::byte{'c'}), 132000000000000000, Bytes(20, std::byte{1})};
+  put_key.values = {
+      {"", 1, 4, Bytes(4)}, {"big", 3, 70'000, {}}, {"empty", 0, 0, {}}, {"other", 3, 5'000, {}}};
+  put_key.deleted_values = {"old"};
+  batch.records.push_back(put_key);
   return batch;
 }
 
@@ -92,6 +102,60 @@ TEST_CASE("the content of a batch is found by record, stream and offset") {
   CHECK(!layout.locate(2, 2, {0, 1}));
   CHECK(!layout.locate(1, 0, {0, 1}));
   CHECK(!layout.locate(2, 0, {4097, ~std::uint64_t{0}}));
+}
+
+TEST_CASE("values too large for a record travel as content") {
+  auto layout = ContentLayout::of(sample_batch()).value();
+  const auto files = 4196u + 5u;
+  CHECK(layout.total_bytes() == files + 75'000);
+  CHECK(layout.locate(4, 1, {0, 70'000}).value() == files);
+  CHECK(layout.locate(4, 3, {4'999, 1}).value() == files + 74'999);
+  CHECK(!layout.locate(4, 0, {0, 4}));
+  CHECK(!layout.locate(4, 1, {70'000, 1}));
+}
+
+TEST_CASE("a key that lies about its values is refused") {
+  auto lie = [](const std::function<void(profile::PutKey&)>& change) {
+    auto batch = sample_batch();
+    change(std::get<profile::PutKey>(batch.records[4]));
+    auto decoded = decode_batch(encode_batch(batch).value());
+    return !decoded && decoded.error().code == ErrorCode::invalid_argument;
+  };
+  CHECK(!lie([](auto&) {}));
+  CHECK(lie([](auto& key) { key.values[0].data.resize(3); }));
+  CHECK(lie([](auto& key) { key.values[1].data.resize(70'000); }));
+  CHECK(lie([](auto& key) { key.values[1].size_bytes = ~std::uint64_t{0}; }));
+  CHECK(lie([](auto& key) { key.values[2].name = "BIG"; }));
+  CHECK(lie([](auto& key) { key.deleted_values = {"Other"}; }));
+  CHECK(lie([](auto& key) { key.entry.security.resize(70'000); }));
+  CHECK(lie([](auto& key) { key.values[2].name = "\xff"; }));
+  CHECK(lie([](auto& key) { key.hive = {}; }));
+}
+
+TEST_CASE("requests and answers about keys come back; a key that cannot be is refused") {
+  KeysRequest request{Guid::random(), path("NTUSER.DAT"), profile::KeyPath::parse("A\\B").value(), 2, "c"};
+  auto payload = encode_message(request);
+  auto back = decode_message<KeysRequest>(Frame{FrameType::keys, false, 1, payload}, "keys");
+  REQUIRE(back);
+  CHECK(back->key == request.key);
+  CHECK(back->scope == 2);
+  auto at = as_text(payload).find("A\\B");
+  REQUIRE(at != std::string_view::npos);
+  payload[at + 2] = std::byte{'\\'};  // an empty name
+  CHECK(!decode_message<KeysRequest>(Frame{FrameType::keys, false, 1, payload}, "keys"));
+  profile::KeyStates states;
+  states.keys.push_back({request.key, {{}, 7, Bytes(20)}, true, {{"v", 4, 4, Bytes(4)}}});
+  states.next = "cursor";
+  payload = encode_message(states);
+  auto answer = decode_message<profile::KeyStates>(Frame{FrameType::keys_reply, false, 1, payload}, "keys");
+  REQUIRE(answer);
+  CHECK(answer->keys == states.keys);
+  CHECK(answer->next == "cursor");
+  for (std::size_t length = 0; length < payload.size(); ++length) {
+    Frame cut{FrameType::keys_reply, false, 1,
+              Bytes(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(length))};
+    CHECK(!decode_message<profile::KeyStates>(cut, "keys"));
+  }
 }
 
 TEST_CASE("messages come back, and cut ones are refused") {

@@ -218,6 +218,30 @@ Result<Bytes> TlsLink::read(const Guid& session_secret, const profile::ProfilePa
   return bytes;
 }
 
+Result<profile::KeyStates> TlsLink::list_keys(const Guid& session_secret, const profile::ProfilePath& hive,
+                                              const profile::KeyPath& key, profile::KeyScope scope,
+                                              const std::string& cursor) {
+  auto payload =
+      encode_message(KeysRequest{session_secret, hive, key, static_cast<std::uint8_t>(scope), cursor});
+  RS_TRY(auto frame, impl_->exchange(FrameType::keys, payload, FrameType::keys_reply));
+  return decode_message<profile::KeyStates>(std::move(frame), "keys reply");
+}
+
+Result<Bytes> TlsLink::read_value(const Guid& session_secret, const profile::ProfilePath& hive,
+                                  const profile::KeyPath& key, const std::string& value, std::uint64_t offset,
+                                  std::size_t length) {
+  if (length > kMaxReadBytes)
+    return fail(ErrorCode::invalid_argument, "a read of " + std::to_string(length) + " bytes of a value");
+  auto payload = encode_message(
+      ValueRequest{session_secret, hive, key, value, offset, static_cast<std::uint32_t>(length)});
+  RS_TRY(auto frame, impl_->exchange(FrameType::value, payload, FrameType::value_reply));
+  RS_TRY_CTX(auto bytes, "value reply", plain_payload(std::move(frame)));
+  if (bytes.size() != length)
+    return fail(ErrorCode::protocol, "value reply: " + std::to_string(bytes.size()) + " bytes where " +
+                                         std::to_string(length) + " were asked for");
+  return bytes;
+}
+
 Result<CommitReply> TlsLink::commit(const Guid& session_secret, const profile::Batch& batch,
                                     profile::ContentSource& content) {
   RS_TRY(auto layout, ContentLayout::of(batch));

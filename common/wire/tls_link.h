@@ -39,6 +39,12 @@ class TlsLink final : public CoordinatorLink {
                              const std::string& after) override;
   Result<Bytes> read(const Guid& session_secret, const profile::ProfilePath& path, const std::string& stream,
                      std::uint64_t offset, std::size_t length) override;
+  Result<profile::KeyStates> list_keys(const Guid& session_secret, const profile::ProfilePath& hive,
+                                       const profile::KeyPath& key, profile::KeyScope scope,
+                                       const std::string& cursor) override;
+  Result<Bytes> read_value(const Guid& session_secret, const profile::ProfilePath& hive,
+                           const profile::KeyPath& key, const std::string& value, std::uint64_t offset,
+                           std::size_t length) override;
   Result<CommitReply> commit(const Guid& session_secret, const profile::Batch& batch,
                              profile::ContentSource& content) override;
   Result<void> renew(const Guid& session_secret) override;

@@ -65,6 +65,16 @@ class Tree {
   // Exactly out.size() bytes of a stream ("" is the unnamed one).
   virtual Result<void> read(const profile::ProfilePath& path, const std::string& stream, std::uint64_t offset,
                             MutableByteView out) const = 0;
+  // Keys of the hive at `hive` (an entry of kind registry): what `scope` says of `key`, in bounded parts
+  // (about limit_bytes, at least one key); `cursor` is "" or the `next` of the part before.
+  // ErrorCode::not_found names hive or key.
+  virtual Result<profile::KeyStates> keys(const profile::ProfilePath& hive, const profile::KeyPath& key,
+                                          profile::KeyScope scope, const std::string& cursor,
+                                          std::size_t limit_bytes) const = 0;
+  // Exactly out.size() bytes of a value's data.
+  virtual Result<void> read_value(const profile::ProfilePath& hive, const profile::KeyPath& key,
+                                  const std::string& value, std::uint64_t offset,
+                                  MutableByteView out) const = 0;
   // Differences to another version of the same profile, in path order.
   enum class Change { added, removed, changed };
   virtual Result<void> diff(

@@ -134,6 +134,16 @@ Result<void> TreeView::read(const profile::ProfilePath& path, const std::string&
   return {};
 }
 
+Result<profile::KeyStates> TreeView::keys(const profile::ProfilePath& hive, const profile::KeyPath&,
+                                          profile::KeyScope, const std::string&, std::size_t) const {
+  return fail(ErrorCode::unsupported, "keys of '" + hive.text() + "': not in the repository yet");
+}
+
+Result<void> TreeView::read_value(const profile::ProfilePath& hive, const profile::KeyPath&,
+                                  const std::string&, std::uint64_t, MutableByteView) const {
+  return fail(ErrorCode::unsupported, "values of '" + hive.text() + "': not in the repository yet");
+}
+
 Result<void> TreeView::diff(
     const Tree& newer,
     const std::function<void(Change, const profile::ProfilePath&, const profile::Entry&)>& visit) const {

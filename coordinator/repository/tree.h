@@ -23,6 +23,11 @@ class TreeView final : public Tree {
                                                 const std::string& after, std::size_t limit) const override;
   Result<void> read(const profile::ProfilePath& path, const std::string& stream, std::uint64_t offset,
                     MutableByteView out) const override;
+  Result<profile::KeyStates> keys(const profile::ProfilePath& hive, const profile::KeyPath& key,
+                                  profile::KeyScope scope, const std::string& cursor,
+                                  std::size_t limit_bytes) const override;
+  Result<void> read_value(const profile::ProfilePath& hive, const profile::KeyPath& key,
+                          const std::string& value, std::uint64_t offset, MutableByteView out) const override;
   Result<void> diff(const Tree& newer,
                     const std::function<void(Change, const profile::ProfilePath&, const profile::Entry&)>&
                         visit) const override;

@@ -113,6 +113,8 @@ Result<void> Connection::dispatch(Frame frame) {
     case FrameType::open:
     case FrameType::list:
     case FrameType::read:
+    case FrameType::keys:
+    case FrameType::value:
     case FrameType::renew:
     case FrameType::close:
       ++requests_;

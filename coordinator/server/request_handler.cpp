@@ -60,6 +60,14 @@ Bytes RequestHandler::answer(const std::string& desktop, Frame request) {
       return handle<wire::ReadRequest>(std::move(request), "read", FrameType::read_reply,
                                        Compression::if_smaller,
                                        [&](const auto& message) { return sessions_.read(desktop, message); });
+    case FrameType::keys:
+      return handle<wire::KeysRequest>(
+          std::move(request), "keys", FrameType::keys_reply, Compression::if_smaller,
+          [&](const auto& message) { return payload(sessions_.keys(desktop, message)); });
+    case FrameType::value:
+      return handle<wire::ValueRequest>(
+          std::move(request), "value", FrameType::value_reply, Compression::if_smaller,
+          [&](const auto& message) { return sessions_.read_value(desktop, message); });
     case FrameType::renew:
       return handle<wire::SessionRequest>(
           std::move(request), "renew", FrameType::done, Compression::no,

@@ -14,7 +14,7 @@ class RequestHandler {
   RequestHandler(SessionTable& sessions, std::string spool_directory, std::uint64_t spool_limit_bytes)
       : sessions_(sessions), spool_directory_(std::move(spool_directory)), budget_(spool_limit_bytes) {}
 
-  // open, list, read, renew, close: the reply as a frame, a failure included.
+  // open, list, read, keys, value, renew, close: the reply as a frame, a failure included.
   Bytes answer(const std::string& desktop, wire::Frame request);
 
   // A batch is announced: where its bytes go, or the frame that answers at once (durable already, or

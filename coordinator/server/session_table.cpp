@@ -17,6 +17,8 @@ constexpr std::size_t kMaxProfileName = 1024;  // as the keystore has it
 constexpr std::size_t kMaxRootBytes = 3 * 32767;
 // Encoded entries of one list reply; well below the frame's limit, as the last entry may go beyond.
 constexpr std::size_t kListBytes = 512u << 10;
+constexpr std::size_t kKeysBytes = 256u << 10;  // the same for keys
+constexpr std::size_t kMaxCursorBytes = 512u << 10;
 constexpr std::chrono::minutes kKeepEndedSessions{10};
 
 // All 128 bits random: a version-4 GUID would fix six of them.
@@ -169,6 +171,38 @@ Result<Bytes> SessionTable::read(const std::string& desktop, const wire::ReadReq
   if (request.offset >= size) return Bytes();
   Bytes content(static_cast<std::size_t>(std::min<std::uint64_t>(request.length, size - request.offset)));
   RS_CHECK(tree->read(request.path, request.stream, request.offset, content));
+  return content;
+}
+
+Result<profile::KeyStates> SessionTable::keys(const std::string& desktop, const wire::KeysRequest& request) {
+  RS_TRY(auto session, authorise_active(desktop, request.session_secret));
+  if (request.scope > static_cast<std::uint8_t>(profile::KeyScope::subtree_if_small))
+    return fail(ErrorCode::protocol, "keys: unknown scope " + std::to_string(request.scope));
+  if (request.cursor.size() > kMaxCursorBytes)
+    return fail(ErrorCode::protocol,
+                "keys: a cursor of " + std::to_string(request.cursor.size()) + " bytes, none was given out");
+  RS_TRY(auto tree, tree_of(*session));
+  RS_TRY(auto part, tree->keys(request.hive, request.key, static_cast<profile::KeyScope>(request.scope),
+                               request.cursor, kKeysBytes));
+  // One key alone may have more values than a frame has room for: their data is asked for one by one then.
+  for (auto& key : part.keys) {
+    std::size_t bytes = 0;
+    for (const auto& value : key.values) bytes += value.data.size();
+    if (bytes <= kKeysBytes) continue;
+    for (auto& value : key.values) value.data = {};
+  }
+  return part;
+}
+
+Result<Bytes> SessionTable::read_value(const std::string& desktop, const wire::ValueRequest& request) {
+  RS_TRY(auto session, authorise_active(desktop, request.session_secret));
+  if (request.length > wire::kMaxReadBytes)
+    return fail(ErrorCode::protocol, "a read of " + std::to_string(request.length) +
+                                         " bytes of a value, at most " + std::to_string(wire::kMaxReadBytes) +
+                                         " are allowed");
+  RS_TRY(auto tree, tree_of(*session));
+  Bytes content(request.length);
+  RS_CHECK(tree->read_value(request.hive, request.key, request.value, request.offset, content));
   return content;
 }
 

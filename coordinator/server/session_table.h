@@ -44,6 +44,8 @@ class SessionTable {
   Result<wire::OpenReply> open(const std::string& desktop, const wire::OpenRequest& request);
   Result<wire::DirectoryPart> list(const std::string& desktop, const wire::ListRequest& request);
   Result<Bytes> read(const std::string& desktop, const wire::ReadRequest& request);
+  Result<profile::KeyStates> keys(const std::string& desktop, const wire::KeysRequest& request);
+  Result<Bytes> read_value(const std::string& desktop, const wire::ValueRequest& request);
   Result<void> renew(const std::string& desktop, const Guid& secret);
   Result<void> close(const std::string& desktop, const Guid& secret);
 

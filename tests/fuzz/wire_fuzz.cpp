@@ -29,6 +29,9 @@ void decode_frame(ByteView input) {
   decode_as<wire::ListRequest>(frame);
   decode_as<wire::DirectoryPart>(frame);
   decode_as<wire::ReadRequest>(frame);
+  decode_as<wire::KeysRequest>(frame);
+  decode_as<profile::KeyStates>(frame);
+  decode_as<wire::ValueRequest>(frame);
   decode_as<wire::SessionRequest>(frame);
   decode_as<wire::BatchBegin>(frame);
   decode_as<wire::Credit>(frame);

@@ -43,6 +43,18 @@ class MemoryTree final : public repository::Tree {
     std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
     return {};
   }
+  Result<profile::KeyStates> keys(const profile::ProfilePath& hive, const profile::KeyPath& key,
+                                  profile::KeyScope scope, const std::string& cursor,
+                                  std::size_t limit_bytes) const override {
+    RS_TRY(const auto* model, hive_at(hive));
+    return model->states(key, scope, cursor, limit_bytes);
+  }
+  Result<void> read_value(const profile::ProfilePath& hive, const profile::KeyPath& key,
+                          const std::string& value, std::uint64_t offset,
+                          MutableByteView out) const override {
+    RS_TRY(const auto* model, hive_at(hive));
+    return model->read_value(key, value, offset, out);
+  }
   Result<void> diff(
       const Tree&,
       const std::function<void(Change, const profile::ProfilePath&, const profile::Entry&)>&) const override {
@@ -50,13 +62,20 @@ class MemoryTree final : public repository::Tree {
   }
 
  private:
+  Result<const support::KeyModel*> hive_at(const profile::ProfilePath& path) const {
+    auto it = nodes_->find(path);
+    if (it == nodes_->end() || !it->second.keys)
+      return fail(ErrorCode::not_found, "no hive '" + path.text() + "'");
+    return it->second.keys.get();
+  }
+
   std::uint64_t version_;
   std::shared_ptr<const MemoryRepository::Nodes> nodes_;
 };
 
 Result<void> put(MemoryRepository::Nodes& nodes, const MemoryRepository::Nodes& before,
                  const profile::Put& put, std::size_t record, profile::ContentSource& content) {
-  MemoryRepository::Node node{put.entry, {}};
+  MemoryRepository::Node node{put.entry, {}, {}};
   if (put.base) {
     auto base = before.find(*put.base);
     if (base == before.end()) return fail(ErrorCode::invalid_argument, "no base '" + put.base->text() + "'");
@@ -69,6 +88,11 @@ Result<void> put(MemoryRepository::Nodes& nodes, const MemoryRepository::Nodes& 
       RS_CHECK(
           content.read(record, i, write.offset, MutableByteView(bytes).subspan(write.offset, write.length)));
   }
+  if (put.entry.kind == profile::EntryKind::registry) {
+    auto there = before.find(put.path);
+    node.keys = there != before.end() && there->second.keys ? there->second.keys
+                                                            : std::make_shared<const support::KeyModel>();
+  }
   nodes[put.path] = std::move(node);
   return {};
 }
@@ -80,14 +104,14 @@ repository::ProfileInfo MemoryRepository::add_profile(const std::string& name,
   auto nodes = std::make_shared<Nodes>();
   profile::Entry directory;
   directory.kind = profile::EntryKind::directory;
-  (*nodes)[{}] = {directory, {}};
+  (*nodes)[{}] = {directory, {}, {}};
   for (const auto& [text, content] : files) {
     auto path = profile::ProfilePath::parse(text).value();
     for (auto parent = path.parent(); !parent.is_root(); parent = parent.parent())
-      (*nodes)[parent] = {directory, {}};
+      (*nodes)[parent] = {directory, {}, {}};
     profile::Entry file;
     file.size_bytes = content.size();
-    (*nodes)[path] = {file, {{"", to_bytes(content)}}};
+    (*nodes)[path] = {file, {{"", to_bytes(content)}}, {}};
   }
   std::lock_guard guard(mutex_);
   auto id = Guid::random();
@@ -155,6 +179,12 @@ Result<VersionInfo> MemoryRepository::commit(const ProfileId& id, std::uint64_t 
     if (const auto* gone = std::get_if<profile::Delete>(&batch.records[record])) nodes->erase(gone->source);
     if (const auto* wanted = std::get_if<profile::Put>(&batch.records[record]))
       RS_CHECK(put(*nodes, before, *wanted, record, content));
+  }
+  for (auto& [path, node] : *nodes) {
+    if (!node.keys) continue;
+    auto changed = std::make_shared<support::KeyModel>(*node.keys);
+    RS_CHECK(changed->apply(batch, path, content));
+    node.keys = std::move(changed);
   }
   VersionInfo info;
   info.kind = origin.kind;

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "coordinator/repository/repository.h"
+#include "tests/support/key_model.h"
 
 namespace roamstead::server {
 
@@ -14,6 +15,8 @@ class MemoryRepository final : public repository::Repository {
   struct Node {
     profile::Entry entry;
     std::map<std::string, Bytes> streams;
+    std::shared_ptr<const support::KeyModel>
+        keys;  // of a hive; shared by the versions that have it unchanged
   };
   using Nodes = std::map<profile::ProfilePath, Node>;
 
