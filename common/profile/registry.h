@@ -95,7 +95,8 @@ struct RegistryValue {
 };
 
 // A key and everything below it, as the tree before the batch has them. (`hive` is always a path in the tree
-// after it: hives do not move while keys in them change.)
+// after it: hives do not move while keys in them change.) A key that is not there is no error, and neither is
+// a deleted value that is not: a desktop cannot always know.
 struct DeleteKey {
   ProfilePath hive;
   KeyPath key;  // not the root
