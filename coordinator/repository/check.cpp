@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "coordinator/repository/hive_view.h"
 #include "coordinator/repository/tree.h"
 
 namespace roamstead::repository {
@@ -106,12 +107,50 @@ class Checker {
       for (std::size_t i = 0; i < node->streams.size(); ++i)
         check_content(objects, path + ":" + node->entry.streams[i].name, node->streams[i],
                       node->entry.streams[i].size_bytes);
+      if (node->entry.kind == profile::EntryKind::registry) {
+        check_hive(objects, path, node->children);
+        continue;
+      }
       auto walked = visit_new_pages(objects, KeyOrder::names, node->children, path,
                                     [&](std::string_view key, ByteView child) {
                                       open.emplace_back(path + "/" + std::string(key), to_bytes(child));
                                     });
       if (!walked) problem(std::move(walked).error().with(path).to_string());
     }
+    return {};
+  }
+
+  // Every key and value of a hive that is new: its record, its content.
+  void check_hive(ProfileObjects& objects, const std::string& path, const ObjectId& root) {
+    HiveView hive(objects, root);
+    auto root_key = hive.tree().find(place_of({}).record);
+    if (!root_key) return problem(std::move(root_key).error().with(path).to_string());
+    if (!*root_key) return problem(path + ": a hive without a root key");
+    KeyPaths paths(hive);
+    auto walked =
+        visit_new_pages(objects, KeyOrder::bytes, root, path, [&](std::string_view at, ByteView stored) {
+          auto checked = check_hive_entry(objects, hive, paths, path, at, stored);
+          if (!checked) problem(std::move(checked).error().with(path).to_string());
+        });
+    if (!walked) problem(std::move(walked).error().with(path).to_string());
+  }
+
+  Result<void> check_hive_entry(ProfileObjects& objects, const HiveView& hive, KeyPaths& paths,
+                                const std::string& path, std::string_view at, ByteView stored) {
+    if (auto external = ProfileObjects::external_node(stored); external && !reference(*external, path))
+      return {};
+    RS_TRY(auto place, parse_place(at));
+    if (place.is_value) {
+      RS_TRY(auto value, hive.load_value(stored));
+      RS_TRY(auto key, hive.tree().find(place.record));
+      if (!key) return fail(ErrorCode::corrupt, "the value '" + value.name + "' has no key");
+      check_content(objects, path + " value '" + value.name + "'", value.content, value.size_bytes);
+      return {};
+    }
+    RS_TRY(auto record, hive.load_key(stored));
+    RS_TRY(auto key, paths.of(place, record));  // finds all above it
+    if (place_of(key).record != place.record)
+      return fail(ErrorCode::corrupt, "the key '" + key.text() + "' lies at another key's place");
     return {};
   }
 

@@ -15,55 +15,6 @@ void write_counted(ByteWriter& out, ByteView bytes) {
   out.bytes(bytes);
 }
 
-void write_content(ByteWriter& out, const Content& content) {
-  if (const auto* bytes = std::get_if<Bytes>(&content.where)) {
-    out.le(static_cast<std::uint8_t>(Form::inline_bytes));
-    write_counted<std::uint16_t>(out, *bytes);
-  } else if (const auto* pieces = std::get_if<std::vector<Piece>>(&content.where)) {
-    out.le(static_cast<std::uint8_t>(Form::pieces));
-    out.le(static_cast<std::uint16_t>(pieces->size()));
-    for (const auto& piece : *pieces) out.bytes(encode_piece(piece));
-  } else {
-    out.le(static_cast<std::uint8_t>(Form::list));
-    out.bytes(std::get<ObjectId>(content.where).bytes);
-  }
-}
-
-Result<Content> read_content(ByteReader& reader, std::uint64_t size_bytes) {
-  auto at = reader.offset();
-  auto refuse = [&](const std::string& why) {
-    return fail(ErrorCode::corrupt, "node: " + why + " at offset " + std::to_string(at));
-  };
-  RS_TRY(auto form, reader.le<std::uint8_t>());
-  if (form == static_cast<std::uint8_t>(Form::inline_bytes)) {
-    RS_TRY(auto length, reader.le<std::uint16_t>());
-    RS_TRY(auto bytes, reader.take(length));
-    if (length != size_bytes)
-      return refuse("inline content of " + std::to_string(length) + " bytes for a stream of " +
-                    std::to_string(size_bytes));
-    return Content{to_bytes(bytes)};
-  }
-  if (form == static_cast<std::uint8_t>(Form::pieces)) {
-    RS_TRY(auto count, reader.le<std::uint16_t>());
-    if (count > kMaxListedChunks) return refuse("too many pieces");
-    std::vector<Piece> pieces;
-    std::uint64_t total = 0;
-    for (unsigned i = 0; i < count; ++i) {
-      RS_TRY(auto bytes, reader.take(kPieceBytes));
-      RS_TRY(auto piece, parse_piece(bytes));
-      total += piece.length;  // each is at most 2^48
-      pieces.push_back(piece);
-    }
-    if (total != size_bytes)
-      return refuse("pieces of " + std::to_string(total) + " bytes for a stream of " +
-                    std::to_string(size_bytes));
-    return Content{std::move(pieces)};
-  }
-  if (form != static_cast<std::uint8_t>(Form::list)) return refuse("unknown form of content");
-  RS_TRY(auto id, reader.take(32));
-  return Content{ObjectId::from(id)};
-}
-
 Result<std::string> read_text(ByteReader& reader) {
   RS_TRY(auto length, reader.le<std::uint32_t>());
   RS_TRY(auto bytes, reader.take(length));
@@ -79,7 +30,7 @@ Result<void> read_streams(ByteReader& reader, Node& node) {
     RS_TRY(stream.size_bytes, reader.le<std::uint64_t>());
     if (stream.size_bytes > kMaxStreamBytes)
       return fail(ErrorCode::corrupt, "node: a stream of impossible size");
-    RS_TRY(auto content, read_content(reader, stream.size_bytes));
+    RS_TRY(auto content, parse_content(reader, stream.size_bytes));
     node.entry.streams.push_back(std::move(stream));
     node.streams.push_back(std::move(content));
   }
@@ -119,6 +70,55 @@ Result<Piece> parse_piece(ByteView bytes) {
   return piece;
 }
 
+void write_content(ByteWriter& out, const Content& content) {
+  if (const auto* bytes = std::get_if<Bytes>(&content.where)) {
+    out.le(static_cast<std::uint8_t>(Form::inline_bytes));
+    write_counted<std::uint16_t>(out, *bytes);
+  } else if (const auto* pieces = std::get_if<std::vector<Piece>>(&content.where)) {
+    out.le(static_cast<std::uint8_t>(Form::pieces));
+    out.le(static_cast<std::uint16_t>(pieces->size()));
+    for (const auto& piece : *pieces) out.bytes(encode_piece(piece));
+  } else {
+    out.le(static_cast<std::uint8_t>(Form::list));
+    out.bytes(std::get<ObjectId>(content.where).bytes);
+  }
+}
+
+Result<Content> parse_content(ByteReader& reader, std::uint64_t size_bytes) {
+  auto at = reader.offset();
+  auto refuse = [&](const std::string& why) {
+    return fail(ErrorCode::corrupt, "content: " + why + " at offset " + std::to_string(at));
+  };
+  RS_TRY(auto form, reader.le<std::uint8_t>());
+  if (form == static_cast<std::uint8_t>(Form::inline_bytes)) {
+    RS_TRY(auto length, reader.le<std::uint16_t>());
+    RS_TRY(auto bytes, reader.take(length));
+    if (length != size_bytes)
+      return refuse("inline content of " + std::to_string(length) + " bytes for a stream of " +
+                    std::to_string(size_bytes));
+    return Content{to_bytes(bytes)};
+  }
+  if (form == static_cast<std::uint8_t>(Form::pieces)) {
+    RS_TRY(auto count, reader.le<std::uint16_t>());
+    if (count > kMaxListedChunks) return refuse("too many pieces");
+    std::vector<Piece> pieces;
+    std::uint64_t total = 0;
+    for (unsigned i = 0; i < count; ++i) {
+      RS_TRY(auto bytes, reader.take(kPieceBytes));
+      RS_TRY(auto piece, parse_piece(bytes));
+      total += piece.length;  // each is at most 2^48
+      pieces.push_back(piece);
+    }
+    if (total != size_bytes)
+      return refuse("pieces of " + std::to_string(total) + " bytes for a stream of " +
+                    std::to_string(size_bytes));
+    return Content{std::move(pieces)};
+  }
+  if (form != static_cast<std::uint8_t>(Form::list)) return refuse("unknown form of content");
+  RS_TRY(auto id, reader.take(32));
+  return Content{ObjectId::from(id)};
+}
+
 std::string offset_key(std::uint64_t offset) {
   std::string key(8, '\0');
   auto swapped = byte_swap(offset);
@@ -141,7 +141,7 @@ Bytes encode_node(const Node& node) {
   out.le(entry.reparse_tag);
   write_counted<std::uint32_t>(out, entry.metadata.security);
   write_counted<std::uint32_t>(out, as_bytes(entry.link_target));
-  if (entry.kind == profile::EntryKind::directory) out.bytes(node.children.bytes);
+  if (has_children(entry.kind)) out.bytes(node.children.bytes);
   if (entry.kind == profile::EntryKind::file) write_content(out, node.unnamed);
   out.le(static_cast<std::uint32_t>(entry.streams.size()));
   for (std::size_t i = 0; i < entry.streams.size(); ++i) {
@@ -168,17 +168,17 @@ Result<Node> parse_node(ByteView bytes) {
   RS_TRY(entry.size_bytes, reader.le<std::uint64_t>());
   RS_TRY(entry.link_group, reader.le<std::uint64_t>());
   RS_TRY(entry.reparse_tag, reader.le<std::uint32_t>());
-  if (entry.size_bytes > kMaxStreamBytes || (entry.is_directory() && entry.size_bytes != 0))
+  if (entry.size_bytes > kMaxStreamBytes || (has_children(entry.kind) && entry.size_bytes != 0))
     return fail(ErrorCode::corrupt, "node: impossible size " + std::to_string(entry.size_bytes));
   RS_TRY(auto security, read_text(reader));
   entry.metadata.security = to_bytes(security);
   RS_TRY(entry.link_target, read_text(reader));
-  if (entry.is_directory()) {
+  if (has_children(entry.kind)) {
     RS_TRY(auto root, reader.take(32));
     node.children = ObjectId::from(root);
   }
   if (entry.kind == profile::EntryKind::file) {
-    RS_TRY(node.unnamed, read_content(reader, entry.size_bytes));
+    RS_TRY(node.unnamed, parse_content(reader, entry.size_bytes));
   }
   RS_CHECK(read_streams(reader, node));
   if (reader.remaining() != 0)

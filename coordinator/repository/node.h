@@ -5,7 +5,7 @@
 #include <variant>
 
 #include "common/profile/entry.h"
-#include "coordinator/repository/object.h"
+#include "coordinator/repository/page.h"
 
 namespace roamstead::repository {
 
@@ -32,15 +32,28 @@ struct Node {
   profile::Entry entry;
   Content unnamed;
   std::vector<Content> streams;  // parallel to entry.streams
-  ObjectId children;             // directories: root page, zero when empty
+  // Root page, zero when empty: of a directory's children, or of a hive's keys and values (hive_place.h).
+  ObjectId children;
 
   // Content and size of a stream, "" being the unnamed one; null when there is none of that name.
   const Content* find_stream(const std::string& name, std::uint64_t& size_bytes) const;
   bool operator==(const Node&) const = default;
 };
 
+inline bool has_children(profile::EntryKind kind) {
+  return kind == profile::EntryKind::directory || kind == profile::EntryKind::registry;
+}
+// In what order.
+inline KeyOrder order_of_children(profile::EntryKind kind) {
+  return kind == profile::EntryKind::registry ? KeyOrder::bytes : KeyOrder::names;
+}
+
 Bytes encode_node(const Node& node);
 Result<Node> parse_node(ByteView bytes);
+
+void write_content(ByteWriter& out, const Content& content);
+// Of a stream of that size, which inline bytes and listed pieces must fill.
+Result<Content> parse_content(ByteReader& reader, std::uint64_t size_bytes);
 
 // Values of a chunk list: the piece under its offset.
 Bytes encode_piece(const Piece& piece);

@@ -5,8 +5,8 @@ namespace {
 
 constexpr std::byte kInPage{0};
 constexpr std::byte kExternal{1};
-// Larger nodes (many streams, long descriptors) lie beside the page, or pages would hold too few.
-constexpr std::size_t kMaxNodeInPage = 4u << 10;
+// Larger ones (many streams, long descriptors) lie beside the page, or pages would hold too few.
+constexpr std::size_t kMaxRecordInPage = 4u << 10;
 
 }  // namespace
 
@@ -23,17 +23,18 @@ Result<std::shared_ptr<const Page>> ProfileObjects::load(const ObjectId& id, Key
   return page;
 }
 
-Result<Bytes> ProfileObjects::store_node(const Node& node) {
-  auto encoded = encode_node(node);
+Result<Bytes> ProfileObjects::store_node(const Node& node) { return store_record(encode_node(node)); }
+
+Result<Bytes> ProfileObjects::store_record(ByteView encoded) {
   Bytes value;
-  if (encoded.size() <= kMaxNodeInPage) {
+  if (encoded.size() <= kMaxRecordInPage) {
     value.push_back(kInPage);
     value.insert(value.end(), encoded.begin(), encoded.end());
     return value;
   }
   if (encoded.size() > kMaxObjectBytes)
     return fail(ErrorCode::unsupported,
-                "a file with streams and descriptors of " + std::to_string(encoded.size()) + " bytes");
+                "an entry with streams and descriptors of " + std::to_string(encoded.size()) + " bytes");
   RS_TRY(auto id, put(ObjectType::entry, profile_, encoded));
   value.push_back(kExternal);
   value.insert(value.end(), id.bytes.begin(), id.bytes.end());
@@ -43,6 +44,14 @@ Result<Bytes> ProfileObjects::store_node(const Node& node) {
 std::optional<ObjectId> ProfileObjects::external_node(ByteView value) {
   if (value.size() != 33 || value[0] != kExternal) return std::nullopt;
   return ObjectId::from(value.subspan(1));
+}
+
+Result<Bytes> ProfileObjects::load_record(ByteView value) const {
+  if (!value.empty() && value[0] == kInPage) return to_bytes(value.subspan(1));
+  auto id = external_node(value);
+  if (!id) return fail(ErrorCode::corrupt, "record: neither in its page nor beside it");
+  RS_TRY(auto bytes, store_.get(ObjectType::entry, profile_, *id));
+  return *bytes;
 }
 
 Result<Node> ProfileObjects::load_node(ByteView value) const {

@@ -1,5 +1,5 @@
-// One profile's view of the object store: pages, nodes and chunks put and got under the right keys, bytes
-// counted.
+// One profile's view of the object store: pages, nodes, records and chunks put and got under the right keys,
+// bytes counted.
 #pragma once
 
 #include <atomic>
@@ -28,7 +28,10 @@ class ProfileObjects final : public PageSource {
   // A node as a directory's page holds it: in full, or by id when it is large.
   Result<Bytes> store_node(const Node& node);
   Result<Node> load_node(ByteView value) const;
-  // The object a stored node refers to, when it is stored by id.
+  // The same for a hive's records.
+  Result<Bytes> store_record(ByteView encoded);
+  Result<Bytes> load_record(ByteView value) const;
+  // The object a stored node or record refers to, when it is stored by id.
   static std::optional<ObjectId> external_node(ByteView value);
 
   // On storage, of what this view put and nobody had put before.

@@ -9,8 +9,9 @@
 
 namespace roamstead::repository {
 
-// How keys sort. Names: compare_names, the frozen order. Offsets: eight bytes, big-endian, as bytes.
-enum class KeyOrder : std::uint8_t { names = 1, offsets = 2 };
+// How keys sort. Names: compare_names, the frozen order. Offsets: eight bytes, big-endian, as bytes. Bytes:
+// any, as bytes (keys and values of a hive).
+enum class KeyOrder : std::uint8_t { names = 1, offsets = 2, bytes = 3 };
 int compare_keys(KeyOrder order, std::string_view a, std::string_view b);
 
 inline constexpr std::size_t kMaxPageBytes = 64u << 10;

@@ -65,9 +65,15 @@ class Tree {
   // Exactly out.size() bytes of a stream ("" is the unnamed one).
   virtual Result<void> read(const profile::ProfilePath& path, const std::string& stream, std::uint64_t offset,
                             MutableByteView out) const = 0;
+  // Differences to another version of the same profile, in path order.
+  enum class Change { added, removed, changed };
+  virtual Result<void> diff(
+      const Tree& newer,
+      const std::function<void(Change, const profile::ProfilePath&, const profile::Entry&)>& visit) const = 0;
+
   // Keys of the hive at `hive` (an entry of kind registry): what `scope` says of `key`, in bounded parts
-  // (about limit_bytes, at least one key); `cursor` is "" or the `next` of the part before.
-  // ErrorCode::not_found names hive or key.
+  // (about limit_bytes, at least one key); `cursor` is "" or the `next` of the part before. A subkey that is
+  // listed by its entry alone is not complete. ErrorCode::not_found names hive or key.
   virtual Result<profile::KeyStates> keys(const profile::ProfilePath& hive, const profile::KeyPath& key,
                                           profile::KeyScope scope, const std::string& cursor,
                                           std::size_t limit_bytes) const = 0;
@@ -75,11 +81,22 @@ class Tree {
   virtual Result<void> read_value(const profile::ProfilePath& hive, const profile::KeyPath& key,
                                   const std::string& value, std::uint64_t offset,
                                   MutableByteView out) const = 0;
-  // Differences to another version of the same profile, in path order.
-  enum class Change { added, removed, changed };
-  virtual Result<void> diff(
-      const Tree& newer,
-      const std::function<void(Change, const profile::ProfilePath&, const profile::Entry&)>& visit) const = 0;
+  // Differences between the hive in this version and in `newer`, in path order, a key before its values and
+  // these before its subkeys; everything below a key that is added or removed too. A hive that one of the two
+  // does not have counts as without keys. A key's time alone is no difference.
+  struct KeyDifference {
+    Change change = Change::changed;
+    profile::KeyPath key;
+    // The key itself, or one of its values: what it was and what it is, null where there is none.
+    const profile::KeyEntry* key_before = nullptr;
+    const profile::KeyEntry* key_after = nullptr;
+    const profile::RegistryValue* value_before = nullptr;
+    const profile::RegistryValue* value_after = nullptr;
+
+    bool is_value() const { return value_before != nullptr || value_after != nullptr; }
+  };
+  virtual Result<void> diff_keys(const Tree& newer, const profile::ProfilePath& hive,
+                                 const std::function<void(const KeyDifference&)>& visit) const = 0;
 };
 
 struct Statistics {

@@ -1,6 +1,7 @@
 #include "coordinator/repository/tree.h"
 
 #include "common/base/text.h"
+#include "coordinator/repository/hive_diff.h"
 
 namespace roamstead::repository {
 namespace {
@@ -46,14 +47,15 @@ class Differ {
     if (!after.empty()) {
       RS_TRY(new_node, objects_.load_node(after));
     }
-    auto old_children = old_node ? old_node->children : ObjectId{};
-    auto new_children = new_node ? new_node->children : ObjectId{};
+    auto old_children = old_node && old_node->entry.is_directory() ? old_node->children : ObjectId{};
+    auto new_children = new_node && new_node->entry.is_directory() ? new_node->children : ObjectId{};
     if (!old_node)
       visit_(Tree::Change::added, path, new_node->entry);
     else if (!new_node)
       visit_(Tree::Change::removed, path, old_node->entry);
     else {
-      old_node->children = new_children;  // what lies below is reported on its own
+      // What lies below a directory is reported on its own; a hive changes with its keys.
+      if (old_node->entry.is_directory() && new_node->entry.is_directory()) old_node->children = new_children;
       if (*old_node != *new_node) visit_(Tree::Change::changed, path, new_node->entry);
     }
     return directory(path, old_children, new_children, depth + 1);
@@ -134,16 +136,6 @@ Result<void> TreeView::read(const profile::ProfilePath& path, const std::string&
   return {};
 }
 
-Result<profile::KeyStates> TreeView::keys(const profile::ProfilePath& hive, const profile::KeyPath&,
-                                          profile::KeyScope, const std::string&, std::size_t) const {
-  return fail(ErrorCode::unsupported, "keys of '" + hive.text() + "': not in the repository yet");
-}
-
-Result<void> TreeView::read_value(const profile::ProfilePath& hive, const profile::KeyPath&,
-                                  const std::string&, std::uint64_t, MutableByteView) const {
-  return fail(ErrorCode::unsupported, "values of '" + hive.text() + "': not in the repository yet");
-}
-
 Result<void> TreeView::diff(
     const Tree& newer,
     const std::function<void(Change, const profile::ProfilePath&, const profile::Entry&)>& visit) const {
@@ -154,6 +146,43 @@ Result<void> TreeView::diff(
   before.children = other->root_.children;
   if (before != other->root_) visit(Change::changed, profile::ProfilePath(), other->root_.entry);
   return Differ(objects_, visit).directory(profile::ProfilePath(), root_.children, other->root_.children, 0);
+}
+
+Result<ObjectId> TreeView::hive_root(const profile::ProfilePath& hive) const {
+  RS_TRY(auto found, node(hive));
+  if (found.entry.kind != profile::EntryKind::registry)
+    return fail(ErrorCode::not_found,
+                "'" + hive.text() + "' is no hive in version " + std::to_string(version_));
+  return found.children;
+}
+
+Result<profile::KeyStates> TreeView::keys(const profile::ProfilePath& hive, const profile::KeyPath& key,
+                                          profile::KeyScope scope, const std::string& cursor,
+                                          std::size_t limit_bytes) const {
+  RS_TRY(auto root, hive_root(hive));
+  RS_TRY_CTX(auto states, "'" + hive.text() + "' in version " + std::to_string(version_),
+             HiveView(objects_, root).keys(key, scope, cursor, limit_bytes));
+  return states;
+}
+
+Result<void> TreeView::diff_keys(const Tree& newer, const profile::ProfilePath& hive,
+                                 const std::function<void(const KeyDifference&)>& visit) const {
+  const auto* other = dynamic_cast<const TreeView*>(&newer);
+  if (other == nullptr || other->objects_.profile() != objects_.profile())
+    return fail(ErrorCode::invalid_argument, "only versions of one profile can be compared");
+  auto before = hive_root(hive), after = other->hive_root(hive);
+  for (const auto* root : {&before, &after})
+    if (!*root && root->error().code != ErrorCode::not_found) return fail(root->error());
+  if (!before && !after) return fail(std::move(after).error());
+  return diff_hives(objects_, before.value_or(ObjectId{}), after.value_or(ObjectId{}), visit);
+}
+
+Result<void> TreeView::read_value(const profile::ProfilePath& hive, const profile::KeyPath& key,
+                                  const std::string& value, std::uint64_t offset, MutableByteView out) const {
+  RS_TRY(auto root, hive_root(hive));
+  RS_CHECK_CTX("'" + hive.text() + "' in version " + std::to_string(version_),
+               HiveView(objects_, root).read_value(key, value, offset, out));
+  return {};
 }
 
 }  // namespace roamstead::repository

@@ -23,14 +23,16 @@ class TreeView final : public Tree {
                                                 const std::string& after, std::size_t limit) const override;
   Result<void> read(const profile::ProfilePath& path, const std::string& stream, std::uint64_t offset,
                     MutableByteView out) const override;
+  Result<void> diff(const Tree& newer,
+                    const std::function<void(Change, const profile::ProfilePath&, const profile::Entry&)>&
+                        visit) const override;
   Result<profile::KeyStates> keys(const profile::ProfilePath& hive, const profile::KeyPath& key,
                                   profile::KeyScope scope, const std::string& cursor,
                                   std::size_t limit_bytes) const override;
   Result<void> read_value(const profile::ProfilePath& hive, const profile::KeyPath& key,
                           const std::string& value, std::uint64_t offset, MutableByteView out) const override;
-  Result<void> diff(const Tree& newer,
-                    const std::function<void(Change, const profile::ProfilePath&, const profile::Entry&)>&
-                        visit) const override;
+  Result<void> diff_keys(const Tree& newer, const profile::ProfilePath& hive,
+                         const std::function<void(const KeyDifference&)>& visit) const override;
 
   const Node& root() const { return root_; }
   // ErrorCode::not_found names the path.
@@ -39,6 +41,8 @@ class TreeView final : public Tree {
   Result<std::optional<Node>> child(const Node& directory, std::string_view name) const;
 
  private:
+  Result<ObjectId> hive_root(const profile::ProfilePath& hive) const;
+
   mutable ProfileObjects objects_;
   std::uint64_t version_;
   Node root_;

@@ -24,6 +24,7 @@ Result<void> check_depth(const profile::ProfilePath& path) {
 struct TreeEditor::Item {
   Node node;
   std::map<std::string, ItemPointer, KeyLess> children{KeyLess{KeyOrder::names}};  // null: gone
+  std::unique_ptr<HiveEditor> hive;                                                // of one whose keys change
 };
 
 TreeEditor::TreeEditor(const TreeView& before, ProfileObjects& objects)
@@ -125,7 +126,8 @@ Result<void> TreeEditor::put(const profile::Put& put, std::size_t record, profil
   }
   Node made;
   made.entry = put.entry;
-  made.children = item->node.children;
+  // A hive in the place of a plain file is a new one.
+  if (item->node.entry.kind == put.entry.kind) made.children = item->node.children;
   auto* base_node = base ? &*base : nullptr;
   if (put.entry.kind == profile::EntryKind::file) {
     RS_TRY(made.unnamed, make_stream(put, base_node, "", put.entry.size_bytes, record, content));
@@ -135,6 +137,44 @@ Result<void> TreeEditor::put(const profile::Put& put, std::size_t record, profil
     made.streams.push_back(std::move(made_stream));
   }
   item->node = std::move(made);
+  if (item->node.entry.kind == profile::EntryKind::registry && item->node.children.is_zero())
+    item->hive = std::make_unique<HiveEditor>(objects_, ObjectId{});
+  else
+    item->hive.reset();
+  return {};
+}
+
+Result<HiveEditor*> TreeEditor::open_hive(const profile::ProfilePath& hive) {
+  RS_TRY(auto* item, open(hive));
+  if (item == nullptr || item->node.entry.kind != profile::EntryKind::registry)
+    return refuse(ErrorCode::not_found, hive,
+                  item == nullptr ? "is a hive that does not exist" : "is no hive");
+  if (!item->hive) item->hive = std::make_unique<HiveEditor>(objects_, item->node.children);
+  return item->hive.get();
+}
+
+// Hives are looked up in the tree as it is now; deletions first.
+Result<void> TreeEditor::apply_keys(const profile::Batch& batch, profile::ContentSource& content) {
+  std::vector<std::pair<std::string, std::size_t>>
+      puts;  // by upcased path: parents first, neighbours together
+  for (std::size_t i = 0; i < batch.records.size(); ++i) {
+    if (const auto* put = std::get_if<profile::PutKey>(&batch.records[i]))
+      puts.emplace_back(profile::upcased(put->key), i);
+    const auto* gone = std::get_if<profile::DeleteKey>(&batch.records[i]);
+    if (gone == nullptr) continue;
+    RS_TRY(auto* hive, open_hive(gone->hive));
+    RS_CHECK_CTX("batch: hive '" + gone->hive.text() + "'", hive->delete_key(gone->key));
+  }
+  std::sort(puts.begin(), puts.end());
+  for (const auto& [path, index] : puts) {
+    const auto& put = std::get<profile::PutKey>(batch.records[index]);
+    RS_TRY(auto* hive, open_hive(put.hive));
+    auto record = index;
+    RS_CHECK_CTX("batch: hive '" + put.hive.text() + "'",
+                 hive->put_key(put, [&](std::size_t value, std::uint64_t offset, MutableByteView out) {
+                   return content.read(record, value, offset, out);
+                 }));
+  }
   return {};
 }
 
@@ -178,10 +218,13 @@ Result<void> TreeEditor::apply(const profile::Batch& batch, profile::ContentSour
     else
       RS_CHECK(attach(*takes[next.index].target, std::move(takes[next.index].item)));
   }
-  return {};
+  return apply_keys(batch, content);
 }
 
 Result<void> TreeEditor::write_out(Item& item) {
+  if (item.hive) {
+    RS_TRY(item.node.children, item.hive->finish());
+  }
   auto edits = no_edits(KeyOrder::names);
   for (auto& [name, child] : item.children) {
     if (!child) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "common/profile/batch.h"
+#include "coordinator/repository/hive_editor.h"
 #include "coordinator/repository/tree.h"
 
 namespace roamstead::repository {
@@ -14,8 +15,9 @@ class TreeEditor {
   ~TreeEditor();
 
   // Order: everything deleted or moved is taken out, deepest first; then, parents first, moved things are put
-  // where they go and puts are made. Refused, naming the path: a source or base that is not in the version
-  // (not_found), a target whose parent does not exist (not_found), a target that is taken (exists).
+  // where they go and puts are made; keys of hives come last. Refused, naming the path: a source or base that
+  // is not in the version (not_found), a target whose parent does not exist (not_found), a target that is
+  // taken (exists), a hive that is none or a key without a parent (not_found).
   Result<void> apply(const profile::Batch& batch, profile::ContentSource& content);
 
   // Writes the changed directories; returns the new root.
@@ -33,6 +35,8 @@ class TreeEditor {
   Result<void> put(const profile::Put& put, std::size_t record, profile::ContentSource& content);
   Result<Content> make_stream(const profile::Put& put, const Node* base, const std::string& name,
                               std::uint64_t size_bytes, std::size_t record, profile::ContentSource& content);
+  Result<void> apply_keys(const profile::Batch& batch, profile::ContentSource& content);
+  Result<HiveEditor*> open_hive(const profile::ProfilePath& hive);
   Result<void> write_out(Item& item);
 
   const TreeView& before_;

@@ -60,6 +60,10 @@ class MemoryTree final : public repository::Tree {
       const std::function<void(Change, const profile::ProfilePath&, const profile::Entry&)>&) const override {
     return fail(ErrorCode::unsupported, "diff");
   }
+  Result<void> diff_keys(const Tree&, const profile::ProfilePath&,
+                         const std::function<void(const KeyDifference&)>&) const override {
+    return fail(ErrorCode::unsupported, "diff_keys");
+  }
 
  private:
   Result<const support::KeyModel*> hive_at(const profile::ProfilePath& path) const {
