@@ -42,6 +42,8 @@ Result<json> import_profile(repository::Repository& repository, const json& requ
   result["profile"] = name;
   result["files"] = imported.files;
   result["directories"] = imported.directories;
+  result["hives"] = imported.hives;
+  result["keys"] = imported.keys;
   result["bytes"] = imported.bytes;
   result["skipped"] = imported.skipped;
   return result;

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "coordinator/repository/hive_file.h"
+
 namespace roamstead::repository {
 namespace {
 
@@ -80,7 +82,7 @@ class Exporter {
       return {};
     }
     if (entry.kind == EntryKind::junction || entry.kind == EntryKind::symlink) return write_link(path, entry);
-    RS_CHECK(write_content(path, entry));
+    RS_CHECK(entry.kind == EntryKind::registry ? write_hive(path) : write_content(path, entry));
     RS_CHECK(write_streams(path, entry));
     set_metadata(path, entry);
     return {};
@@ -97,6 +99,16 @@ class Exporter {
       result_.bytes += part.size();
       if (progress_) progress_(result_.bytes);
     }
+    return {};
+  }
+
+  Result<void> write_hive(const ProfilePath& path) {
+    RS_TRY_CTX(auto hive, "'" + path.text() + "'", make_hive_file(tree_, path));
+    for (auto& item : hive.incomplete) result_.incomplete.push_back(std::move(item));
+    RS_TRY(auto file, os::real_file_system().open(place(path), os::OpenMode::create_new));
+    RS_CHECK(file->write_at(0, hive.bytes));
+    result_.bytes += hive.bytes.size();
+    if (progress_) progress_(result_.bytes);
     return {};
   }
 

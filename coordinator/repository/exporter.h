@@ -1,5 +1,5 @@
 // Writes a version to a local directory: with everything NTFS keeps where the target is an ntfs-3g mount,
-// otherwise content and modification times.
+// otherwise content and modification times. Hives become files again.
 #pragma once
 
 #include "coordinator/repository/repository.h"

@@ -6,9 +6,13 @@
 #include <mutex>
 
 #include "common/base/text.h"
+#include "coordinator/repository/hive_file.h"
 
 namespace roamstead::repository {
 namespace {
+
+constexpr std::uint64_t kMaxHiveFileBytes =
+    std::uint64_t{registry::kMaxBinsBytes} + registry::kBaseBlockBytes;
 
 // Where the content of each record of the batch lies.
 class DirectoryContent final : public profile::ContentSource {
@@ -17,11 +21,18 @@ class DirectoryContent final : public profile::ContentSource {
       : batch_(batch), progress_(progress) {}
 
   void add_path(std::size_t record, std::string path) { paths_[record] = std::move(path); }
+  void add_value(std::size_t record, std::size_t value, Bytes data) {
+    values_[{record, value}] = std::move(data);
+  }
   void set_total(std::uint64_t bytes) { total_ = bytes; }
 
   // For one thread: the commit reads file by file.
   Result<void> read(std::size_t record, std::size_t stream, std::uint64_t offset,
                     MutableByteView out) override {
+    if (auto value = values_.find({record, stream}); value != values_.end()) {
+      std::copy_n(value->second.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
+      return report(out.size());
+    }
     const auto& name = std::get<profile::Put>(batch_.records[record]).contents[stream].name;
     if (name.empty()) {
       if (open_record_ != record || !file_) {
@@ -38,15 +49,20 @@ class DirectoryContent final : public profile::ContentSource {
                     paths_.at(record) + ": its stream '" + name + "' has become shorter during the import");
       std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
     }
-    done_ += out.size();
+    return report(out.size());
+  }
+
+ private:
+  Result<void> report(std::uint64_t bytes) {
+    done_ += bytes;
     if (progress_) progress_(done_, total_);
     return {};
   }
 
- private:
   const profile::Batch& batch_;
   const ImportProgress& progress_;
   std::map<std::size_t, std::string> paths_;
+  std::map<std::pair<std::size_t, std::size_t>, Bytes> values_;  // of hives: what is not in the records
   std::unique_ptr<os::File> file_;
   std::size_t open_record_ = 0;
   std::uint64_t done_ = 0;
@@ -90,7 +106,7 @@ class Walk {
       }
     }
     name_link_groups();
-    content_.set_total(result_.bytes);
+    content_.set_total(batch_.content_bytes());
     return {};
   }
 
@@ -109,6 +125,12 @@ class Walk {
     for (const auto& stream : source->unreadable_streams)
       skip(place + ":" + stream, "longer than the 64 KiB that Linux can read of a stream through this mount");
     auto kind = source->entry.kind;
+    if (kind == profile::EntryKind::file) {
+      const auto hive = profile::classify_hive_file(path.text());
+      if (hive == profile::HiveFile::companion) return false;
+      if (hive == profile::HiveFile::hive)
+        return add_hive(path, place, std::move(*source)).map([] { return false; });
+    }
     if (kind == profile::EntryKind::symlink || kind == profile::EntryKind::junction) {
       auto target = target_in_profile(root_, place, source->entry.link_target);
       if (!target) {
@@ -119,6 +141,59 @@ class Walk {
     }
     add(path, place, std::move(*source));
     return kind == profile::EntryKind::directory;
+  }
+
+  void hold_back(const profile::HeldBack& item) {
+    skip(item.path, item.reason);
+    batch_.held_back.push_back(item);
+  }
+
+  // The keys of a hive's file, with what its logs hold.
+  Result<void> add_hive(const profile::ProfilePath& path, const std::string& place, SourceEntry source) {
+    if (source.entry.size_bytes > kMaxHiveFileBytes) {
+      hold_back({path.text(), "no hive is of " + std::to_string(source.entry.size_bytes) + " bytes"});
+      return {};
+    }
+    auto& files = os::real_file_system();
+    RS_TRY(const auto primary, os::read_file(files, place, kMaxHiveFileBytes));
+    std::vector<Bytes> bytes;
+    std::vector<registry::LogFile> logs;
+    const auto directory = os::parent_directory(place);
+    RS_TRY(const auto names, files.list_directory(directory));
+    for (const auto& name : names) {
+      bool is_log = false;
+      for (const char* suffix : {".LOG", ".LOG1", ".LOG2"})
+        is_log = is_log || same_name(name, std::string(path.name()) + suffix);
+      if (!is_log) continue;
+      RS_TRY(auto log, os::read_file(files, os::join_path(directory, name), kMaxHiveFileBytes));
+      bytes.push_back(std::move(log));
+      logs.push_back({name, bytes.back()});
+    }
+    auto read = read_hive_file(path, primary, logs);
+    if (!read) {
+      hold_back({path.text(), read.error().to_string()});
+      return {};
+    }
+    add_records(path, place, std::move(source), std::move(*read));
+    return {};
+  }
+
+  void add_records(const profile::ProfilePath& path, const std::string& place, SourceEntry source,
+                   HiveRecords records) {
+    profile::Put put;
+    put.path = path;
+    put.entry.kind = profile::EntryKind::registry;
+    put.entry.metadata = std::move(source.entry.metadata);
+    for (const auto& stream : source.entry.streams) skip(place + ":" + stream.name, "a hive has no streams");
+    batch_.records.push_back(std::move(put));
+    const auto first = batch_.records.size();
+    for (auto& [at, data] : records.data) content_.add_value(first + at.first, at.second, std::move(data));
+    for (auto& key : records.keys) batch_.records.push_back(std::move(key));
+    for (const auto& item : records.held_back) hold_back(item);
+    ++result_.files;
+    ++result_.hives;
+    result_.keys += batch_.records.size() - first;
+    result_.bytes += records.data_bytes;
   }
 
   void add(const profile::ProfilePath& path, const std::string& place, SourceEntry source) {

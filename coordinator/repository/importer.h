@@ -1,5 +1,7 @@
 // Takes a directory tree as a version of a profile: from an ntfs-3g mount with everything NTFS knows of the
-// files (by the mount's extended attributes), from any other file system with what stat tells.
+// files (by the mount's extended attributes), from any other file system with what stat tells. Files that are
+// hives by their names are taken as keys, recovered from their logs; the logs themselves are no part of a
+// profile.
 #pragma once
 
 #include "coordinator/repository/repository.h"
@@ -12,12 +14,15 @@ struct ImportResult {
   VersionInfo version;
   std::uint64_t files = 0;
   std::uint64_t directories = 0;
-  std::uint64_t bytes = 0;           // content, alternate streams with it
+  std::uint64_t hives = 0;           // counted as files too
+  std::uint64_t keys = 0;            // in them
+  std::uint64_t bytes = 0;           // content, alternate streams and data of values with it
   std::vector<std::string> skipped;  // what is not imported, and why
 };
 
 // Makes the profile if there is none. The tree replaces what the profile held, as a new head. `source` must
-// not change meanwhile: a file that shrinks or vanishes is an error, and nothing is imported.
+// not change meanwhile: a file that shrinks or vanishes is an error, and nothing is imported. A hive that is
+// none or cannot be recovered is held back by name in the version.
 Result<ImportResult> import_directory(Repository& repository, const std::string& profile,
                                       const std::string& source, const ImportProgress& progress);
 
