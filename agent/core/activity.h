@@ -9,6 +9,9 @@ namespace roamstead::agent {
 class Activity {
  public:
   using Clock = std::chrono::steady_clock;
+  static double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  }
 
   class Foreground {
    public:

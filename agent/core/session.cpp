@@ -7,12 +7,6 @@ namespace roamstead::agent {
 
 using Clock = Activity::Clock;
 
-namespace {
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-}  // namespace
-
 Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wire::CoordinatorLink& link,
                                                 ProfileVolume& volume, SnapshotPort& snapshots,
                                                 Faults faults) {
@@ -38,7 +32,7 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
       std::make_unique<SnapshotCycle>(loader, volume, snapshots, *session->log_, *session->sender_);
   session->fill_ = std::make_unique<Fill>(loader, volume, config.profile_root, config.fill_bytes_per_second);
   session->start_threads();
-  session->login_seconds_ = seconds_since(start);
+  session->login_seconds_ = Activity::seconds_since(start);
   return session;
 }
 
@@ -158,7 +152,7 @@ Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
   report.sent_bytes = link_.bytes_sent();
   report.saving_bytes += report.sent_bytes - sent_before;
   report.received_bytes = link_.bytes_received();
-  report.seconds = seconds_since(start);
+  report.seconds = Activity::seconds_since(start);
   return report;
 }
 

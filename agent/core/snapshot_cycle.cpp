@@ -4,12 +4,6 @@
 
 namespace roamstead::agent {
 
-namespace {
-double seconds_since(Activity::Clock::time_point start) {
-  return std::chrono::duration<double>(Activity::Clock::now() - start).count();
-}
-}  // namespace
-
 Result<SnapshotResult> SnapshotCycle::take(SnapshotKind kind, std::chrono::milliseconds patience) {
   std::lock_guard lock(mutex_);
   auto start = Activity::Clock::now();
@@ -41,7 +35,7 @@ Result<SnapshotResult> SnapshotCycle::take(SnapshotKind kind, std::chrono::milli
     RS_TRY(result.ordinal, log_.append(queued));
     sender_.offer(result.ordinal, std::move(cut));
   }
-  result.seconds = seconds_since(start);
+  result.seconds = Activity::seconds_since(start);
   return result;
 }
 
@@ -65,7 +59,7 @@ Result<FrozenLayer> SnapshotCycle::freeze(double& hold_seconds) {
   RS_CHECK(loader_.flush_tags());
   RS_CHECK(volume_.sync());
   auto frozen = snapshots_.freeze();
-  hold_seconds = seconds_since(start);
+  hold_seconds = Activity::seconds_since(start);
   return frozen;
 }
 

@@ -10,12 +10,11 @@
 #include <cstring>
 
 #include "agent/fuse/profile_mount_impl.h"
+#include "common/base/file_time.h"
 #include "common/base/log.h"
 
 namespace roamstead::agent {
 namespace {
-
-constexpr std::uint64_t kEpochDifference_100ns = 116444736000000000;  // 1601 to 1970
 
 void reply_attributes(fuse_req_t request, fuse_ino_t node, fuse_file_info* info) {
   auto& mount = impl_of(request);
@@ -40,21 +39,13 @@ void on_getattr(fuse_req_t request, fuse_ino_t node, fuse_file_info*) {
   reply_attributes(request, node, nullptr);
 }
 
-std::uint64_t now_100ns() {
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 10'000'000 + static_cast<std::uint64_t>(now.tv_nsec) / 100 +
-         kEpochDifference_100ns;
-}
-
 // The write time; access times do not roam and are left alone.
 Result<void> set_write_time(ProfileMount::Impl& mount, VolumeHandle& handle, const struct stat& wanted,
                             int mask) {
   if ((mask & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) == 0) return {};
   auto since = wanted.st_mtim.tv_sec * 10'000'000 + wanted.st_mtim.tv_nsec / 100;
-  auto time = (mask & FUSE_SET_ATTR_MTIME_NOW) != 0
-                  ? now_100ns()
-                  : static_cast<std::uint64_t>(since) + kEpochDifference_100ns;
+  auto time = (mask & FUSE_SET_ATTR_MTIME_NOW) != 0 ? now_100ns()
+                                                    : static_cast<std::uint64_t>(since) + kUnixEpoch_100ns;
   return mount.loader.change_metadata(handle, [&]() -> Result<void> {
     RS_TRY(auto times, handle.times());
     times.written_100ns = time;

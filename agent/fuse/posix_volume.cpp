@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 
+#include "common/base/file_time.h"
 #include "common/base/text.h"
 
 namespace roamstead::agent {
@@ -20,14 +21,12 @@ using profile::EntryKind;
 
 namespace {
 
-constexpr std::uint64_t kEpochDifference_100ns = 116444736000000000;  // 1601 to 1970
-
 std::uint64_t to_windows_time(std::int64_t seconds, std::uint32_t nanoseconds) {
-  return static_cast<std::uint64_t>(seconds * 10'000'000 + nanoseconds / 100) + kEpochDifference_100ns;
+  return static_cast<std::uint64_t>(seconds * 10'000'000 + nanoseconds / 100) + kUnixEpoch_100ns;
 }
 
 timespec to_timespec(std::uint64_t time_100ns) {
-  auto since = static_cast<std::int64_t>(time_100ns - kEpochDifference_100ns);
+  auto since = static_cast<std::int64_t>(time_100ns - kUnixEpoch_100ns);
   auto seconds = since >= 0 ? since / 10'000'000 : -((-since + 9'999'999) / 10'000'000);
   return {seconds, (since - seconds * 10'000'000) * 100};
 }

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <mutex>
 
+#include "common/base/file_time.h"
 #include "common/base/log.h"
 #include "common/extract/batch_builder.h"
 #include "common/extract/cluster_map.h"
@@ -18,13 +19,6 @@ constexpr std::uint64_t kCompareBytes = 4096;
 constexpr std::uint64_t kCompareChunkBytes = 1u << 20;
 constexpr std::size_t kMostToFollow = 200'000;  // changed records; with more the map is built anew
 constexpr const char* kAgentDirectory = "ProgramData/Roamstead";  // never part of a profile
-
-std::uint64_t now_100ns() {
-  constexpr std::uint64_t kUnixEpoch = 116'444'736'000'000'000;  // 1970 since 1601
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return kUnixEpoch +
-         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count() / 100);
-}
 
 class ExtractionResult final : public Extraction {
  public:

@@ -10,10 +10,10 @@
 namespace roamstead::extract {
 namespace {
 
-constexpr std::string_view kMagic = "RSCLUMAP";
+constexpr std::string_view kMapMagic = "RSCLUMAP";
 constexpr std::string_view kSegmentMagic = "RSCLUSEG";
 // Raised also when common/ntfs comes to read other runs of the same volume: old maps are then built anew.
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kMapVersion = 1;
 constexpr std::size_t kPageHeaderBytes = 8;  // checksum, count
 constexpr std::size_t kEntryBytes = 24;
 constexpr std::size_t kEntriesPerBlock = (kMapPageBytes - kPageHeaderBytes) / kEntryBytes;
@@ -76,8 +76,8 @@ MapState load_state(ByteView page, std::size_t at) {
 Result<Guid> write_map_header(os::File& file) {
   const auto id = Guid::random();
   Bytes page(kMapPageBytes);
-  std::copy(kMagic.begin(), kMagic.end(), reinterpret_cast<char*>(page.data()) + kPageHeaderBytes);
-  store_le<std::uint32_t>(page, 16, kVersion);
+  std::copy(kMapMagic.begin(), kMapMagic.end(), reinterpret_cast<char*>(page.data()) + kPageHeaderBytes);
+  store_le<std::uint32_t>(page, 16, kMapVersion);
   std::copy(id.bytes.begin(), id.bytes.end(), page.begin() + 24);
   store_le<std::uint32_t>(page, 0, checksum({}, {}, 0, page));
   RS_CHECK(file.write_at(0, page));
@@ -87,11 +87,11 @@ Result<Guid> write_map_header(os::File& file) {
 Result<Guid> read_map_header(const os::File& file) {
   Bytes page(kMapPageBytes);
   RS_CHECK(read_page(file, {}, {}, 0, page));
-  if (as_text(ByteView(page).subspan(kPageHeaderBytes, kMagic.size())) != kMagic)
+  if (as_text(ByteView(page).subspan(kPageHeaderBytes, kMapMagic.size())) != kMapMagic)
     return fail(ErrorCode::corrupt, file.path() + ": offset 8: not a cluster map");
-  if (const auto version = load_le<std::uint32_t>(page, 16); version != kVersion)
+  if (const auto version = load_le<std::uint32_t>(page, 16); version != kMapVersion)
     return fail(ErrorCode::unsupported,
-                fmt::format("{}: offset 16: version {}, {} expected", file.path(), version, kVersion));
+                fmt::format("{}: offset 16: version {}, {} expected", file.path(), version, kMapVersion));
   return Guid::from(ByteView(page).subspan(24, 16));
 }
 

@@ -11,8 +11,8 @@
 namespace roamstead::extract {
 namespace {
 
-constexpr std::string_view kMagic = "RSPROVEN";
-constexpr std::uint32_t kVersion = 1;
+constexpr std::string_view kJournalMagic = "RSPROVEN";
+constexpr std::uint32_t kJournalVersion = 1;
 constexpr std::size_t kPreambleBytes = 16;      // magic, version, zero
 constexpr std::size_t kRecordHeaderBytes = 12;  // CRC-32C of what follows, payload length, type, three zeros
 constexpr std::size_t kMaxPayloadBytes = 1u << 20;
@@ -133,11 +133,12 @@ Result<Provenance> Provenance::parse(ByteView journal) {
   if (journal.size() > kMaxJournalBytes)
     return fail(ErrorCode::corrupt, "provenance journal: " + std::to_string(journal.size()) +
                                         " bytes, more than " + std::to_string(kMaxJournalBytes));
-  if (journal.size() < kPreambleBytes || as_text(journal.first(kMagic.size())) != kMagic)
-    return fail(ErrorCode::corrupt, "provenance journal: offset 0: '" + std::string(kMagic) + "' expected");
-  if (const auto version = load_le<std::uint32_t>(journal, 8); version != kVersion)
+  if (journal.size() < kPreambleBytes || as_text(journal.first(kJournalMagic.size())) != kJournalMagic)
+    return fail(ErrorCode::corrupt,
+                "provenance journal: offset 0: '" + std::string(kJournalMagic) + "' expected");
+  if (const auto version = load_le<std::uint32_t>(journal, 8); version != kJournalVersion)
     return fail(ErrorCode::unsupported, "provenance journal: offset 8: version " + std::to_string(version) +
-                                            ", " + std::to_string(kVersion) + " expected");
+                                            ", " + std::to_string(kJournalVersion) + " expected");
   Provenance provenance;
   RS_TRY_CTX(auto first, "provenance journal: offset " + std::to_string(kPreambleBytes),
              next_record(journal.subspan(kPreambleBytes)));
@@ -267,8 +268,8 @@ const ItemState* Provenance::find_by_base(const profile::ProfilePath& path) cons
 
 Bytes encode_header(const JournalHeader& header) {
   ByteWriter journal;
-  journal.bytes(as_bytes(kMagic));
-  journal.le<std::uint32_t>(kVersion);
+  journal.bytes(as_bytes(kJournalMagic));
+  journal.le<std::uint32_t>(kJournalVersion);
   journal.le<std::uint32_t>(0);
   journal.bytes(encode_record(RecordType::header, header));
   return journal.take();

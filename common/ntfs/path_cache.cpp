@@ -9,7 +9,7 @@
 namespace roamstead::ntfs {
 namespace {
 
-constexpr std::size_t kMaxKnownBytes = 64u << 20;
+constexpr std::size_t kMaxKnownPathBytes = 64u << 20;
 constexpr std::size_t kMaxDepth = 16384;          // 32,767 UTF-16 units of one-letter names
 constexpr std::size_t kMaxPathBytes = 3 * 32767;  // in WTF-8
 constexpr std::size_t kEntryOverheadBytes = 96;
@@ -30,7 +30,7 @@ bool PathCache::find(FileReference directory, std::string& path) const {
 
 void PathCache::remember(FileReference directory, const std::string& path) const {
   std::unique_lock lock(mutex_);
-  if (known_bytes_ > kMaxKnownBytes) {
+  if (known_bytes_ > kMaxKnownPathBytes) {
     known_.clear();
     known_bytes_ = 0;
   }

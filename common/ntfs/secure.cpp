@@ -10,7 +10,7 @@ namespace {
 constexpr std::uint32_t kEntryHeaderBytes = 20;
 constexpr std::uint32_t kMaxDescriptorBytes = 64u << 10;
 constexpr std::uint64_t kCopyDistance = 256u << 10;  // every block of 256 KiB is followed by its copy
-constexpr std::size_t kMaxKnownBytes = 16u << 20;
+constexpr std::size_t kMaxKnownDescriptorBytes = 16u << 20;
 
 std::uint32_t descriptor_hash(ByteView descriptor) {
   std::uint32_t hash = 0;
@@ -70,7 +70,7 @@ Result<Bytes> SecureStore::descriptor(std::uint32_t id) const {
   }
   if (!bytes) return bytes;
   std::lock_guard lock(mutex_);
-  if (known_bytes_ + bytes->size() > kMaxKnownBytes) {
+  if (known_bytes_ + bytes->size() > kMaxKnownDescriptorBytes) {
     known_.clear();
     known_bytes_ = 0;
   }

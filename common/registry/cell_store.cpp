@@ -8,7 +8,6 @@
 namespace roamstead::registry {
 namespace {
 
-constexpr std::size_t kSectorBytes = 512;
 constexpr std::size_t kGrowthBytes = 256 << 10;  // the least a buffer grows by
 
 std::uint32_t whole_cell(std::size_t content_bytes) {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <functional>
 
+#include "common/base/file_time.h"
 #include "common/base/text.h"
 
 namespace roamstead::registry {
@@ -14,15 +15,7 @@ namespace {
 // A leaf fills at most one page with its bin's header, as the kernel keeps it.
 constexpr std::size_t kMaxHintedEntries = 507;  // of 8 bytes
 constexpr std::size_t kMaxPlainEntries = 1014;  // of 4 bytes
-constexpr std::uint64_t kUnixEpoch100ns = 116444736000000000;
 constexpr std::uint16_t kControlSelfRelative = 0x8000;
-
-std::uint64_t system_time_100ns() {
-  const auto since = std::chrono::system_clock::now().time_since_epoch();
-  return kUnixEpoch100ns +
-         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count()) /
-             100;
-}
 
 // How a name is stored: one byte a unit where that is possible.
 struct StoredName {
@@ -84,7 +77,7 @@ Result<Editor> Editor::open(Bytes file, std::string name) {
   RS_TRY(auto cells, CellStore::open(std::move(file), name));
   Editor editor(std::move(cells), seen);
   editor.hive_.starts_ = &editor.cells_.starts();
-  editor.now_100ns_ = system_time_100ns();
+  editor.now_100ns_ = roamstead::now_100ns();
   editor.refresh();
   return editor;
 }

@@ -23,7 +23,6 @@ constexpr std::array<std::string_view, 12> kTypeNames = {"REG_NONE",
                                                          "REG_RESOURCE_REQUIREMENTS_LIST",
                                                          "REG_QWORD"};
 
-constexpr std::size_t kSectorBytes = 512;
 constexpr std::size_t kChecksumOffset = 508;
 
 }  // namespace

@@ -12,6 +12,7 @@
 namespace roamstead::registry {
 
 inline constexpr std::uint32_t kBaseBlockBytes = 4096;
+inline constexpr std::size_t kSectorBytes = 512;  // what Windows writes at once
 inline constexpr std::uint32_t kBinHeaderBytes = 32;
 inline constexpr std::uint32_t kPageBytes = 4096;         // bins are whole pages
 inline constexpr std::uint32_t kNoCell = 0xFFFFFFFF;      // "none" in fields that hold the offset of a cell

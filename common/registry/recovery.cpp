@@ -12,7 +12,6 @@
 namespace roamstead::registry {
 namespace {
 
-constexpr std::size_t kSectorBytes = 512;
 constexpr std::size_t kEntryHeaderBytes = 40;
 constexpr std::uint64_t kGrowthStep = 1u << 20;  // hives grow by less than this at a time
 

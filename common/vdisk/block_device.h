@@ -8,6 +8,9 @@
 
 namespace roamstead::vdisk {
 
+// Content goes from one device to another in pieces of this size, or larger ones where a format wants that.
+inline constexpr std::uint64_t kCopyBytes = 1u << 20;
+
 // Reads may run concurrently with each other and with writes of other ranges.
 class BlockDevice {
  public:

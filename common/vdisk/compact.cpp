@@ -7,7 +7,6 @@
 namespace roamstead::vdisk {
 namespace {
 
-constexpr std::uint64_t kCopyBytes = 1u << 20;
 // Equal bytes between two differing runs that are copied all the same: fewer, longer runs read faster.
 constexpr std::uint64_t kMaxGap = 4096;
 

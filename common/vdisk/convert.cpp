@@ -7,7 +7,6 @@
 namespace roamstead::vdisk {
 namespace {
 
-constexpr std::uint64_t kCopyBytes = 1u << 20;
 constexpr std::uint64_t kZeroGrain = 64 * 1024;  // runs of zeros from this size on are left out
 
 Result<ChainLayer> make_target(os::FileSystem& files, const std::string& path, const Disk& source,

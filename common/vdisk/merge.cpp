@@ -16,11 +16,6 @@
 #include "common/vdisk/parent_paths.h"
 
 namespace roamstead::vdisk {
-namespace {
-
-constexpr std::uint64_t kCopyBytes = 1u << 20;
-
-}  // namespace
 
 Result<ChainDisk::MergePair> ChainDisk::merge_pair(std::size_t index) const {
   std::shared_lock lock(layers_mutex_);

@@ -3,13 +3,6 @@
 #include "common/vdisk/vhd_layer.h"
 
 namespace roamstead::vdisk::vhd {
-namespace {
-
-std::uint64_t whole_sectors(std::uint64_t bytes) {
-  return (bytes + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
-}
-
-}  // namespace
 
 std::uint32_t BlockTable::bitmap_size(std::uint32_t block_bytes) {
   auto sectors = block_bytes / kSectorBytes;

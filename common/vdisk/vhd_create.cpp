@@ -10,10 +10,6 @@ namespace {
 // old.
 constexpr std::uint64_t kLocatorRoom = 8 * 1024;
 
-std::uint64_t whole_sectors(std::uint64_t bytes) {
-  return (bytes + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
-}
-
 // All absent, up to the end of the last sector.
 Result<void> write_empty_table(os::File& file, std::uint64_t offset, std::uint64_t bytes) {
   Bytes part(std::min<std::uint64_t>(bytes, 1u << 20), std::byte{0xff});

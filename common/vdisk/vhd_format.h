@@ -17,6 +17,9 @@
 namespace roamstead::vdisk::vhd {
 
 inline constexpr std::uint32_t kSectorBytes = 512;
+inline std::uint64_t whole_sectors(std::uint64_t bytes) {  // rounded up
+  return (bytes + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
+}
 inline constexpr std::uint64_t kFooterBytes = 512;
 inline constexpr std::uint64_t kHeaderBytes = 1024;
 inline constexpr std::uint64_t kUsualHeaderOffset = 512;

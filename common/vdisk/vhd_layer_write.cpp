@@ -15,10 +15,6 @@
 namespace roamstead::vdisk::vhd {
 namespace {
 
-std::uint64_t whole_sectors(std::uint64_t bytes) {
-  return (bytes + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
-}
-
 // The first place from `end` on where the data behind a bitmap of this size begins on 4 KiB: as Windows does
 // it, for disks with sectors of that size.
 std::uint64_t block_place(std::uint64_t end, std::uint64_t bitmap_bytes) {

@@ -9,8 +9,6 @@ namespace {
 
 using nlohmann::json;
 
-os::FileSystem& files() { return os::real_file_system(); }
-
 struct FileOptions {
   std::string path;
   std::string target;
@@ -26,7 +24,7 @@ Result<void> convert(const Context& context, const FileOptions& options) {
          options.format.empty() ? format_for(options.target) : vdisk::parse_format(options.format));
   if (options.fixed) convert.create.kind = vdisk::LayerKind::fixed;
   convert.open = options.open;
-  auto done = vdisk::convert_disk(files(), options.path, options.target, convert,
+  auto done = vdisk::convert_disk(os::real_file_system(), options.path, options.target, convert,
                                   [&](auto now, auto total) { context.progress("converting", now, total); });
   context.end_progress();
   RS_TRY(auto converted, std::move(done));
@@ -40,7 +38,7 @@ Result<void> convert(const Context& context, const FileOptions& options) {
 }
 
 Result<void> compact(const Context& context, const FileOptions& options) {
-  auto done = vdisk::compact_disk(files(), options.path,
+  auto done = vdisk::compact_disk(os::real_file_system(), options.path,
                                   [&](auto now, auto total) { context.progress("compacting", now, total); });
   context.end_progress();
   RS_TRY(auto compacted, std::move(done));
@@ -112,14 +110,15 @@ json to_json(const crosscheck::CrossCheck& cross, std::string& text) {
 }
 
 Result<void> check(const Context& context, const FileOptions& options) {
-  RS_TRY(auto checked, vdisk::check_disk(files(), options.path));
+  RS_TRY(auto checked, vdisk::check_disk(os::real_file_system(), options.path));
   std::string text;
   auto described = to_json(checked, text);
   described["path"] = options.path;
   bool bad = checked.has_errors();
   if (options.cross && !checked.refused) {
-    auto done = crosscheck::cross_check(
-        files(), options.path, [&](auto now, auto total) { context.progress("comparing", now, total); });
+    auto done = crosscheck::cross_check(os::real_file_system(), options.path, [&](auto now, auto total) {
+      context.progress("comparing", now, total);
+    });
     context.end_progress();
     RS_TRY(auto cross, std::move(done));
     described["cross"] = to_json(cross, text);

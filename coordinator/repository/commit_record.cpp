@@ -5,12 +5,12 @@
 namespace roamstead::repository {
 namespace {
 
-constexpr std::uint8_t kFormat = 1;
+constexpr std::uint8_t kCommitFormat = 1;
 constexpr std::size_t kMaxHeldBackBytes = 2u << 20;
 
 // The encoded form; its order is the format.
 struct Encoded {
-  std::uint8_t format = kFormat;
+  std::uint8_t format = kCommitFormat;
   CommitRecord record;
 
   template <class Archive>
@@ -51,10 +51,10 @@ Bytes encode_commit_record(CommitRecord record) {
 
 Result<CommitRecord> parse_commit_record(ByteView bytes) {
   if (bytes.empty()) return fail(ErrorCode::corrupt, "commit record: empty");
-  if (std::to_integer<std::uint8_t>(bytes[0]) != kFormat)
+  if (std::to_integer<std::uint8_t>(bytes[0]) != kCommitFormat)
     return fail(ErrorCode::unsupported, "commit record: format " +
                                             std::to_string(std::to_integer<int>(bytes[0])) +
-                                            ", this version reads " + std::to_string(kFormat));
+                                            ", this version reads " + std::to_string(kCommitFormat));
   RS_TRY_CTX(auto encoded, "commit record", decode<Encoded>(bytes));
   const auto& info = encoded.record.info;
   if (info.kind > VersionKind::restore || info.number == 0 || info.parent >= info.number)

@@ -5,7 +5,7 @@
 namespace roamstead::repository {
 namespace {
 
-constexpr std::uint8_t kFormat = 1;
+constexpr std::uint8_t kNodeFormat = 1;
 enum class Form : std::uint8_t { inline_bytes = 0, pieces = 1, list = 2 };
 constexpr std::size_t kPieceBytes = 8 + 32;
 
@@ -131,7 +131,7 @@ std::uint64_t key_offset(std::string_view key) { return load_be<std::uint64_t>(a
 Bytes encode_node(const Node& node) {
   const auto& entry = node.entry;
   ByteWriter out;
-  out.le(kFormat);
+  out.le(kNodeFormat);
   out.le(static_cast<std::uint8_t>(entry.kind));
   out.le(entry.metadata.attributes);
   out.le(entry.metadata.created_100ns);
@@ -157,7 +157,8 @@ Result<Node> parse_node(ByteView bytes) {
   Node node;
   auto& entry = node.entry;
   RS_TRY(auto format, reader.le<std::uint8_t>());
-  if (format != kFormat) return fail(ErrorCode::corrupt, "node: unknown format " + std::to_string(format));
+  if (format != kNodeFormat)
+    return fail(ErrorCode::corrupt, "node: unknown format " + std::to_string(format));
   RS_TRY(auto kind, reader.le<std::uint8_t>());
   if (kind > static_cast<std::uint8_t>(profile::kLastEntryKind))
     return fail(ErrorCode::corrupt, "node: unknown kind " + std::to_string(kind));

@@ -7,7 +7,7 @@
 namespace roamstead::repository {
 namespace {
 
-constexpr std::uint8_t kFormat = 1;
+constexpr std::uint8_t kPageFormat = 1;
 constexpr std::uint64_t kCutOneIn = 64;  // entries between cuts, on average, beyond the minimum
 
 }  // namespace
@@ -27,7 +27,7 @@ bool is_cut_key(std::string_view key, unsigned level) {
 
 Bytes encode_page(KeyOrder order, unsigned level, const std::vector<PageEntry>& entries) {
   ByteWriter out;
-  out.le(kFormat);
+  out.le(kPageFormat);
   out.le(static_cast<std::uint8_t>(order));
   out.le(static_cast<std::uint16_t>(level));
   out.le(static_cast<std::uint32_t>(entries.size()));
@@ -52,7 +52,7 @@ Result<std::shared_ptr<const Page>> Page::parse(std::shared_ptr<const Bytes> byt
   RS_TRY(auto stored_order, reader.le<std::uint8_t>());
   RS_TRY(auto level, reader.le<std::uint16_t>());
   RS_TRY(auto count, reader.le<std::uint32_t>());
-  if (format != kFormat) return refuse(0, "format " + std::to_string(format) + " is unknown");
+  if (format != kPageFormat) return refuse(0, "format " + std::to_string(format) + " is unknown");
   if (stored_order != static_cast<std::uint8_t>(order))
     return refuse(1, "another order of keys than expected");
   if (level > kMaxLevel) return refuse(2, "impossible level " + std::to_string(level));

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "common/base/file_time.h"
 #include "common/base/log.h"
 #include "coordinator/repository/check.h"
 #include "coordinator/repository/recovery.h"
@@ -14,14 +15,6 @@ namespace {
 
 constexpr const char* kCatalogName = "catalog.db";
 constexpr std::uint64_t kAllEpochs = std::numeric_limits<std::uint64_t>::max();
-
-std::uint64_t now_100ns() {
-  constexpr std::uint64_t kUnixEpoch = 116'444'736'000'000'000;  // 1970 in 100 ns since 1601
-  auto since = std::chrono::system_clock::now().time_since_epoch();
-  return kUnixEpoch +
-         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count()) /
-             100;
-}
 
 // SQLite goes past os::FileSystem: the catalog need not survive anything, so nothing of it is tested against
 // power loss.

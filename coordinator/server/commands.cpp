@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/base/file_time.h"
 #include "common/base/log.h"
 #include "common/extract/extract.h"
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "common/base/file_time.h"
 #include "common/base/log.h"
 
 namespace roamstead::server {

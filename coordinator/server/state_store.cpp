@@ -285,12 +285,4 @@ Result<std::vector<IncarnationRow>> StateStore::incarnations(const Guid& session
   }
 }
 
-std::uint64_t now_100ns() {
-  constexpr std::uint64_t kUnixEpoch = 116'444'736'000'000'000;  // 1970-01-01 in this count
-  auto since = std::chrono::system_clock::now().time_since_epoch();
-  return kUnixEpoch +
-         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count()) /
-             100;
-}
-
 }  // namespace roamstead::server

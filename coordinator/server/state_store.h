@@ -99,7 +99,4 @@ class StateStore {
   std::unique_ptr<Impl> impl_;
 };
 
-// Now, in 100 ns since 1601-01-01 UTC.
-std::uint64_t now_100ns();
-
 }  // namespace roamstead::server

@@ -1,5 +1,7 @@
 #include "tests/flow/flow_coordinator.h"
 
+#include "common/base/file_time.h"
+
 namespace roamstead::flow {
 
 Result<std::unique_ptr<FlowCoordinator>> FlowCoordinator::start(const std::string& directory) {
@@ -35,7 +37,7 @@ Result<repository::VersionInfo> FlowCoordinator::import(const std::string& profi
 
 Result<wire::TlsLinkOptions> FlowCoordinator::enroll(const std::string& desktop, const std::string& profile) {
   RS_TRY(const auto issued, authority_.issue_desktop(desktop));
-  RS_CHECK(store_->add_desktop({desktop, issued.serial, server::now_100ns(), 0}));
+  RS_CHECK(store_->add_desktop({desktop, issued.serial, now_100ns(), 0}));
   RS_TRY(const auto info, repository_->find_profile(profile));
   RS_CHECK(store_->assign({desktop, info.id, profile}));
   wire::TlsLinkOptions options;

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "common/base/file_time.h"
 #include "common/wire/tls.h"
 
 namespace roamstead::server {
