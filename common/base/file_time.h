@@ -10,8 +10,8 @@ inline constexpr std::uint64_t kUnixEpoch_100ns = 116'444'736'000'000'000;  // 1
 
 inline std::uint64_t now_100ns() {
   const auto since = std::chrono::system_clock::now().time_since_epoch();
-  return kUnixEpoch_100ns +
-         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count() / 100);
+  return kUnixEpoch_100ns + static_cast<std::uint64_t>(
+                                std::chrono::duration_cast<std::chrono::nanoseconds>(since).count() / 100);
 }
 
 }  // namespace roamstead
