@@ -4,6 +4,7 @@
 
 #include "common/base/sha256.h"
 #include "common/extract/entry_reader.h"
+#include "common/extract/live_hive.h"
 
 namespace roamstead::extract {
 namespace {
@@ -64,8 +65,22 @@ Result<void> BatchBuilder::examine_record(std::uint64_t number) {
   return now ? present(*now) : Result<void>{};
 }
 
+Placement BatchBuilder::place(const ntfs::FileRecord& file) {
+  auto placement = comparison_.tree.place(file);
+  const auto before = placement.names.size();
+  std::erase_if(placement.names, [&](const Location& name) {
+    if (!is_hive_file(file, name.path)) return false;
+    if (profile::classify_hive_file(name.path) == profile::HiveFile::hive &&
+        comparison_.hives.count(file.reference.record) == 0)
+      hold_back(name.path, "another file is this hive: their names differ in case alone");
+    return true;
+  });
+  if (before != 0 && placement.names.empty()) placement.place = Place::outside;
+  return placement;
+}
+
 Result<void> BatchBuilder::present(const ntfs::FileRecord& file) {
-  const auto placement = comparison_.tree.place(file);
+  const auto placement = place(file);
   RS_TRY(const auto origin, comparison_.before.origin_of(file));
   switch (placement.place) {
     case Place::inside:
@@ -301,7 +316,7 @@ Result<void> BatchBuilder::finish(profile::Batch& batch, std::vector<Locator>& l
 Result<void> BatchBuilder::new_files() {
   for (auto number : new_) {
     RS_TRY(const auto file, comparison_.volume.record(number));
-    const auto placement = comparison_.tree.place(file);
+    const auto placement = place(file);
     const auto* item = comparison_.before.item_of(file);
     // Saved by writing a new file and renaming it over the old one: most of it may be what the old one had.
     auto old = vacated_.find(placement.names.front().path);
@@ -324,6 +339,7 @@ Result<void> BatchBuilder::vanished_items() {
   if (provenance == nullptr) return {};
   for (const auto& [id, item] : provenance->items()) {
     if (item.withdrawn || item.base_path.is_root() || comparison_.before.accounted_for(item)) continue;
+    if (is_hive_item(item)) continue;
     if (provenance->find_by_base(item.base_path) != &item) continue;  // published anew
     // Whoever is killed between recording an item and naming it leaves a record without a file. Only once its
     // directory was populated is it certain that the item had its name.

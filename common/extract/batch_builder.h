@@ -24,6 +24,8 @@ struct Comparison {
   std::function<Result<bool>(std::uint64_t)> doubly_owned;
   std::string profile_root;
   bool quiesced = true;
+  // Records of the files that are the profile's hives: they are passed over, with all that belongs to them.
+  std::set<std::uint64_t> hives = {};
 };
 
 // Not thread-safe.
@@ -54,6 +56,8 @@ class BatchBuilder {
 
   Result<void> examine_record(std::uint64_t record);
   Result<void> present(const ntfs::FileRecord& file);
+  // Without names of hives.
+  Placement place(const ntfs::FileRecord& file);
   Result<void> inside(const ntfs::FileRecord& file, const Placement& placement, const Origin& origin);
   void gone(const Origin& origin);
   Result<void> put(const ntfs::FileRecord& file, const ItemState* item, const Placement& placement,

@@ -208,6 +208,8 @@ Result<profile::Entry> read_entry(const ntfs::Volume& volume, const ntfs::FileRe
 }
 
 bool same_entry(const profile::Entry& old_entry, const profile::Entry& new_entry) {
+  if (old_entry.kind == profile::EntryKind::registry && new_entry.kind == profile::EntryKind::registry)
+    return true;
   auto expected = old_entry;
   if (new_entry.is_directory())
     expected.metadata.written_100ns = new_entry.metadata.written_100ns;

@@ -25,7 +25,8 @@ Result<profile::Entry> read_entry(const ntfs::Volume& volume, const ntfs::FileRe
                                   const ItemState* item);
 
 // Whether nothing differs but what nobody asked for: a directory's write time moves with every child, and a
-// file's archive attribute is set by the file system at every write, so by hydration too.
+// file's archive attribute is set by the file system at every write, so by hydration too. What lies around a
+// hive's keys is its file's business.
 bool same_entry(const profile::Entry& old_entry, const profile::Entry& new_entry);
 
 // The path inside the profile that a link leads to; nullopt: outside, or not understood.

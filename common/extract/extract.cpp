@@ -9,6 +9,7 @@
 #include "common/extract/batch_builder.h"
 #include "common/extract/cluster_map.h"
 #include "common/extract/frozen_content.h"
+#include "common/extract/profile_hives.h"
 #include "common/extract/record_changes.h"
 #include "common/extract/snapshot.h"
 
@@ -332,10 +333,15 @@ Result<void> Extractor::Work::compare(const Sides& sides, const Request& request
     }
     return doubly_owned.count(record) != 0;
   };
+  RS_TRY(auto hives,
+         ProfileHives::find({now.volume(), tree, before, provenance, mirror ? &candidates : nullptr,
+                             is_doubly_owned, sides.profile_root, request.provenance_path}));
   BatchBuilder builder({now.volume(), tree, before, provenance, mirror ? &changed : nullptr, is_doubly_owned,
-                        sides.profile_root, request.quiesced});
+                        sides.profile_root, request.quiesced, hives.files()});
   for (auto record : candidates) RS_CHECK(builder.examine(record));
+  for (auto record : hives.displaced()) RS_CHECK(builder.examine(record));
   RS_CHECK(builder.finish(result.batch_, result.locators_));
+  RS_CHECK(hives.finish(result.batch_, result.locators_));
   statistics.files_examined = builder.files_examined();
   return {};
 }

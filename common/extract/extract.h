@@ -36,7 +36,8 @@ struct Statistics {
   double seconds = 0;
 };
 
-// Where the content of a batch's record lies in the frozen layer; all zero for records without content. A
+// Where the content of a batch's record lies in the frozen layer (of a PutKey: the hive's file, whose logs
+// lie beside it); all zero for records without content. A
 // change log stores them with the batch (one for each record) and reads the content again after a restart by
 // open_content.
 struct Locator {

@@ -1,4 +1,4 @@
-// The bytes of a batch's writes, read from the frozen layer.
+// The bytes of a batch's writes and of its keys' long values, read from the frozen layer.
 #pragma once
 
 #include <memory>
@@ -7,11 +7,12 @@
 #include <vector>
 
 #include "common/extract/extract.h"
+#include "common/extract/live_hive.h"
 #include "common/extract/snapshot.h"
 
 namespace roamstead::extract {
 
-// Thread-safe. Keeps the snapshot open.
+// Thread-safe. Keeps the snapshot open, and of hives the one that was read last, recovered again.
 class FrozenContent final : public profile::ContentSource {
  public:
   FrozenContent(std::unique_ptr<Snapshot> snapshot, std::vector<Locator> locators,
@@ -23,14 +24,29 @@ class FrozenContent final : public profile::ContentSource {
  private:
   struct Source {
     Locator locator;
-    std::vector<std::pair<std::string, std::uint64_t>> streams;  // name and size
+    std::optional<profile::KeyPath> key;  // of a PutKey
+    // Name and size; of values that travel in their record no size.
+    std::vector<std::pair<std::string, std::uint64_t>> streams;
+  };
+  // A value's data, whole: what is asked for comes piece by piece.
+  struct ValueData {
+    std::size_t record = 0, stream = 0;
+    std::shared_ptr<const LoadedHive> hive;
+    Bytes scratch;
+    ByteView bytes;
   };
   Result<std::shared_ptr<const ntfs::FileRecord>> open_file(const Locator& locator);
+  Result<std::shared_ptr<const LoadedHive>> open_hive(const Locator& locator);
+  Result<std::shared_ptr<const ValueData>> open_value(std::size_t record, std::size_t stream);
 
   std::unique_ptr<Snapshot> snapshot_;
   std::vector<Source> sources_;
-  std::mutex mutex_;  // the file read last: a batch is read record by record
+  std::mutex mutex_;  // what was read last: a batch is read record by record
   std::shared_ptr<const ntfs::FileRecord> latest_;
+  std::mutex hive_mutex_;
+  Locator hive_locator_;
+  std::shared_ptr<const LoadedHive> hive_;
+  std::shared_ptr<const ValueData> value_;
 };
 
 }  // namespace roamstead::extract

@@ -8,6 +8,7 @@
 #include "common/base/sha256.h"
 #include "common/base/text.h"
 #include "common/extract/entry_reader.h"
+#include "common/extract/live_hive.h"
 
 namespace roamstead::extract {
 namespace {
@@ -48,6 +49,10 @@ Bytes put_stream(const profile::Put& put, const profile::StreamContent* content,
 
 void describe_node(const std::string& path, const TestNode& node,
                    std::map<std::string, std::string>& result) {
+  if (node.entry.kind == profile::EntryKind::registry) {  // what lies around the keys does not roam
+    result[path] = "registry";
+    return node.keys.describe(path, result);
+  }
   const auto& metadata = node.entry.metadata;
   auto text = fmt::format("kind {} attributes {:x} created {} security {} target '{}'",
                           static_cast<int>(node.entry.kind), metadata.attributes, metadata.created_100ns,
@@ -80,6 +85,13 @@ void settle_node(TestNode& node) {
 void read_node(const ntfs::Volume& volume, std::uint64_t record, const std::string& root,
                const std::string& path, TestNode& node) {
   const auto file = must(volume.record(record));
+  if (is_hive_file(file, path)) {
+    node.entry.kind = profile::EntryKind::registry;
+    const auto on_volume = root + "/" + path;
+    const auto hive = must(LoadedHive::load(volume, must(find_hive_files(volume, on_volume)), on_volume));
+    node.keys = TestKeys::of(hive->hive());
+    return;
+  }
   node.entry = must(read_entry(volume, file, root, path, nullptr));
   for (const auto& stream : file.streams) {
     Bytes bytes(stream.size_bytes);
@@ -88,9 +100,10 @@ void read_node(const ntfs::Volume& volume, std::uint64_t record, const std::stri
   }
   if (!file.directory) return;
   for (const auto& child : must(volume.list(record))) {
+    const auto at = path.empty() ? child.name : path + "/" + child.name;
+    if (profile::classify_hive_file(at) == profile::HiveFile::companion) continue;
     auto& made = node.children[child.name] = std::make_unique<TestNode>();
-    read_node(volume, child.reference.record, root, path.empty() ? child.name : path + "/" + child.name,
-              *made);
+    read_node(volume, child.reference.record, root, at, *made);
   }
 }
 
@@ -100,6 +113,7 @@ std::unique_ptr<TestNode> TestNode::clone() const {
   auto copy = std::make_unique<TestNode>();
   copy->entry = entry;
   copy->streams = streams;
+  copy->keys = keys;
   for (const auto& [name, child] : children) copy->children[name] = child->clone();
   return copy;
 }
@@ -162,6 +176,14 @@ TestNode& TestTree::make_file(const std::string& path, ByteView content) {
   return at(path);
 }
 
+TestNode& TestTree::make_hive(const std::string& path, TestKeys keys) {
+  auto node = std::make_unique<TestNode>();
+  node->entry.kind = profile::EntryKind::registry;
+  node->keys = std::move(keys);
+  put(path, std::move(node));
+  return at(path);
+}
+
 void TestTree::settle() { settle_node(*root_); }
 
 void TestTree::apply(const profile::Batch& batch, profile::ContentSource& content) {
@@ -216,8 +238,38 @@ void TestTree::apply(const profile::Batch& batch, profile::ContentSource& conten
     };
     if (made.entry.kind == profile::EntryKind::file) add("", made.entry.size_bytes);
     for (const auto& stream : made.entry.streams) add(stream.name, stream.size_bytes);
+    const bool was_hive = node->entry.kind == profile::EntryKind::registry && !node->keys.keys().empty();
+    const bool is_hive = made.entry.kind == profile::EntryKind::registry;
+    if (is_hive != was_hive) node->keys = is_hive ? TestKeys::empty() : TestKeys();
     node->entry = made.entry;
     node->streams = std::move(streams);
+  }
+  apply_keys(batch, content);
+}
+
+void TestTree::apply_keys(const profile::Batch& batch, profile::ContentSource& content) {
+  const auto keys_of = [&](const profile::ProfilePath& hive) -> TestKeys& {
+    auto& node = at(hive.text());
+    if (node.entry.kind != profile::EntryKind::registry)
+      throw std::runtime_error("'" + hive.text() + "' is no hive");
+    return node.keys;
+  };
+  std::map<std::pair<std::string, std::string>, std::size_t> puts;  // parents come first
+  for (std::size_t i = 0; i < batch.records.size(); ++i) {
+    if (const auto* gone = std::get_if<profile::DeleteKey>(&batch.records[i]))
+      keys_of(gone->hive).apply(*gone);
+    if (const auto* made = std::get_if<profile::PutKey>(&batch.records[i]))
+      puts[{made->hive.text(), profile::upcased(made->key)}] = i;
+  }
+  for (const auto& arrival : puts) {
+    const auto index = arrival.second;
+    const auto& made = std::get<profile::PutKey>(batch.records[index]);
+    keys_of(made.hive).apply(made, [&](std::size_t value) {
+      Bytes bytes(made.values[value].size_bytes);
+      auto read = content.read(index, value, 0, bytes);
+      if (!read) throw std::runtime_error(made.key.text() + ": " + read.error().to_string());
+      return bytes;
+    });
   }
 }
 
@@ -256,6 +308,14 @@ std::string describe(const profile::Batch& batch) {
       text += "delete " + gone->source.text() + "\n";
     } else if (const auto* move = std::get_if<profile::Move>(&record)) {
       text += "move " + move->source.text() + " -> " + move->target.text() + "\n";
+    } else if (const auto* key_gone = std::get_if<profile::DeleteKey>(&record)) {
+      text += "delete key " + key_gone->hive.text() + "\\" + key_gone->key.text() + "\n";
+    } else if (const auto* key = std::get_if<profile::PutKey>(&record)) {
+      text += std::string(key->merge ? "merge" : "put") + " key " + key->hive.text() + "\\" + key->key.text();
+      for (const auto& value : key->values)
+        text += fmt::format(" '{}' {}:{}", value.name, value.type, value.size_bytes);
+      for (const auto& name : key->deleted_values) text += " -'" + name + "'";
+      text += "\n";
     } else {
       const auto& put = std::get<profile::Put>(record);
       text += fmt::format("put {} kind {} size {}", put.path.text(), static_cast<int>(put.entry.kind),

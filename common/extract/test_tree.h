@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "common/extract/test_keys.h"
 #include "common/ntfs/volume.h"
 #include "common/profile/batch.h"
 
@@ -14,6 +15,7 @@ namespace roamstead::extract {
 struct TestNode {
   profile::Entry entry;
   std::map<std::string, Bytes> streams;  // "" is the unnamed one, of files only
+  TestKeys keys;                         // of hives
   std::map<std::string, std::unique_ptr<TestNode>> children;
 
   bool is_directory() const { return entry.is_directory(); }
@@ -31,6 +33,7 @@ class TestTree {
   TestNode& at(const std::string& path);  // throws when missing
   TestNode& make_directory(const std::string& path);
   TestNode& make_file(const std::string& path, ByteView content);
+  TestNode& make_hive(const std::string& path, TestKeys keys);
   std::unique_ptr<TestNode> take(const std::string& path);            // throws when missing
   void put(const std::string& path, std::unique_ptr<TestNode> node);  // throws when taken, or without parent
   // Sizes in the entries set from the streams.
@@ -43,6 +46,8 @@ class TestTree {
   std::map<std::string, std::string> describe();
 
  private:
+  void apply_keys(const profile::Batch& batch, profile::ContentSource& content);
+
   std::unique_ptr<TestNode> root_;
 };
 

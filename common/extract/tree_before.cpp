@@ -1,6 +1,7 @@
 #include "common/extract/tree_before.h"
 
 #include "common/extract/entry_reader.h"
+#include "common/extract/live_hive.h"
 
 namespace roamstead::extract {
 namespace {
@@ -14,6 +15,10 @@ std::string join(const std::string& directory, std::string_view name) {
 
 }  // namespace
 
+bool is_hive_item(const ItemState& item) {
+  return !item.entry.is_directory() && is_hive_path(item.base_path.text());
+}
+
 const ItemState* find_item(const Provenance* provenance, const ntfs::FileRecord& file) {
   if (provenance == nullptr) return nullptr;
   const auto* item = provenance->find_by_record(file.reference.record);
@@ -23,6 +28,7 @@ const ItemState* find_item(const Provenance* provenance, const ntfs::FileRecord&
     return identity.sequence != 0 ? identity.sequence == file.reference.sequence
                                   : identity.created_100ns == file.created_100ns;
   };
+  if (is_hive_item(*item)) return nullptr;
   return is(item->identity) || is(item->previous_identity) ? item : nullptr;
 }
 
@@ -63,6 +69,8 @@ Origin TreeBefore::origin_in_mirror(const ntfs::FileRecord& file) {
   Origin origin;
   auto placement = mirror_->tree.place(file);
   if (placement.place != Place::inside) return origin;
+  std::erase_if(placement.names, [&](const Location& name) { return is_hive_file(file, name.path); });
+  if (placement.names.empty()) return origin;
   origin.item = find_item(mirror_->provenance, file);
   // What could not be saved then is not in the tree, unless it came from there.
   if (origin.item == nullptr && blocked_reason(file)) return origin;

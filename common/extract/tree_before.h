@@ -19,7 +19,7 @@ struct Mirror {
   const Provenance* provenance;  // of that snapshot; null in a comparison without journals
 };
 
-// A file in the tree before.
+// A file in the tree before. Hives and what belongs to them are none (profile_hives.h).
 struct Origin {
   bool exists = false;
   std::vector<Location> names;  // parents by their reference on the volume; at least one when it exists
@@ -65,7 +65,10 @@ class TreeBefore {
   std::unordered_map<std::string, BaseDirectory> base_directories_;
 };
 
-// The item that a journal has for this file, by record number and sequence number or creation time.
+// Published as a hive, or as one of its logs.
+bool is_hive_item(const ItemState& item);
+
+// The item that a journal has for this file, by record number and sequence number or creation time; no hives.
 const ItemState* find_item(const Provenance* provenance, const ntfs::FileRecord& file);
 
 }  // namespace roamstead::extract

@@ -44,7 +44,12 @@ Result<void> check_key_name(std::u16string_view name) {
   return {};
 }
 
-// Owner, group and lists of a self-relative descriptor must lie inside it.
+std::size_t hash_of(ByteView bytes) { return std::hash<std::string_view>{}(as_text(bytes)); }
+
+ByteView word(const std::uint32_t& value) { return std::as_bytes(std::span(&value, 1)); }
+
+}  // namespace
+
 Result<void> check_descriptor(ByteView descriptor) {
   auto bad = [](std::string_view what) {
     return fail(ErrorCode::invalid_argument, fmt::format("security descriptor: {}", what));
@@ -58,12 +63,6 @@ Result<void> check_descriptor(ByteView descriptor) {
       return bad("a part lies outside");
   return {};
 }
-
-std::size_t hash_of(ByteView bytes) { return std::hash<std::string_view>{}(as_text(bytes)); }
-
-ByteView word(const std::uint32_t& value) { return std::as_bytes(std::span(&value, 1)); }
-
-}  // namespace
 
 Result<Editor> Editor::open(Bytes file, std::string name) {
   RS_TRY(const auto seen, Hive::open(file, name));

@@ -17,6 +17,9 @@
 
 namespace roamstead::registry {
 
+// Refuses what is not a self-relative security descriptor of 20 to 65,536 bytes with its parts inside.
+Result<void> check_descriptor(ByteView descriptor);
+
 class Editor {
  public:
   // Refuses dirty hives (recover first) and those whose bins or cells do not fill the file.
