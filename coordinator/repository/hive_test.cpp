@@ -256,7 +256,7 @@ TEST_CASE("random batches of keys give what a model of them gives, and are refus
   HiveModel model;
   int applied = 0, refused = 0;
   std::size_t hashed = 0;
-  for (int round = 0; round < 3000 && applied < 100; ++round) {
+  for (int round = 0; round < 3000 && (applied < 100 || refused == 0 || hashed == 0); ++round) {
     BatchMaker maker;
     RandomKeys(random, model).fill(maker);
     if (!profile::check_batch(maker.batch)) continue;
@@ -282,7 +282,7 @@ TEST_CASE("random batches of keys give what a model of them gives, and are refus
     collect(model.root, {}, paths);
     for (const auto& each : paths) hashed += place_of(each).is_hashed();
   }
-  CHECK(applied == 100);
+  CHECK(applied >= 100);
   CHECK(refused > 0);
   CHECK(hashed > 0);
   auto report = test.repository->check({}).value();
