@@ -1,5 +1,6 @@
 #include "agent/core/fill.h"
 
+#include "agent/core/registry_loader.h"
 #include "common/base/log.h"
 
 namespace roamstead::agent {
@@ -70,6 +71,12 @@ bool Fill::pass(FillLevel level) {
   }
   std::vector<std::string> directories{root_};
   bool whole = true;
+  if (level == FillLevel::all && loader_.registry() != nullptr)
+    if (auto filled = fill_registry(); !filled) {
+      if (worker_.stopping()) return false;
+      note_error(filled.error());
+      whole = false;  // go on with the files
+    }
   while (!directories.empty()) {
     if (!give_way()) return false;
     auto path = std::move(directories.back());
@@ -80,6 +87,30 @@ bool Fill::pass(FillLevel level) {
     }
   }
   return whole;
+}
+
+Result<void> Fill::fill_registry() {
+  auto& registry = *loader_.registry();
+  Result<void> result;
+  for (const auto& hive : profile::hive_paths()) {
+    auto filled = loader_.populate_above(hive, Priority::background);
+    for (bool more = filled.has_value(); more;) {
+      const auto before = registry.progress().fetched_bytes;
+      auto some = registry.fill(hive, [this] { return give_way(); });
+      keep_rate(registry.progress().fetched_bytes - before);
+      if (worker_.stopping()) return fail(ErrorCode::cancelled, "filling was stopped");
+      more = some.value_or(false);
+      if (!some) filled = fail(std::move(some).error());
+    }
+    if (!filled) result = std::move(filled);
+  }
+  return result;
+}
+
+void Fill::keep_rate(std::uint64_t bytes) {
+  if (bytes_per_second_ != 0)
+    earliest_ = std::max(earliest_, Activity::Clock::now()) +
+                std::chrono::microseconds(bytes * 1'000'000 / bytes_per_second_);
 }
 
 Result<void> Fill::visit_directory(const std::string& path, std::vector<std::string>& directories,
@@ -117,9 +148,7 @@ Result<void> Fill::visit_file(const std::string& path, std::uint64_t record) {
       auto before = loader_.counters().fetched_bytes.load();
       RS_CHECK(loader_.load(*handle, {offset, std::min(kStep, size - offset)}, Priority::background));
       auto bytes = loader_.counters().fetched_bytes.load() - before;
-      if (bytes_per_second_ != 0)
-        earliest_ = std::max(earliest_, Activity::Clock::now()) +
-                    std::chrono::microseconds(bytes * 1'000'000 / bytes_per_second_);
+      keep_rate(bytes);
       std::lock_guard lock(mutex_);
       progress_.loaded_bytes += bytes;
     }

@@ -16,13 +16,14 @@ struct FillProgress {
   FillLevel level = FillLevel::none;
   std::uint64_t directories = 0;  // looked into in the present pass
   std::uint64_t files = 0;
-  std::uint64_t loaded_bytes = 0;  // by filling
+  std::uint64_t loaded_bytes = 0;  // by filling; of files
   bool complete = false;
   std::string last_error;
 };
 
-// Walks the volume's profile, so that it meets everything wherever programs moved it; gives way to programs
-// that wait, and keeps to a rate. A pass in which something failed or moved is repeated. Thread-safe.
+// The registry comes first: programs wait for it most. Then it walks the volume's profile, so that it meets
+// everything wherever programs moved it; gives way to programs that wait, and keeps to a rate. A pass in
+// which something failed or moved is repeated. Thread-safe.
 class Fill {
  public:
   Fill(Loader& loader, ProfileVolume& volume, std::string profile_root, std::uint64_t bytes_per_second)
@@ -42,6 +43,8 @@ class Fill {
  private:
   void run();
   bool pass(FillLevel level);
+  Result<void> fill_registry();
+  void keep_rate(std::uint64_t bytes);
   Result<void> visit_directory(const std::string& path, std::vector<std::string>& directories,
                                FillLevel level);
   Result<void> visit_file(const std::string& path, std::uint64_t record);

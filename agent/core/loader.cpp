@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "agent/core/patience.h"
+#include "agent/core/registry_loader.h"
 #include "common/base/log.h"
 
 namespace roamstead::agent {
@@ -187,6 +188,19 @@ Result<void> Loader::populate(VolumeHandle& directory, Priority priority) {
   return {};
 }
 
+Result<void> Loader::populate_above(const ProfilePath& path, Priority priority) {
+  std::vector<ProfilePath> above;
+  for (auto at = path; !at.is_root();) above.push_back(at = at.parent());
+  const auto& root = journal_.header().profile_root;
+  for (auto it = above.rbegin(); it != above.rend(); ++it) {
+    auto directory = volume_.open(it->is_root() ? root : root + "/" + it->text(), "");
+    if (!directory && directory.error().code == ErrorCode::not_found) return {};
+    if (!directory) return fail(std::move(directory).error());
+    RS_CHECK(populate(**directory, priority));
+  }
+  return {};
+}
+
 Result<void> Loader::populate_once(Item& item, VolumeHandle& directory, std::size_t inner_items) {
   RS_TRY(auto entries, list_all(item.base_path));
   std::vector<Child> children;
@@ -213,12 +227,13 @@ Result<void> Loader::stage_children(Item& item, VolumeHandle& directory,
       child.identity = *known;
       RS_TRY(bool adopted, adopt_child(directory, child));
       if (adopted) {
+        if (is_hive(entry.entry)) RS_CHECK(registry_->prepare(path, entry.entry));
         children.push_back(std::move(child));
         continue;
       }
     }
     child.staged = new_staging_path();
-    RS_TRY_CTX(child.identity, entry.name, volume_.stage(child.staged, entry.entry));
+    RS_CHECK_CTX(entry.name, make_child(path, child));
     children.push_back(std::move(child));
     auto& kept = children.back();
     bool populated = false;
@@ -227,6 +242,17 @@ Result<void> Loader::stage_children(Item& item, VolumeHandle& directory,
     }
     RS_TRY(kept.item, record(kept.identity, path, entry.entry, populated));
   }
+  return {};
+}
+
+bool Loader::is_hive(const Entry& entry) const {
+  return registry_ != nullptr && entry.kind == EntryKind::registry;
+}
+
+Result<void> Loader::make_child(const ProfilePath& path, Child& child) {
+  const auto& entry = child.entry->entry;
+  RS_TRY(child.identity,
+         is_hive(entry) ? registry_->stage(path, entry, child.staged) : volume_.stage(child.staged, entry));
   return {};
 }
 
@@ -252,6 +278,9 @@ Result<bool> Loader::stage_inner(const ProfilePath& path, const Entry& entry, co
   if (most == 0 || activity_.waited_for()) return false;
   RS_TRY(auto part, patiently([&] { return link_.list(session_secret_, path, ""); }));
   if (part.more || part.entries.size() > std::min(most, kInnerChildren)) return false;
+  // A hive's base hive is made when it gets its name in the profile.
+  for (auto& child : part.entries)
+    if (is_hive(child.entry)) return false;
   // A child without a descriptor would inherit from a directory that has one.
   auto inherits = [](const NamedEntry& child) { return child.entry.metadata.security.empty(); };
   if (!entry.metadata.security.empty() && std::any_of(part.entries.begin(), part.entries.end(), inherits))
@@ -281,6 +310,7 @@ Result<bool> Loader::adopt_child(VolumeHandle& directory, Child& child) {
   child.item = items_.find(child.identity.record);
   if (child.item) {
     auto there = volume_.stat_child(directory, child.entry->name);
+    if (there && is_hive(child.entry->entry)) return true;  // its file is another one whenever it is written
     if (there && there->record == child.identity.record) return true;
     if (!there && there.error().code != ErrorCode::not_found) return fail(there.error());
     std::lock_guard lock(recovered_mutex_);
@@ -304,11 +334,15 @@ Result<void> Loader::publish_children(Item& item, VolumeHandle& directory, std::
     for (auto& child : children) {
       for (auto& inner : child.inner) items_.add(inner);
       items_.add(child.item);
-      if (child.staged.empty()) continue;
+      if (child.staged.empty()) {
+        if (is_hive(child.entry->entry)) RS_CHECK(registry_->published(child.item->base_path));
+        continue;
+      }
       auto published = volume_.publish(child.staged, directory, child.entry->name);
       if (!published) return fail(std::move(published).error().with(child.entry->name));
       child.staged.clear();
       counters_.items_published += 1 + child.inner.size();
+      if (is_hive(child.entry->entry)) RS_CHECK(registry_->published(child.item->base_path));
     }
     // Nobody else changes a directory that is not populated: the times are still the base's.
     RS_CHECK(directory.set_times(before));

@@ -22,6 +22,8 @@
 
 namespace roamstead::agent {
 
+class RegistryLoader;
+
 struct LoaderOptions {
   std::chrono::milliseconds patience{20'000};      // how long a program waits while the coordinator is away
   std::uint64_t fetch_bytes = 256 << 10;           // fetched at once, more than asked for
@@ -46,6 +48,10 @@ class Loader {
   Loader(wire::CoordinatorLink& link, Guid session_secret, ProfileVolume& volume,
          extract::ProvenanceJournal& journal, LoaderOptions options = {});
 
+  // Hives are published through it (otherwise as empty files); must outlive every call.
+  void set_registry(RegistryLoader* registry) { registry_ = registry; }
+  RegistryLoader* registry() const { return registry_; }
+
   // Takes over what the journal says an earlier process published.
   Result<void> recover();
   // Publishes the profile's root, when the journal does not hold it yet.
@@ -54,6 +60,8 @@ class Loader {
   // Every child the version lists is there when this returns. Nothing to do for directories made here. In the
   // background small directories below come along.
   Result<void> populate(VolumeHandle& directory, Priority priority = Priority::foreground);
+  // The same for every directory above a path of the profile, as far as they are there.
+  Result<void> populate_above(const profile::ProfilePath& path, Priority priority);
   // The range holds what the profile has there. With Priority::exact at most wire::kMaxReadBytes.
   Result<void> load(VolumeHandle& stream, ByteRange range, Priority priority = Priority::foreground);
 
@@ -109,6 +117,8 @@ class Loader {
   Result<std::shared_ptr<Item>> record(const extract::ItemIdentity& identity,
                                        const profile::ProfilePath& path, const profile::Entry& entry,
                                        bool populated);
+  bool is_hive(const profile::Entry& entry) const;
+  Result<void> make_child(const profile::ProfilePath& path, Child& child);
   Result<bool> adopt_child(VolumeHandle& directory, Child& child);
   Result<void> publish_children(Item& item, VolumeHandle& directory, std::vector<Child>& children);
   void withdraw(std::vector<Child>& children);
@@ -129,6 +139,7 @@ class Loader {
   ProfileVolume& volume_;
   extract::ProvenanceJournal& journal_;
   const LoaderOptions options_;
+  RegistryLoader* registry_ = nullptr;
   ItemTable items_;
   Gate gate_;
   Activity activity_;

@@ -132,7 +132,8 @@ Result<void> Opening::set_leftovers_aside() {
   auto aside = config_.agent_root + "/" + kTrashPrefix + Guid::random().to_string();
   RS_CHECK(volume_.make_directories(aside));
   std::vector<std::pair<std::string, std::string>> moves = {{config_.profile_root, "profile"},
-                                                            {staging_root(), "staging"}};
+                                                            {staging_root(), "staging"},
+                                                            {config_.agent_root + "/registry", "registry"}};
   // The former session may have kept its profile elsewhere.
   auto journal = open_journal();
   if (journal && *journal) moves.emplace_back((*journal)->header().profile_root, "former");

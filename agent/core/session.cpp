@@ -2,6 +2,7 @@
 
 #include "agent/core/opening.h"
 #include "common/base/log.h"
+#include "common/base/text.h"
 
 namespace roamstead::agent {
 
@@ -24,6 +25,7 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
   session->loader_ =
       std::make_unique<Loader>(link, opened.facts.session_secret, volume, *session->journal_, config.loader);
   auto& loader = *session->loader_;
+  RS_CHECK(session->start_registry());
   if (opened.resumed) RS_CHECK(loader.recover());
   RS_CHECK(loader.publish_root(opened.root));
   session->sender_ = std::make_unique<Sender>(link, opened.facts.session_secret, *session->log_, snapshots,
@@ -37,6 +39,39 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
 }
 
 Session::~Session() { stop_threads(); }
+
+Result<void> Session::start_registry() {
+  registry_port_ = std::make_unique<HiveFilePort>(volume_, [this] { return loader_->new_staging_path(); });
+  RegistryLoaderOptions options;
+  options.patience = config_.loader.patience;
+  RegistryLoader::Place place{facts_.session, config_.profile_root,
+                              config_.agent_root + "/provenance.journal"};
+  registry_ =
+      std::make_unique<RegistryLoader>(link_, facts_.session_secret, volume_, *registry_port_,
+                                       loader_->gate(), loader_->activity(), std::move(place), options);
+  loader_->set_registry(registry_.get());
+  std::map<profile::ProfilePath, profile::Entry> hives;
+  journal_->inspect([&](const extract::Provenance& provenance) {
+    for (const auto& [id, item] : provenance.items())
+      if (item.entry.kind == profile::EntryKind::registry && !item.withdrawn)
+        hives[item.base_path] = item.entry;
+  });
+  RS_CHECK(registry_->recover(hives));
+  // What cannot be finished now is loaded again when it is wanted.
+  if (auto finished = registry_->finish_interrupted(); !finished)
+    log_warning("keys whose loading was interrupted: {}", finished.error().to_string());
+  return {};
+}
+
+Result<void> Session::load_key(const std::string& hive, const std::string& key) {
+  RS_TRY(const auto path, profile::KeyPath::parse(key));
+  for (const auto& known : profile::hive_paths()) {
+    if (!same_name(hive, known.text()) && !same_name(hive, known.name())) continue;
+    RS_CHECK(loader_->populate_above(known, Priority::foreground));
+    return registry_->load(known, path, true);
+  }
+  return fail(ErrorCode::not_found, "'" + hive + "' is none of a profile's hives");
+}
 
 void Session::start_threads() {
   sender_->start();
@@ -112,6 +147,7 @@ Result<SessionStatus> Session::status() {
   status.items_published = counters.items_published;
   status.fetches = counters.fetches;
   status.fetched_bytes = counters.fetched_bytes;
+  status.registry = registry_->progress();
   status.snapshots = snapshots_taken_;
   status.sent_bytes = link_.bytes_sent();
   status.received_bytes = link_.bytes_received();

@@ -6,6 +6,8 @@
 #include <optional>
 
 #include "agent/core/fill.h"
+#include "agent/core/hive_file_port.h"
+#include "agent/core/registry_loader.h"
 #include "agent/core/sender.h"
 #include "agent/core/snapshot_cycle.h"
 
@@ -44,6 +46,7 @@ struct SessionStatus {
   SenderStatus sender;
   FillProgress fill;
   std::uint64_t directories_populated = 0, items_published = 0, fetches = 0, fetched_bytes = 0;
+  RegistryProgress registry;
   std::uint64_t snapshots = 0;
   std::uint64_t sent_bytes = 0, received_bytes = 0;
   std::size_t frozen_layers = 0;
@@ -63,6 +66,10 @@ class Session {
 
   Loader& loader() { return *loader_; }
   Fill& fill() { return *fill_; }
+  RegistryLoader& registry() { return *registry_; }
+  // A key of a hive, named by its path or its file's name, and all below it; ErrorCode::not_found when the
+  // profile has no such hive.
+  Result<void> load_key(const std::string& hive, const std::string& key);
   const SessionConfig& config() const { return config_; }
   // Programs changed something: the next interval is worth a snapshot.
   void note_change() { changed_ = true; }
@@ -79,6 +86,7 @@ class Session {
   Session(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume,
           SnapshotPort& snapshots)
       : config_(config), link_(link), volume_(volume), snapshots_(snapshots) {}
+  Result<void> start_registry();
   void start_threads();
   void stop_threads();
   void keep_house();
@@ -97,6 +105,8 @@ class Session {
   double login_seconds_ = 0;
 
   std::unique_ptr<Loader> loader_;
+  std::unique_ptr<HiveFilePort> registry_port_;
+  std::unique_ptr<RegistryLoader> registry_;
   std::unique_ptr<Sender> sender_;
   std::unique_ptr<SnapshotCycle> cycle_;
   std::unique_ptr<Fill> fill_;

@@ -69,6 +69,7 @@ Result<json> Desktop::perform(const json& request) {
   if (op == "status") return status();
   if (op == "snapshot") return snapshot(request);
   if (op == "fill") return fill(request);
+  if (op == "load-key") return load_key(request);
   if (op == "logout") return log_out(request);
   return fail(ErrorCode::invalid_argument, "unknown request '" + op + "'");
 }
@@ -78,6 +79,14 @@ std::chrono::milliseconds patience_of(const json& request) {
   constexpr double kDefaultSeconds = 600;
   return std::chrono::milliseconds(
       static_cast<std::int64_t>(request.value("timeout_seconds", kDefaultSeconds) * 1000));
+}
+
+json describe(const RegistryProgress& registry) {
+  return {{"hives", registry.hives},
+          {"keys_loaded", registry.keys_loaded},
+          {"keys_not_loaded", registry.keys_known},
+          {"fetches", registry.fetches},
+          {"fetched_bytes", registry.fetched_bytes}};
 }
 
 json describe(const FillProgress& fill) {
@@ -105,6 +114,7 @@ Result<json> Desktop::status() {
               {"items_published", status.items_published},
               {"fetches", status.fetches},
               {"fetched_bytes", status.fetched_bytes},
+              {"registry", describe(status.registry)},
               {"snapshots", status.snapshots},
               {"frozen_layers", status.frozen_layers},
               {"batches_waiting", status.sender.waiting},
@@ -139,6 +149,11 @@ Result<json> Desktop::fill(const json& request) {
                                         (progress.last_error.empty() ? "" : ": " + progress.last_error));
   }
   return describe(session_->fill().progress());
+}
+
+Result<json> Desktop::load_key(const json& request) {
+  RS_CHECK(session_->load_key(request.value("hive", std::string()), request.value("key", std::string())));
+  return describe(session_->registry().progress());
 }
 
 Result<json> Desktop::log_out(const json& request) {

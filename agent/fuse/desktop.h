@@ -42,6 +42,7 @@ class Desktop {
   Result<nlohmann::json> status();
   Result<nlohmann::json> snapshot(const nlohmann::json& request);
   Result<nlohmann::json> fill(const nlohmann::json& request);
+  Result<nlohmann::json> load_key(const nlohmann::json& request);
   Result<nlohmann::json> log_out(const nlohmann::json& request);
 
   DesktopConfig config_;

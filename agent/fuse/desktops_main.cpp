@@ -268,7 +268,7 @@ int main_of_desktops(int count, char** values) {
   CLI::App app("Simulated desktops: the Roamstead agent on Linux, over FUSE and ntfs-3g");
   app.require_subcommand(1);
   Arguments arguments;
-  std::string level = "all";
+  std::string level = "all", hive, key;
   auto* run_verb =
       add_verb(app, "run", "Log a user in and serve the profile; returns when it is usable", arguments);
   add_run_options(*run_verb, arguments);
@@ -278,8 +278,11 @@ int main_of_desktops(int count, char** values) {
   auto* fill_verb = add_verb(app, "fill", "Load what nobody has touched yet", arguments);
   fill_verb->add_option("level", level, "none (pause), metadata or all")->capture_default_str();
   fill_verb->add_flag("--wait", arguments.wait, "Return when all is loaded");
+  auto* load_verb = add_verb(app, "load-key", "Load a registry key and all below it", arguments);
+  load_verb->add_option("hive", hive, "NTUSER.DAT or UsrClass.dat")->required();
+  load_verb->add_option("key", key, "Path of the key in it, e.g. Software\\Vendor (default: all of it)");
   auto* logout_verb = add_verb(app, "logout", "Unmount, save what is left, close the session", arguments);
-  for (auto* verb : {snapshot_verb, fill_verb, logout_verb})
+  for (auto* verb : {snapshot_verb, fill_verb, load_verb, logout_verb})
     verb->add_option("--timeout", arguments.timeout_seconds, "Seconds to wait at most")
         ->capture_default_str();
   CLI11_PARSE(app, count, values);
@@ -288,6 +291,7 @@ int main_of_desktops(int count, char** values) {
   if (*snapshot_verb) return ask(arguments, {{"op", "snapshot"}, {"wait", arguments.wait}}, snapshot_text);
   if (*fill_verb)
     return ask(arguments, {{"op", "fill"}, {"level", level}, {"wait", arguments.wait}}, lines_of);
+  if (*load_verb) return ask(arguments, {{"op", "load-key"}, {"hive", hive}, {"key", key}}, lines_of);
   return log_out(arguments);
 }
 

@@ -30,7 +30,9 @@ void reply_attributes(fuse_req_t request, fuse_ino_t node, fuse_file_info* info)
   if (error != 0) {
     fuse_reply_err(request, error);
   } else {
-    fuse_reply_attr(request, &status, attribute_timeout(key && !key->stream.empty()));
+    auto path = mount.nodes.path(node);
+    bool fleeting = (key && !key->stream.empty()) || (path && mount.is_hive(*path));
+    fuse_reply_attr(request, &status, attribute_timeout(fleeting));
   }
 }
 

@@ -32,7 +32,7 @@ int ProfileMount::Impl::reply_entry_for(NodeId parent, const std::string& name, 
   if (!path) return ESTALE;
   if (::fstatat(volume.root(), path->c_str(), &entry.attr, AT_SYMLINK_NOFOLLOW) != 0) return errno;
   auto stream = stream_of(name);
-  set_timeouts(entry, !stream.empty());
+  set_timeouts(entry, !stream.empty() || is_hive(*path));
   entry.ino = nodes.remember(parent, name, {entry.attr.st_ino, stream});
   return 0;
 }

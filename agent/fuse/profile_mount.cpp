@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "agent/core/registry_loader.h"
 #include "agent/fuse/profile_mount_impl.h"
 #include "common/base/log.h"
 
@@ -43,13 +44,23 @@ int unmount_path(const std::string& path) {
 
 }  // namespace
 
-void set_timeouts(fuse_entry_param& entry, bool stream) {
+void set_timeouts(fuse_entry_param& entry, bool fleeting) {
   // A stream goes with its file, which the kernel does not know.
-  entry.entry_timeout = stream ? 0 : 60;
-  entry.attr_timeout = attribute_timeout(stream);
+  entry.entry_timeout = fleeting ? 0 : 60;
+  entry.attr_timeout = attribute_timeout(fleeting);
 }
 
-double attribute_timeout(bool stream) { return stream ? 0 : 5; }
+double attribute_timeout(bool fleeting) { return fleeting ? 0 : 5; }
+
+Result<void> ProfileMount::Impl::exclusively(const std::string& path,
+                                             const std::function<Result<void>()>& work) {
+  std::unique_lock lock(names_mutex);  // nobody opens it meanwhile
+  struct stat status {};
+  if (::fstatat(volume.root(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+      nodes.is_open(status.st_ino))
+    return fail(ErrorCode::busy, path + " is open in a program");
+  return work();
+}
 
 std::string ProfileMount::Impl::stream_of(const std::string& name) const {
   auto colon = volume.is_ntfs() ? name.find(':') : std::string::npos;
@@ -169,6 +180,10 @@ Result<std::unique_ptr<ProfileMount>> ProfileMount::mount(Loader& loader, PosixV
     return fail(std::move(error));
   }
   impl->mounted = true;
+  if (auto* registry = loader.registry())
+    registry->set_exclusively([impl = impl.get()](const std::string& path, const auto& work) {
+      return impl->exclusively(path, work);
+    });
   return std::unique_ptr<ProfileMount>(new ProfileMount(std::move(impl)));
 }
 
@@ -203,11 +218,13 @@ Result<void> ProfileMount::unmount() {
     impl_->thread.join();
     fuse_session_unmount(impl_->session);  // already unmounted: frees what belonged to it
   }
+  if (auto* registry = impl_->loader.registry()) registry->set_exclusively({});
   impl_->release_all();
   return {};
 }
 
 ProfileMount::~ProfileMount() {
+  if (auto* registry = impl_->loader.registry()) registry->set_exclusively({});
   if (impl_->mounted) {
     fuse_session_exit(impl_->session);
     ::umount2(impl_->mount_point.c_str(), MNT_DETACH);

@@ -10,6 +10,7 @@
 
 #include "agent/fuse/node_table.h"
 #include "agent/fuse/profile_mount.h"
+#include "common/profile/registry.h"
 
 namespace roamstead::agent {
 
@@ -69,6 +70,15 @@ class ProfileMount::Impl {
   void release_directory(OpenDirectory& directory);
   void release_all();
 
+  // The agent itself puts another file there when it loads keys: the kernel shall ask each time.
+  bool is_hive(const std::string& path) const {
+    return path.size() > root.size() &&
+           profile::classify_hive_file(std::string_view(path).substr(root.size() + 1)) ==
+               profile::HiveFile::hive;
+  }
+  // For the registry loader.
+  Result<void> exclusively(const std::string& path, const std::function<Result<void>()>& work);
+
   // Names with ':' are alternate streams on an NTFS volume.
   std::string stream_of(const std::string& name) const;
 
@@ -84,8 +94,9 @@ int list_directory(int root, const std::string& path, std::vector<OpenDirectory:
 inline ProfileMount::Impl& impl_of(fuse_req_t request) {
   return *static_cast<ProfileMount::Impl*>(fuse_req_userdata(request));
 }
-void set_timeouts(fuse_entry_param& entry, bool stream);
-double attribute_timeout(bool stream);
+// `fleeting`: may change without the kernel knowing.
+void set_timeouts(fuse_entry_param& entry, bool fleeting);
+double attribute_timeout(bool fleeting);
 
 // Requests by subject; each adds its functions to the table.
 void add_name_requests(fuse_lowlevel_ops& operations);
