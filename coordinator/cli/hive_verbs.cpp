@@ -11,6 +11,7 @@
 #include "common/registry/reg_text.h"
 #include "common/registry/value_text.h"
 #include "coordinator/cli/hive_source.h"
+#include "coordinator/cli/value_json.h"
 #include "coordinator/cli/verbs.h"
 
 namespace roamstead::cli {
@@ -88,35 +89,8 @@ std::string report_text(const registry::RecoveryReport& report) {
   return text;
 }
 
-// Data for JSON: text where the type says so and the bytes are it, a number, else hexadecimal.
-json data_json(std::uint32_t type, ByteView data) {
-  switch (static_cast<ValueType>(type)) {
-    case ValueType::string:
-    case ValueType::expand_string:
-    case ValueType::link:
-      return registry::string_text(data);
-    case ValueType::multi_string:
-      return registry::multi_string_texts(data);
-    case ValueType::dword:
-      if (data.size() == 4) return load_le<std::uint32_t>(data);
-      break;
-    case ValueType::dword_big_endian:
-      if (data.size() == 4) return load_be<std::uint32_t>(data);
-      break;
-    case ValueType::qword:
-      if (data.size() == 8) return load_le<std::uint64_t>(data);
-      break;
-    default:
-      break;
-  }
-  return registry::hex_text(data);
-}
-
 json value_json(const Value& value, ByteView data) {
-  return {{"name", value.name.to_wtf8()},
-          {"type", registry::type_name(value.type)},
-          {"size", data.size()},
-          {"data", data_json(value.type, data)}};
+  return cli::value_json(value.name.to_wtf8(), value.type, data);
 }
 
 // Counts what a hive holds.

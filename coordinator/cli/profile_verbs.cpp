@@ -1,16 +1,13 @@
 // roamstead profile: profiles and their versions.
 #include <unistd.h>
 
-#include <charconv>
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include "coordinator/admin/commands.h"
-#include "coordinator/cli/repository_access.h"
+#include "coordinator/cli/profile_version.h"
 #include "coordinator/repository/exporter.h"
 
 namespace roamstead::cli {
@@ -33,28 +30,6 @@ struct Arguments {
   std::string source;
   std::string target;
 };
-
-struct ProfileVersion {
-  std::string name;
-  std::optional<std::uint64_t> version;
-};
-
-// NAME@VERSION; an '@' that no number follows belongs to the name.
-ProfileVersion parse_profile(const std::string& text) {
-  auto at = text.rfind('@');
-  if (at == std::string::npos || at + 1 == text.size()) return {text, std::nullopt};
-  std::uint64_t version = 0;
-  auto [end, error] = std::from_chars(text.data() + at + 1, text.data() + text.size(), version);
-  if (error != std::errc() || end != text.data() + text.size()) return {text, std::nullopt};
-  return {text.substr(0, at), version};
-}
-
-std::string time_text(std::uint64_t time_100ns) {
-  constexpr std::uint64_t kUnixEpoch = 116'444'736'000'000'000;
-  if (time_100ns < kUnixEpoch) return "-";
-  auto seconds = static_cast<std::time_t>((time_100ns - kUnixEpoch) / 10'000'000);
-  return fmt::format("{:%Y-%m-%d %H:%M:%S}Z", fmt::gmtime(seconds));
-}
 
 std::string_view kind_text(EntryKind kind) {
   switch (kind) {
@@ -103,24 +78,12 @@ std::string attributes_text(std::uint32_t attributes) {
 std::vector<std::string> entry_row(const std::string& name, const profile::Entry& entry) {
   auto shown = name;
   if (entry.is_directory()) shown += "/";
+  if (entry.kind == EntryKind::registry) shown += "  [hive]";
   if (entry.kind == EntryKind::junction || entry.kind == EntryKind::symlink)
     shown += " -> " + entry.link_target;
   for (const auto& stream : entry.streams) shown += fmt::format("  [:{} {}]", stream.name, stream.size_bytes);
   return {attributes_text(entry.metadata.attributes), std::to_string(entry.size_bytes),
-          time_text(entry.metadata.written_100ns), shown};
-}
-
-struct OpenTree {
-  std::unique_ptr<repository::Repository> repository;
-  std::unique_ptr<Tree> tree;
-};
-Result<OpenTree> open_tree(const Arguments& arguments) {
-  auto wanted = parse_profile(arguments.profile);
-  OpenTree open;
-  RS_TRY(open.repository, open_for_reading(arguments.choice));
-  RS_TRY(auto info, open.repository->find_profile(wanted.name));
-  RS_TRY(open.tree, open.repository->tree(info.id, wanted.version.value_or(info.head)));
-  return open;
+          seconds_text(entry.metadata.written_100ns), shown};
 }
 
 Result<void> import(const Arguments& arguments, const Context& context) {
@@ -136,9 +99,12 @@ Result<void> import(const Arguments& arguments, const Context& context) {
   std::string text;
   for (const auto& skipped : result.value("skipped", json::array()))
     text += "skipped " + skipped.get<std::string>() + "\n";
-  text += fmt::format("{}@{}: {} files, {} folders, {}; {} new on storage", arguments.profile,
-                      result.value("version", 0), result.value("files", 0), result.value("directories", 0),
-                      human_bytes(result.value("bytes", std::uint64_t{0})),
+  std::string hives;
+  if (result.value("hives", 0) != 0)
+    hives = fmt::format(" ({} hives with {} keys)", result.value("hives", 0), result.value("keys", 0));
+  text += fmt::format("{}@{}: {} files{}, {} folders, {}; {} new on storage", arguments.profile,
+                      result.value("version", 0), result.value("files", 0), hives,
+                      result.value("directories", 0), human_bytes(result.value("bytes", std::uint64_t{0})),
                       human_bytes(result.value("new_bytes", std::uint64_t{0})));
   context.print(result, text);
   return {};
@@ -161,7 +127,7 @@ Result<void> list(const Arguments& arguments, const Context& context) {
     RS_TRY(auto versions, repository->versions(profile.id));
     std::string committed = "-";
     for (const auto& version : versions)
-      if (version.number == profile.head) committed = time_text(version.committed_100ns);
+      if (version.number == profile.head) committed = seconds_text(version.committed_100ns);
     rows.push_back({profile.name, std::to_string(profile.head), committed});
   }
   context.print(all, table(rows));
@@ -179,7 +145,7 @@ Result<void> versions(const Arguments& arguments, const Context& context) {
     all.push_back(admin::to_json(version));
     rows.push_back({std::to_string(version.number) + (version.number == profile.head ? " *" : ""),
                     std::to_string(version.parent), std::string(admin::to_string(version.kind)),
-                    time_text(version.committed_100ns), version.desktop.empty() ? "-" : version.desktop,
+                    seconds_text(version.committed_100ns), version.desktop.empty() ? "-" : version.desktop,
                     std::to_string(version.ordinal), std::to_string(version.records),
                     human_bytes(version.new_bytes), std::to_string(version.held_back.size())});
   }
@@ -188,7 +154,7 @@ Result<void> versions(const Arguments& arguments, const Context& context) {
 }
 
 Result<void> ls(const Arguments& arguments, const Context& context) {
-  RS_TRY(auto open, open_tree(arguments));
+  RS_TRY(auto open, open_tree(arguments.choice, arguments.profile));
   RS_TRY(auto path, ProfilePath::parse(arguments.path));
   RS_TRY(auto entry, open.tree->lookup(path));
   json all = json::array();
@@ -213,13 +179,18 @@ Result<void> ls(const Arguments& arguments, const Context& context) {
 Result<void> cat(const Arguments& arguments, const Context& context) {
   if (context.json)
     return fail(ErrorCode::invalid_argument, "cat prints the file as it is; --json makes no sense here");
-  RS_TRY(auto open, open_tree(arguments));
+  RS_TRY(auto open, open_tree(arguments.choice, arguments.profile));
   auto colon = arguments.path.find(':');
   auto stream = colon == std::string::npos ? std::string() : arguments.path.substr(colon + 1);
   RS_TRY(auto path, ProfilePath::parse(arguments.path.substr(0, colon)));
   RS_TRY(auto entry, open.tree->lookup(path));
   if (entry.is_directory() && stream.empty())
     return fail(ErrorCode::invalid_argument, "'" + path.text() + "' is a directory");
+  if (entry.kind == EntryKind::registry)
+    return fail(ErrorCode::invalid_argument,
+                "'" + path.text() +
+                    "' is a hive: its keys are shown by profile registry ls, and written by "
+                    "profile registry export");
   auto size = entry.size_bytes;
   for (const auto& other : entry.streams)
     if (other.name == stream) size = other.size_bytes;
@@ -238,7 +209,7 @@ Result<void> cat(const Arguments& arguments, const Context& context) {
 }
 
 Result<void> restore_to(const Arguments& arguments, const Context& context) {
-  RS_TRY(auto open, open_tree(arguments));
+  RS_TRY(auto open, open_tree(arguments.choice, arguments.profile));
   auto result = repository::export_tree(*open.tree, arguments.target, [&](std::uint64_t done) {
     context.progress("writing " + arguments.profile, done, 0);
   });
@@ -271,28 +242,55 @@ Result<void> restore(const Arguments& arguments, const Context& context) {
   return {};
 }
 
+std::string_view change_word(Tree::Change change) {
+  return change == Tree::Change::added ? "added" : change == Tree::Change::removed ? "removed" : "changed";
+}
+
+struct ChangeCounts {
+  std::uint64_t added = 0, removed = 0, changed = 0;
+
+  void count(Tree::Change change) {
+    ++(change == Tree::Change::added ? added : change == Tree::Change::removed ? removed : changed);
+  }
+  std::string text() const { return fmt::format("+{} -{} ~{}", added, removed, changed); }
+  json to_json() const { return {{"added", added}, {"removed", removed}, {"changed", changed}}; }
+};
+struct KeyChanges {
+  ChangeCounts keys, values;
+};
+Result<KeyChanges> count_key_changes(const OpenTrees& open, const ProfilePath& hive) {
+  KeyChanges changes;
+  RS_CHECK(open.before->diff_keys(*open.after, hive, [&](const Tree::KeyDifference& difference) {
+    (difference.is_value() ? changes.values : changes.keys).count(difference.change);
+  }));
+  return changes;
+}
+
 Result<void> diff(const Arguments& arguments, const Context& context) {
-  auto older = parse_profile(arguments.profile);
-  auto newer = parse_profile(arguments.other);
-  if (older.name != newer.name)
-    return fail(ErrorCode::invalid_argument, "only versions of one profile can be compared");
-  RS_TRY(auto repository, open_for_reading(arguments.choice));
-  RS_TRY(auto profile, repository->find_profile(older.name));
-  RS_TRY(auto before, repository->tree(profile.id, older.version.value_or(profile.head)));
-  RS_TRY(auto after, repository->tree(profile.id, newer.version.value_or(profile.head)));
+  RS_TRY(auto open, open_two_trees(arguments.choice, arguments.profile, arguments.other));
   json all = json::array();
   std::string text;
-  RS_CHECK(
-      before->diff(*after, [&](Tree::Change change, const ProfilePath& path, const profile::Entry& entry) {
-        auto word = change == Tree::Change::added     ? "added"
-                    : change == Tree::Change::removed ? "removed"
-                                                      : "changed";
+  Result<void> counted;
+  RS_CHECK(open.before->diff(
+      *open.after, [&](Tree::Change change, const ProfilePath& path, const profile::Entry& entry) {
         auto item = entry_json(path.text(), entry);
-        item["change"] = word;
-        all.push_back(std::move(item));
-        text += fmt::format("{:8} {}{}\n", word, path.is_root() ? "." : path.text(),
+        item["change"] = change_word(change);
+        text += fmt::format("{:8} {}{}", change_word(change), path.is_root() ? "." : path.text(),
                             entry.is_directory() ? "/" : "");
+        if (entry.kind == EntryKind::registry && counted) {
+          auto counts = count_key_changes(open, path);
+          if (counts) {
+            text += "  keys " + counts->keys.text() + ", values " + counts->values.text();
+            item["keys"] = counts->keys.to_json();
+            item["values"] = counts->values.to_json();
+          } else {
+            counted = fail(std::move(counts).error());
+          }
+        }
+        all.push_back(std::move(item));
+        text += "\n";
       }));
+  RS_CHECK(std::move(counted));
   context.print(all, text);
   return {};
 }
@@ -336,6 +334,7 @@ void add_profile_verbs(CLI::App& app, Context& context) {
   auto* compared =
       needs_profile(add("diff", "What changed between two versions", diff), "NAME@VERSION, the older");
   compared->add_option("newer", arguments->other, "NAME@VERSION")->required();
+  add_profile_registry_verbs(*noun, context);
 }
 
 }  // namespace roamstead::cli
