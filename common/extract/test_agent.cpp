@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "common/extract/test_hives.h"
+
 namespace roamstead::extract {
 namespace {
 
@@ -46,7 +48,7 @@ std::uint32_t DirectPrograms::attributes(const std::string& path) {
 
 TestAgent::TestAgent(TestDesktop& desktop, TestTree& base) : DirectPrograms(desktop), base_(base) {
   JournalHeader header;
-  header.session = Guid::random();
+  header.session = session_;
   header.profile_root = kTestRoot;
   header.staging_root = "ProgramData/Roamstead/staging";
   journal(encode_header(header));
@@ -107,6 +109,7 @@ void TestAgent::stage(const TestNode& node, const std::string& base_path) {
     volume.make_directory(path);
   } else {
     volume.make_file(path);
+    if (node.entry.kind == profile::EntryKind::registry) put_file(volume, path, empty_live_hive());
   }
   Item item{next_id_, base_path, false, false, {}};
   for (const auto& [name, bytes] : node.streams) {

@@ -54,6 +54,7 @@ class TestAgent final : public DirectPrograms {
   };
 
   TestAgent(TestDesktop& desktop, TestTree& base);
+  const Guid& session() const { return session_; }
 
   void make_directory(const std::string& path) override;
   void write(const std::string& path, const std::string& stream, std::uint64_t offset,
@@ -94,6 +95,7 @@ class TestAgent final : public DirectPrograms {
   void stage(const TestNode& node, const std::string& base_path);
   static std::string staged(ItemId id) { return "ProgramData/Roamstead/staging/" + std::to_string(id); }
 
+  const Guid session_ = Guid::random();
   TestTree base_;
   std::map<std::uint64_t, Item> items_;           // by MFT record
   std::map<std::string, std::uint64_t> by_base_;  // base path -> MFT record
