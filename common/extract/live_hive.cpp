@@ -86,13 +86,12 @@ Result<HiveFiles> find_hive_files(const ntfs::Volume& volume, const std::string&
   return files;
 }
 
-Result<std::shared_ptr<const LoadedHive>> LoadedHive::open(Bytes bytes, const std::string& name) {
+Result<std::shared_ptr<LoadedHive>> LoadedHive::open(Bytes bytes, const std::string& name) {
   std::shared_ptr<LoadedHive> loaded(new LoadedHive);
   loaded->bytes_ = std::move(bytes);
   RS_TRY(loaded->hive_, registry::Hive::open(loaded->bytes_, name));
   RS_CHECK(loaded->hive_->root());
-  RS_CHECK(check_record_bounds(*loaded->hive_));
-  return std::shared_ptr<const LoadedHive>(std::move(loaded));
+  return loaded;
 }
 
 Result<std::shared_ptr<const LoadedHive>> LoadedHive::load(const ntfs::Volume& volume, const HiveFiles& files,
@@ -109,7 +108,9 @@ Result<std::shared_ptr<const LoadedHive>> LoadedHive::load(const ntfs::Volume& v
   RS_TRY(auto recovered, registry::recover(primary, name, logs));
   if (!recovered.file.empty()) primary = std::move(recovered.file);
   contents.clear();
-  return open(std::move(primary), name);
+  RS_TRY(auto loaded, open(std::move(primary), name));
+  RS_CHECK(check_record_bounds(loaded->hive()));
+  return std::shared_ptr<const LoadedHive>(std::move(loaded));
 }
 
 Result<std::shared_ptr<const LoadedHive>> LoadedHive::load_base(const ntfs::Volume& volume,
@@ -121,7 +122,7 @@ Result<std::shared_ptr<const LoadedHive>> LoadedHive::load_base(const ntfs::Volu
     return fail(ErrorCode::corrupt, name + ": was being written; what is loaded is not known");
   if (!loaded->hive().defects().empty())
     return fail(ErrorCode::corrupt, name + ": " + loaded->hive().defects().front().to_string());
-  return loaded;
+  return std::shared_ptr<const LoadedHive>(std::move(loaded));
 }
 
 Result<void> check_record_bounds(const registry::Hive& hive) {

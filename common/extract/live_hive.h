@@ -54,13 +54,13 @@ class LoadedHive {
   // not read (compressed, encrypted, a link), or exceeds the bounds above.
   static Result<std::shared_ptr<const LoadedHive>> load(const ntfs::Volume& volume, const HiveFiles& files,
                                                         const std::string& name);
-  // Without logs; refused when dirty or damaged.
+  // Without logs; refused when dirty or damaged. Of the bounds only the file's size is looked at.
   static Result<std::shared_ptr<const LoadedHive>> load_base(const ntfs::Volume& volume,
                                                              const HiveFiles& files, const std::string& name);
 
  private:
   LoadedHive() = default;
-  static Result<std::shared_ptr<const LoadedHive>> open(Bytes bytes, const std::string& name);
+  static Result<std::shared_ptr<LoadedHive>> open(Bytes bytes, const std::string& name);
 
   Bytes bytes_;
   std::optional<registry::Hive> hive_;
