@@ -6,7 +6,7 @@
 namespace roamstead::extract {
 namespace {
 
-struct Place {
+struct VolumePlace {
   std::uint64_t offset = 0;
   std::uint64_t size_bytes = 0;
 };
@@ -17,18 +17,18 @@ bool has_ntfs_signature(const vdisk::BlockDevice& disk, std::uint64_t offset) {
   return disk.read(offset, sector).has_value() && as_text(ByteView(sector).subspan(3, 8)) == "NTFS    ";
 }
 
-Result<Place> find_volume(const vdisk::BlockDevice& disk, std::uint32_t number) {
+Result<VolumePlace> find_volume(const vdisk::BlockDevice& disk, std::uint32_t number) {
   RS_TRY(auto table, volume::read_partition_table(disk));
   if (table.kind == volume::TableKind::none) {
     if (number > 1)
       return fail(ErrorCode::not_found, disk.name() + ": partition " + std::to_string(number) +
                                             " of a disk without a partition table");
-    return Place{0, disk.size_bytes()};
+    return VolumePlace{0, disk.size_bytes()};
   }
   for (const auto& partition : table.partitions) {
     const bool chosen =
         number == 0 ? has_ntfs_signature(disk, partition.offset_bytes) : partition.number == number;
-    if (chosen) return Place{partition.offset_bytes, partition.size_bytes};
+    if (chosen) return VolumePlace{partition.offset_bytes, partition.size_bytes};
   }
   return fail(ErrorCode::not_found, disk.name() + (number == 0 ? std::string(": no NTFS partition")
                                                                : ": no partition " + std::to_string(number)));

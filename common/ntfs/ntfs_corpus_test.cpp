@@ -18,6 +18,7 @@
 #include "common/ntfs/volume_check.h"
 #include "common/ntfs/volume_state.h"
 #include "common/ntfs/wof.h"
+#include "tests/support/corpus.h"
 #include "tests/support/memory_device.h"
 #include "tests/support/ntfs_image.h"
 #include "tests/support/ntfs_record.h"
@@ -130,15 +131,6 @@ void compare_with_icat(const std::string& image, std::size_t limit) {
   CHECK(compared > 10);
 }
 
-std::string corpus_file(const std::string& name) {
-  const char* corpus = std::getenv("ROAMSTEAD_CORPUS");
-  if (corpus == nullptr || !std::filesystem::exists(std::string(corpus) + "/" + name)) {
-    std::cout << "skipped: set ROAMSTEAD_CORPUS to a folder with " << name << '\n';
-    return "";
-  }
-  return std::string(corpus) + "/" + name;
-}
-
 }  // namespace
 
 TEST_CASE("a volume made by libntfs-3g shows what fls shows") {
@@ -201,7 +193,7 @@ TEST_CASE("clusters of every size that mkntfs makes: files as icat reads them, n
 }
 
 TEST_CASE("a volume made by Windows shows what fls shows, and its index and MFT agree") {
-  const auto packed = corpus_file("ntfs/dissect/ntfs.bin.gz");
+  const auto packed = support::corpus("ntfs/dissect/ntfs.bin.gz");
   if (packed.empty()) return;
   support::TemporaryDirectory directory;
   const auto image = directory / "volume.img";
@@ -213,7 +205,7 @@ TEST_CASE("a volume made by Windows shows what fls shows, and its index and MFT 
 
 TEST_CASE("volumes made by Windows are clean and without fault") {
   support::TemporaryDirectory directory;
-  const auto packed = corpus_file("ntfs/dissect/ntfs.bin.gz");
+  const auto packed = support::corpus("ntfs/dissect/ntfs.bin.gz");
   if (packed.empty()) return;
   const auto image = directory / "volume.img";
   REQUIRE(std::system(("zcat " + packed + " > " + image).c_str()) == 0);
@@ -271,7 +263,7 @@ struct SavedMft final : vdisk::BlockDevice {
 }  // namespace
 
 TEST_CASE("every record in use of MFTs saved from Windows machines is read, with names and paths") {
-  const auto folder = corpus_file("ntfs/libmft");
+  const auto folder = support::corpus("ntfs/libmft");
   if (folder.empty()) return;
   std::size_t files = 0;
   for (const auto& item : std::filesystem::directory_iterator(folder)) {
@@ -304,7 +296,7 @@ TEST_CASE("every record in use of MFTs saved from Windows machines is read, with
 }
 
 TEST_CASE("the boot sector of a volume with clusters of 2 MiB is understood") {
-  const auto packed = corpus_file("ntfs/dissect/boot_2m.bin.gz");
+  const auto packed = support::corpus("ntfs/dissect/boot_2m.bin.gz");
   if (packed.empty()) return;
   const auto unpacked = output_of("zcat " + packed);
   const auto geometry = parse_boot_sector(as_bytes(unpacked), std::uint64_t{1} << 50);

@@ -12,18 +12,15 @@
 #include "common/registry/hive_oracles.h"
 #include "common/registry/recovery.h"
 #include "common/registry/reg_text.h"
+#include "tests/support/corpus.h"
 #include "tests/support/temporary_directory.h"
 
 namespace roamstead::registry {
 namespace {
 
 std::string corpus() {
-  const char* folder = std::getenv("ROAMSTEAD_CORPUS");
-  if (folder == nullptr || !std::filesystem::exists(std::string(folder) + "/hives")) {
-    std::cout << "skipped: set ROAMSTEAD_CORPUS to a folder with hives\n";
-    return "";
-  }
-  return std::string(folder) + "/hives/";
+  const auto folder = support::corpus("hives");
+  return folder.empty() ? "" : folder + "/";
 }
 
 Bytes corpus_bytes(const std::string& name) {

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "common/vdisk/test_model.h"
+#include "tests/support/command.h"
 #include "tests/support/seed.h"
 #include "tests/support/temporary_directory.h"
 
@@ -14,14 +15,6 @@ using vdisk::Format;
 using vdisk::Model;
 
 namespace {
-
-bool available(const std::string& program) {
-  if (std::system(("command -v " + program + " >/dev/null 2>&1").c_str()) == 0) return true;
-  MESSAGE("skipped: " << program << " is not installed");
-  return false;
-}
-
-bool run(const std::string& command) { return std::system((command + " >/dev/null 2>&1").c_str()) == 0; }
 
 os::FileSystem& files() { return os::real_file_system(); }
 
@@ -41,9 +34,10 @@ void scribble(Disk& disk, Model& model, std::mt19937_64& random, int writes) {
 }
 
 void check_with_qemu(const std::string& path, const Model& model, const std::string& raw) {
-  CHECK_MESSAGE(run("qemu-img check -f qcow2 " + path), "qemu-img check ", path);
+  CHECK_MESSAGE(support::run_quietly("qemu-img check -f qcow2 " + path), "qemu-img check ", path);
   REQUIRE(os::write_file_durably(files(), raw, model.bytes()));
-  CHECK_MESSAGE(run("qemu-img compare -f qcow2 -F raw " + path + " " + raw), "qemu-img compare ", path);
+  CHECK_MESSAGE(support::run_quietly("qemu-img compare -f qcow2 -F raw " + path + " " + raw),
+                "qemu-img compare ", path);
 }
 
 // "depth start length" of what qemu-img map says, as a set of what the top file holds.
@@ -67,7 +61,7 @@ RangeSet mapped_by_qemu(const std::string& path, const std::string& scratch) {
 }  // namespace
 
 TEST_CASE("qemu-img finds our qcow2 disks of every cluster size in order and reads them as we do") {
-  if (!available("qemu-img")) return;
+  if (!support::available("qemu-img")) return;
   auto random = support::seeded_random();
   support::TemporaryDirectory directory;
   for (std::uint32_t bits = 9; bits <= 21; ++bits) {
@@ -88,7 +82,7 @@ TEST_CASE("qemu-img finds our qcow2 disks of every cluster size in order and rea
 }
 
 TEST_CASE("chains of qcow2 layers, frozen and merged at random, are what qemu-img reads") {
-  if (!available("qemu-img")) return;
+  if (!support::available("qemu-img")) return;
   auto random = support::seeded_random();
   for (int round = 0; round < 4; ++round) {
     support::TemporaryDirectory directory;
@@ -127,7 +121,7 @@ TEST_CASE("chains of qcow2 layers, frozen and merged at random, are what qemu-im
 }
 
 TEST_CASE("we read and write what qemu-img and qemu-io make, of both versions and odd refcounts") {
-  if (!available("qemu-img") || !available("qemu-io")) return;
+  if (!support::available("qemu-img") || !support::available("qemu-io")) return;
   auto random = support::seeded_random();
   support::TemporaryDirectory directory;
   constexpr std::uint64_t kSize = 9 << 20;
@@ -140,18 +134,20 @@ TEST_CASE("we read and write what qemu-img and qemu-io make, of both versions an
     auto stem = directory / std::to_string(number++);
     auto base = stem + "base.qcow2";
     auto path = stem + ".qcow2";
-    REQUIRE(run("qemu-img create -f qcow2 -o " + options + " " + base + " 9M"));
+    REQUIRE(support::run_quietly("qemu-img create -f qcow2 -o " + options + " " + base + " 9M"));
     Model model(kSize);
-    REQUIRE(run("qemu-io -f qcow2 -c 'write -P 17 100k 300k' -c 'write -P 18 5M 70k' " + base));
+    REQUIRE(
+        support::run_quietly("qemu-io -f qcow2 -c 'write -P 17 100k 300k' -c 'write -P 18 5M 70k' " + base));
     model.apply(100 << 10, Bytes(300 << 10, std::byte{17}));
     model.apply(5 << 20, Bytes(70 << 10, std::byte{18}));
     model.check(*open(base, Access::read));
     scribble(*open(base, Access::write), model, random, 10);
     check_with_qemu(base, model, stem + "raw");
     // A child of qemu's, with zeroed clusters, some of which keep their place in the file.
-    REQUIRE(run("qemu-img create -f qcow2 -F qcow2 -b " + base + " -o cluster_size=4k " + path));
     REQUIRE(
-        run("qemu-io -f qcow2 -c 'write -P 19 1M 1M' -c 'write -z 1200k 100k' -c 'write -z 5M 40k' " + path));
+        support::run_quietly("qemu-img create -f qcow2 -F qcow2 -b " + base + " -o cluster_size=4k " + path));
+    REQUIRE(support::run_quietly(
+        "qemu-io -f qcow2 -c 'write -P 19 1M 1M' -c 'write -z 1200k 100k' -c 'write -z 5M 40k' " + path));
     model.apply(1 << 20, Bytes(1 << 20, std::byte{19}));
     model.apply(1200 << 10, Bytes(100 << 10));
     model.apply(5 << 20, Bytes(40 << 10));
@@ -164,14 +160,14 @@ TEST_CASE("we read and write what qemu-img and qemu-io make, of both versions an
     disk.reset();
     check_with_qemu(path, model, stem + "raw");
     // qemu goes on where we stopped.
-    REQUIRE(run("qemu-io -f qcow2 -c 'write -P 20 3M 2M' " + path));
+    REQUIRE(support::run_quietly("qemu-io -f qcow2 -c 'write -P 20 3M 2M' " + path));
     model.apply(3 << 20, Bytes(2 << 20, std::byte{20}));
     model.check(*open(path, Access::read));
   }
 }
 
 TEST_CASE("a qcow2 child of a raw, a VHD and a VHDX parent") {
-  if (!available("qemu-img")) return;
+  if (!support::available("qemu-img")) return;
   auto random = support::seeded_random();
   support::TemporaryDirectory directory;
   constexpr std::uint64_t kSize = 6 << 20;

@@ -2,9 +2,9 @@
 // disks/; without it nothing is tested.
 #include <doctest/doctest.h>
 
-#include <cstdlib>
-
 #include "common/vdisk/disk.h"
+#include "tests/support/command.h"
+#include "tests/support/corpus.h"
 #include "tests/support/temporary_directory.h"
 
 using namespace roamstead;
@@ -15,24 +15,14 @@ namespace {
 
 os::FileSystem& files() { return os::real_file_system(); }
 
-bool run(const std::string& command) { return std::system(command.c_str()) == 0; }
-
 // A copy of the file, unpacked, or "" with a message.
 std::string fetch(const support::TemporaryDirectory& directory, const std::string& name,
                   const std::string& with = "cat") {
-  const char* corpus = std::getenv("ROAMSTEAD_CORPUS");
-  if (corpus == nullptr || *corpus == 0) {
-    MESSAGE("skipped: ROAMSTEAD_CORPUS is not set");
-    return "";
-  }
-  auto packed = std::string(corpus) + "/disks/" + name;
-  if (!files().exists(packed).value()) {
-    MESSAGE("skipped: " << packed << " is not there");
-    return "";
-  }
+  const auto packed = support::corpus("disks/" + name);
+  if (packed.empty()) return "";
   auto base = os::base_name(name);
   auto path = directory / (with == "cat" ? base : base.substr(0, base.find_last_of('.')));
-  REQUIRE(run(with + " < " + packed + " > " + path));
+  REQUIRE(support::run(with + " < " + packed + " > " + path));
   return path;
 }
 
@@ -61,7 +51,7 @@ void compare(const Disk& disk, const std::string& raw, std::uint64_t extra = 0) 
 }
 
 bool tools() {
-  if (run("command -v qemu-img >/dev/null 2>&1 && command -v 7zz >/dev/null 2>&1")) return true;
+  if (support::run("command -v qemu-img >/dev/null 2>&1 && command -v 7zz >/dev/null 2>&1")) return true;
   MESSAGE("skipped: qemu-img or 7zz is not installed");
   return false;
 }
@@ -77,9 +67,9 @@ TEST_CASE("fixed and dynamic disks read as qemu-img and 7zz read them") {
     if (path.empty()) return;
     auto disk = open(path);
     auto raw = directory / "out.raw";
-    REQUIRE(run("qemu-img convert -f vpc -O raw " + path + " " + raw));
+    REQUIRE(support::run("qemu-img convert -f vpc -O raw " + path + " " + raw));
     compare(*disk, raw);
-    REQUIRE(run("7zz e -so -tvhd " + path + " > " + raw + " 2>/dev/null"));
+    REQUIRE(support::run("7zz e -so -tvhd " + path + " > " + raw + " 2>/dev/null"));
     compare(*disk, raw);
   }
 }
@@ -92,7 +82,7 @@ TEST_CASE("a disk of Virtual PC has the size of its footer; qemu-img's, by the g
   auto disk = open(path);
   CHECK(disk->size_bytes() == 136'365'211'648);
   auto raw = directory / "out.raw";  // sparse
-  REQUIRE(run("qemu-img convert -f vpc -O raw " + path + " " + raw));
+  REQUIRE(support::run("qemu-img convert -f vpc -O raw " + path + " " + raw));
   CHECK(files().open(raw, os::OpenMode::read).value()->size().value() == 136'363'130'880);
   // Nothing is allocated beyond the first megabytes, so these are enough.
   CHECK(disk->extents(0).value().total_bytes() <= 16u << 20);

@@ -2,9 +2,8 @@
 // of a differencing VHD, so children are judged by 7zz; libvhdi misreads partly set bitmap bytes.
 #include <doctest/doctest.h>
 
-#include <cstdlib>
-
 #include "common/vdisk/test_model.h"
+#include "tests/support/command.h"
 #include "tests/support/seed.h"
 #include "tests/support/temporary_directory.h"
 
@@ -13,14 +12,6 @@ using vdisk::Access;
 using vdisk::Disk;
 
 namespace {
-
-bool available(const std::string& program) {
-  if (std::system(("command -v " + program + " >/dev/null 2>&1").c_str()) == 0) return true;
-  MESSAGE("skipped: " << program << " is not installed");
-  return false;
-}
-
-bool run(const std::string& command) { return std::system(command.c_str()) == 0; }
 
 os::FileSystem& files() { return os::real_file_system(); }
 
@@ -34,12 +25,12 @@ void scribble(Disk& disk, vdisk::Model& model, std::mt19937_64& random, int writ
 }
 
 void check_with_7zz(const std::string& path, const vdisk::Model& model, const std::string& out) {
-  REQUIRE(run("7zz e -so -tvhd " + path + " > " + out + " 2>/dev/null"));
+  REQUIRE(support::run("7zz e -so -tvhd " + path + " > " + out + " 2>/dev/null"));
   CHECK(file_content(out) == model.bytes());
 }
 
 void check_with_qemu(const std::string& path, const vdisk::Model& model, const std::string& out) {
-  REQUIRE(run("qemu-img convert -f vpc -O raw " + path + " " + out + " 2>/dev/null"));
+  REQUIRE(support::run("qemu-img convert -f vpc -O raw " + path + " " + out + " 2>/dev/null"));
   CHECK(file_content(out) == model.bytes());
 }
 
@@ -52,7 +43,7 @@ std::unique_ptr<Disk> open(const std::string& path, Access access) {
 }  // namespace
 
 TEST_CASE("7zz reads our VHD disks, children, frozen layers and merged ones as we do") {
-  if (!available("7zz")) return;
+  if (!support::available("7zz")) return;
   auto random = support::seeded_random();
   support::TemporaryDirectory directory;
   constexpr std::uint64_t kSize = 37 * 1024 * 1024 + 3 * 512;
@@ -83,7 +74,7 @@ TEST_CASE("7zz reads our VHD disks, children, frozen layers and merged ones as w
 }
 
 TEST_CASE("qemu-img reads our VHD disks, of every block size, dynamic and fixed") {
-  if (!available("qemu-img")) return;
+  if (!support::available("qemu-img")) return;
   auto random = support::seeded_random();
   support::TemporaryDirectory directory;
   constexpr std::uint64_t kSize = 35 * 1024 * 1024 + 512;
@@ -95,7 +86,7 @@ TEST_CASE("qemu-img reads our VHD disks, of every block size, dynamic and fixed"
     vdisk::Model model(kSize);
     scribble(*open(path, Access::write), model, random, 25);
     check_with_qemu(path, model, directory / "out");
-    if (available("7zz")) check_with_7zz(path, model, directory / "out");
+    if (support::available("7zz")) check_with_7zz(path, model, directory / "out");
     model.check(*open(path, Access::read));
   }
   auto fixed = directory / "fixed.vhd";
@@ -108,7 +99,7 @@ TEST_CASE("qemu-img reads our VHD disks, of every block size, dynamic and fixed"
 }
 
 TEST_CASE("we read qemu's dynamic and fixed VHD disks, and make children of them") {
-  if (!available("qemu-img") || !available("7zz")) return;
+  if (!support::available("qemu-img") || !support::available("7zz")) return;
   auto random = support::seeded_random();
   support::TemporaryDirectory directory;
   constexpr std::uint64_t kSize = 33 * 1024 * 1024;
@@ -124,8 +115,8 @@ TEST_CASE("we read qemu's dynamic and fixed VHD disks, and make children of them
     auto model = start;
     auto base = directory / (kind + ".vhd");
     auto child = directory / (kind + "-child.vhd");
-    REQUIRE(
-        run("qemu-img convert -f raw -O vpc -o force_size=on,subformat=" + kind + " " + raw + " " + base));
+    REQUIRE(support::run("qemu-img convert -f raw -O vpc -o force_size=on,subformat=" + kind + " " + raw +
+                         " " + base));
     model.check(*open(base, Access::read));
     REQUIRE(vdisk::create_child(files(), base, child));
     auto disk = open(child, Access::write);
@@ -140,7 +131,7 @@ TEST_CASE("we read qemu's dynamic and fixed VHD disks, and make children of them
 }
 
 TEST_CASE("vhdiinfo opens our VHD disks and sees whose child is whose") {
-  if (!available("vhdiinfo")) return;
+  if (!support::available("vhdiinfo")) return;
   support::TemporaryDirectory directory;
   auto base = directory / "base.vhd";
   auto child = directory / "child.vhd";
@@ -154,7 +145,7 @@ TEST_CASE("vhdiinfo opens our VHD disks and sees whose child is whose") {
     hex += kDigits[std::to_integer<unsigned>(byte) >> 4];
     hex += kDigits[std::to_integer<unsigned>(byte) & 15];
   }
-  CHECK(run("vhdiinfo " + base + " | tr -d - | grep -qi '^.Identifier.*" + hex + "'"));
-  CHECK(run("vhdiinfo " + child + " | tr -d - | grep -qi 'Parent identifier.*" + hex + "'"));
-  CHECK(run("vhdiinfo " + child + " | grep -q 'Parent filename.*base.vhd'"));
+  CHECK(support::run("vhdiinfo " + base + " | tr -d - | grep -qi '^.Identifier.*" + hex + "'"));
+  CHECK(support::run("vhdiinfo " + child + " | tr -d - | grep -qi 'Parent identifier.*" + hex + "'"));
+  CHECK(support::run("vhdiinfo " + child + " | grep -q 'Parent filename.*base.vhd'"));
 }

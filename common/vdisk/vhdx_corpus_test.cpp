@@ -10,6 +10,7 @@
 #include "common/vdisk/disk.h"
 #include "common/vdisk/vhdx_check.h"
 #include "common/vdisk/vhdx_layer.h"
+#include "tests/support/corpus.h"
 #include "tests/support/temporary_directory.h"
 
 using namespace roamstead;
@@ -21,16 +22,8 @@ namespace {
 // The unpacked file, or "" with a message.
 std::string unpack(const support::TemporaryDirectory& directory, const std::string& name,
                    const std::string& with) {
-  const char* corpus = std::getenv("ROAMSTEAD_CORPUS");
-  if (corpus == nullptr || *corpus == 0) {
-    MESSAGE("skipped: ROAMSTEAD_CORPUS is not set");
-    return "";
-  }
-  auto packed = std::string(corpus) + "/disks/" + name;
-  if (!os::real_file_system().exists(packed).value()) {
-    MESSAGE("skipped: " << packed << " is not there");
-    return "";
-  }
+  const auto packed = support::corpus("disks/" + name);
+  if (packed.empty()) return "";
   auto base = os::base_name(name);
   auto path = directory / base.substr(0, base.find_last_of('.'));
   REQUIRE(std::system((with + " < " + packed + " > " + path).c_str()) == 0);

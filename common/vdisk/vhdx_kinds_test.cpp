@@ -2,13 +2,12 @@
 // state of a block; and what others say about them.
 #include <doctest/doctest.h>
 
-#include <cstdlib>
-
 #include "common/base/crc32c.h"
 #include "common/vdisk/test_model.h"
 #include "common/vdisk/vhdx_check.h"
 #include "common/vdisk/vhdx_create.h"
 #include "common/vdisk/vhdx_layer.h"
+#include "tests/support/command.h"
 #include "tests/support/memory_file_system.h"
 #include "tests/support/seed.h"
 #include "tests/support/temporary_directory.h"
@@ -25,14 +24,6 @@ namespace {
 constexpr std::uint64_t kMetadataOffset = 2 << 20;
 constexpr std::uint64_t kTableOffset = 3 << 20;
 constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
-
-bool available(const std::string& program) {
-  if (std::system(("command -v " + program + " >/dev/null 2>&1").c_str()) == 0) return true;
-  MESSAGE("skipped: " << program << " is not installed");
-  return false;
-}
-
-bool run(const std::string& command) { return std::system(command.c_str()) == 0; }
 
 void check_in_order(os::FileSystem& files, const std::string& path) {
   auto found = vhdx::check_file(files, path);
@@ -145,13 +136,14 @@ TEST_CASE("a fixed disk beyond 4 GiB is read and written on both sides of its bi
 }
 
 TEST_CASE("qemu and we read each other's fixed disks beyond 4 GiB") {
-  if (!available("qemu-img") || !available("qemu-io")) return;
+  if (!support::available("qemu-img") || !support::available("qemu-io")) return;
   support::TemporaryDirectory directory;
   auto& files = os::real_file_system();
   auto theirs = directory / "theirs.vhdx";
-  REQUIRE(run("qemu-img create -q -f vhdx -o subformat=fixed,block_size=2M " + theirs + " 5G >/dev/null"));
-  REQUIRE(
-      run("qemu-io -f vhdx -c 'write -P 7 4608M 64k' -c 'write -P 8 4095M 2M' " + theirs + " >/dev/null"));
+  REQUIRE(support::run("qemu-img create -q -f vhdx -o subformat=fixed,block_size=2M " + theirs +
+                       " 5G >/dev/null"));
+  REQUIRE(support::run("qemu-io -f vhdx -c 'write -P 7 4608M 64k' -c 'write -P 8 4095M 2M' " + theirs +
+                       " >/dev/null"));
   auto disk = open(files, theirs, Access::read);
   for (auto [offset, length, value] : {std::tuple{4608u, 64u << 10, 7}, std::tuple{4095u, 2u << 20, 8}}) {
     Bytes seen(length);
@@ -171,12 +163,13 @@ TEST_CASE("qemu and we read each other's fixed disks beyond 4 GiB") {
     REQUIRE(writer->write(4095 * vhdx::kMiB, Bytes(2 << 20, std::byte{8})));
     REQUIRE(writer->flush());
   }
-  CHECK(run("qemu-io -r -f vhdx -c 'read -P 7 4608M 64k' -c 'read -P 8 4095M 2M' -c 'read -P 0 4097M 511M' " +
-            ours + " | { ! grep -qi 'failed\\|error'; }"));
-  CHECK(run("qemu-img check -q -f vhdx " + ours + " >/dev/null 2>&1"));
+  CHECK(support::run(
+      "qemu-io -r -f vhdx -c 'read -P 7 4608M 64k' -c 'read -P 8 4095M 2M' -c 'read -P 0 4097M 511M' " +
+      ours + " | { ! grep -qi 'failed\\|error'; }"));
+  CHECK(support::run("qemu-img check -q -f vhdx " + ours + " >/dev/null 2>&1"));
   // What qemu says is there is what we say is there, at its granularity of blocks.
   auto map = "qemu-img map --output=json -f vhdx " + ours + " | tr '}' '\\n' | grep -c '\"data\": true'";
-  CHECK(run("test $(" + map + ") -ge 1"));
+  CHECK(support::run("test $(" + map + ") -ge 1"));
 }
 
 TEST_CASE("a child of more than 1 TiB gets bitmap blocks when they are needed") {
@@ -208,7 +201,7 @@ TEST_CASE("a child of more than 1 TiB gets bitmap blocks when they are needed") 
 }
 
 TEST_CASE("each state of a block in a child reads as the format says, also to 7zz, and takes writes") {
-  bool oracle = available("7zz");
+  bool oracle = support::available("7zz");
   struct Case {
     std::uint64_t state;
     bool parent;  // the parent shows through
@@ -236,7 +229,7 @@ TEST_CASE("each state of a block in a child reads as the format says, also to 7z
       REQUIRE(open(files, child, Access::read)->read(0, seen));
       CHECK(seen == expected);
       if (!oracle || state == 1) return;  // undefined: whatever the reader likes
-      REQUIRE(run("7zz e -so -tvhdx " + child + " > " + (directory / "out") + " 2>/dev/null"));
+      REQUIRE(support::run("7zz e -so -tvhdx " + child + " > " + (directory / "out") + " 2>/dev/null"));
       CHECK(os::read_file(files, directory / "out", kSize).value() == expected);
     };
     compare();
@@ -253,7 +246,7 @@ TEST_CASE("each state of a block in a child reads as the format says, also to 7z
 }
 
 TEST_CASE("7zz reads disks and children with sectors of 4096 bytes and small and large blocks as we do") {
-  if (!available("7zz")) return;
+  if (!support::available("7zz")) return;
   auto random = support::seeded_random();
   constexpr std::uint64_t kSize = 37 * vhdx::kMiB + 3 * 8 * 4096;  // 7zz wants multiples of eight sectors
   for (std::uint32_t sector : {512u, 4096u})
@@ -273,7 +266,7 @@ TEST_CASE("7zz reads disks and children with sectors of 4096 bytes and small and
       scribble(base);
       REQUIRE(vdisk::create_child(files, base, child));
       scribble(child);
-      REQUIRE(run("7zz e -so -tvhdx " + child + " > " + (directory / "out") + " 2>/dev/null"));
+      REQUIRE(support::run("7zz e -so -tvhdx " + child + " > " + (directory / "out") + " 2>/dev/null"));
       CHECK(os::read_file(files, directory / "out", 1 << 30).value() == model.bytes());
     }
 }

@@ -3,11 +3,10 @@
 
 #include <doctest/doctest.h>
 
-#include <cstdlib>
-
 #include "common/base/crc32c.h"
 #include "common/vdisk/test_model.h"
 #include "common/vdisk/vhdx_layer.h"
+#include "tests/support/command.h"
 #include "tests/support/crash_file_system.h"
 #include "tests/support/seed.h"
 #include "tests/support/temporary_directory.h"
@@ -89,14 +88,6 @@ class LogFile {
   std::unique_ptr<os::File> file_;
   Header header_;
 };
-
-bool available(const std::string& program) {
-  if (std::system(("command -v " + program + " >/dev/null 2>&1").c_str()) == 0) return true;
-  MESSAGE("skipped: " << program << " is not installed");
-  return false;
-}
-
-bool run(const std::string& command) { return std::system(command.c_str()) == 0; }
 
 }  // namespace
 
@@ -350,7 +341,7 @@ TEST_CASE("a closed, a frozen and a merged layer have an empty log") {
 }
 
 TEST_CASE("qemu replays a log that we left open to the same disk") {
-  if (!available("qemu-img")) return;
+  if (!support::available("qemu-img")) return;
   auto random = support::seeded_random();
   for (int round = 0; round < 5; ++round) {
     auto [model, files] = left_open(random, false);
@@ -358,9 +349,11 @@ TEST_CASE("qemu replays a log that we left open to the same disk") {
     auto path = directory / "a.vhdx";
     REQUIRE(os::write_file_durably(os::real_file_system(), path,
                                    os::read_file(*files, "d/a.vhdx", 1 << 30).value()));
-    CHECK_FALSE(run("qemu-img convert -f vhdx -O raw " + path + " " + (directory / "out") + " 2>/dev/null"));
-    REQUIRE(run("qemu-img check -q -r all -f vhdx " + path + " >/dev/null 2>&1"));
-    REQUIRE(run("qemu-img convert -f vhdx -O raw " + path + " " + (directory / "out") + " 2>/dev/null"));
+    CHECK_FALSE(
+        support::run("qemu-img convert -f vhdx -O raw " + path + " " + (directory / "out") + " 2>/dev/null"));
+    REQUIRE(support::run("qemu-img check -q -r all -f vhdx " + path + " >/dev/null 2>&1"));
+    REQUIRE(
+        support::run("qemu-img convert -f vhdx -O raw " + path + " " + (directory / "out") + " 2>/dev/null"));
     auto seen = os::read_file(os::real_file_system(), directory / "out", 1 << 30).value();
     CHECK(seen == model.bytes());
     model.check(*Disk::open(os::real_file_system(), path, Access::read).value());

@@ -1,10 +1,10 @@
 // Independent programs read what we write, and we read what they write.
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <fstream>
 
 #include "common/vdisk/test_model.h"
+#include "tests/support/command.h"
 #include "tests/support/seed.h"
 #include "tests/support/temporary_directory.h"
 
@@ -13,14 +13,6 @@ using vdisk::Access;
 using vdisk::Disk;
 
 namespace {
-
-bool available(const std::string& program) {
-  if (std::system(("command -v " + program + " >/dev/null 2>&1").c_str()) == 0) return true;
-  MESSAGE("skipped: " << program << " is not installed");
-  return false;
-}
-
-bool run(const std::string& command) { return std::system(command.c_str()) == 0; }
 
 Bytes file_content(const std::string& path) {
   return os::read_file(os::real_file_system(), path, std::uint64_t{1} << 30).value();
@@ -33,14 +25,14 @@ void scribble(Disk& disk, vdisk::Model& model, std::mt19937_64& random, int writ
 }
 
 void check_with_7zz(const std::string& path, const vdisk::Model& model, const std::string& out) {
-  REQUIRE(run("7zz e -so -tvhdx " + path + " > " + out + " 2>/dev/null"));
+  REQUIRE(support::run("7zz e -so -tvhdx " + path + " > " + out + " 2>/dev/null"));
   CHECK(file_content(out) == model.bytes());
 }
 
 }  // namespace
 
 TEST_CASE("7zz reads our disks, children, frozen layers and merged ones as we do") {
-  if (!available("7zz")) return;
+  if (!support::available("7zz")) return;
   auto random = support::seeded_random();
   support::TemporaryDirectory directory;
   auto& files = os::real_file_system();
@@ -72,7 +64,7 @@ TEST_CASE("7zz reads our disks, children, frozen layers and merged ones as we do
 }
 
 TEST_CASE("qemu-img reads our disks and finds nothing wrong with them") {
-  if (!available("qemu-img")) return;
+  if (!support::available("qemu-img")) return;
   auto random = support::seeded_random();
   support::TemporaryDirectory directory;
   constexpr std::uint64_t kSize = 70 * 1024 * 1024;
@@ -82,14 +74,14 @@ TEST_CASE("qemu-img reads our disks and finds nothing wrong with them") {
     REQUIRE(vdisk::create_disk(os::real_file_system(), path, kSize, {block_bytes}));
     vdisk::Model model(kSize);
     scribble(*Disk::open(os::real_file_system(), path, Access::write).value(), model, random, 25);
-    REQUIRE(run("qemu-img convert -f vhdx -O raw " + path + " " + out + " 2>/dev/null"));
+    REQUIRE(support::run("qemu-img convert -f vhdx -O raw " + path + " " + out + " 2>/dev/null"));
     CHECK(file_content(out) == model.bytes());
-    CHECK(run("qemu-img check -f vhdx " + path + " >/dev/null 2>&1"));
+    CHECK(support::run("qemu-img check -f vhdx " + path + " >/dev/null 2>&1"));
   }
 }
 
 TEST_CASE("we read qemu's dynamic and fixed disks, and make children of them") {
-  if (!available("qemu-img") || !available("7zz")) return;
+  if (!support::available("qemu-img") || !support::available("7zz")) return;
   auto random = support::seeded_random();
   support::TemporaryDirectory directory;
   constexpr std::uint64_t kSize = 33 * 1024 * 1024;
@@ -105,8 +97,8 @@ TEST_CASE("we read qemu's dynamic and fixed disks, and make children of them") {
     auto model = start;
     auto base = directory / (std::string(kind) + ".vhdx");
     auto child = directory / (std::string(kind) + "-child.vhdx");
-    REQUIRE(
-        run("qemu-img convert -f raw -O vhdx -o subformat=" + std::string(kind) + " " + raw + " " + base));
+    REQUIRE(support::run("qemu-img convert -f raw -O vhdx -o subformat=" + std::string(kind) + " " + raw +
+                         " " + base));
     model.check(*Disk::open(os::real_file_system(), base, Access::read).value());
     REQUIRE(vdisk::create_child(os::real_file_system(), base, child));
     auto disk = Disk::open(os::real_file_system(), child, Access::write).value();
@@ -118,13 +110,13 @@ TEST_CASE("we read qemu's dynamic and fixed disks, and make children of them") {
 }
 
 TEST_CASE("vhdiinfo opens our disks and names the parent of a child") {
-  if (!available("vhdiinfo")) return;
+  if (!support::available("vhdiinfo")) return;
   support::TemporaryDirectory directory;
   auto base = directory / "base.vhdx";
   auto child = directory / "child.vhdx";
   REQUIRE(vdisk::create_disk(os::real_file_system(), base, 10 << 20));
   REQUIRE(vdisk::create_child(os::real_file_system(), base, child));
   auto id = vdisk::inspect(os::real_file_system(), base).value().id.to_string();
-  CHECK(run("vhdiinfo " + base + " | grep -qi 'Identifier.*" + id + "'"));
-  CHECK(run("vhdiinfo " + child + " | grep -qi 'Parent identifier.*" + id + "'"));
+  CHECK(support::run("vhdiinfo " + base + " | grep -qi 'Identifier.*" + id + "'"));
+  CHECK(support::run("vhdiinfo " + child + " | grep -qi 'Parent identifier.*" + id + "'"));
 }

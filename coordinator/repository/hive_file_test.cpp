@@ -11,6 +11,7 @@
 #include "coordinator/repository/exporter.h"
 #include "coordinator/repository/importer.h"
 #include "coordinator/repository/test_content.h"
+#include "tests/support/corpus.h"
 
 using namespace roamstead;
 using namespace roamstead::repository;
@@ -171,11 +172,8 @@ TEST_CASE("keys without a usable descriptor are written with their parent's, and
 }
 
 TEST_CASE("hives of real machines come back from a version as they were, times and security with them") {
-  const char* corpus = std::getenv("ROAMSTEAD_CORPUS");
-  if (corpus == nullptr || !fs::exists(std::string(corpus) + "/hives")) {
-    std::cout << "skipped: set ROAMSTEAD_CORPUS to a folder with hives\n";
-    return;
-  }
+  const auto corpus = support::corpus("hives");
+  if (corpus.empty()) return;
   struct Set {
     std::string primary;
     std::vector<std::string> logs;
@@ -194,7 +192,7 @@ TEST_CASE("hives of real machines come back from a version as they were, times a
   int made_count = 0;
   for (const auto& set : sets) {
     CAPTURE(set.primary);
-    const auto folder = std::string(corpus) + "/hives/";
+    const auto folder = corpus + "/";
     support::TemporaryDirectory source;
     const auto primary = registry::file_bytes(folder + set.primary);
     registry::write_bytes(source / "NTUSER.DAT", primary);
