@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "common/profile/registry.h"
+
 namespace roamstead::flow {
 namespace {
 
@@ -23,6 +25,8 @@ Result<void> walk(LibraryVolume& volume, FileReference directory, const std::str
   RS_TRY(const auto names, volume.list(directory));
   for (auto& name : names) {
     const auto child = path.empty() ? name.name : path + "/" + name.name;
+    if (profile::classify_hive_file(child) != profile::HiveFile::none)
+      continue;  // flow_registry compares them
     RS_TRY(const auto info, volume.stat(name.reference));
     if (info.directory) {
       RS_CHECK(walk(volume, name.reference, child, tree));

@@ -10,6 +10,7 @@
 #include "tests/flow/comparison.h"
 #include "tests/flow/flow_coordinator.h"
 #include "tests/flow/flow_desktop.h"
+#include "tests/flow/flow_registry.h"
 
 namespace roamstead::flow {
 namespace {
@@ -53,7 +54,14 @@ Result<void> expect_none(const std::string& what, const std::vector<std::string>
 class Flow {
  public:
   explicit Flow(const FlowOptions& options)
-      : options_(options), random_(options.seed), model_(generate_profile(options.files, random_)) {}
+      : options_(options),
+        random_(options.seed),
+        model_(generate_profile(options.files, random_)),
+        registry_(random_) {
+    for (const auto& hive : profile::hive_paths())
+      if (!hive.parent().is_root() && !model_.has(hive.parent().text()))
+        model_.add_directory(hive.parent().text(), model_.at("AppData").metadata);
+  }
 
   Result<void> run() {
     RS_CHECK_CTX("preparation", prepare());
@@ -80,6 +88,9 @@ class Flow {
     RS_TRY(coordinator_, FlowCoordinator::start(options_.directory));
     RS_TRY(const auto version, coordinator_->import(kProfile, model_));
     table_.line(fmt::format("profile imported as version {}", version.number));
+    RS_TRY(const auto with_keys, registry_.import(coordinator_->repository(), kProfile));
+    table_.line(
+        fmt::format("registry of {} keys imported as version {}", registry_.keys(), with_keys.number));
     RS_TRY(const auto first, coordinator_->enroll("desk-a", kProfile));
     RS_TRY(const auto second, coordinator_->enroll("desk-b", kProfile));
     RS_TRY(a_, FlowDesktop::power_on(path("a.vhdx"), first));
@@ -107,11 +118,15 @@ class Flow {
     table_.line(fmt::format("A: {} files read", count), a_.get());
     RS_CHECK(changes.work());
     table_.line("A: files changed in place, appended to, made", a_.get());
+    RS_CHECK(registry_.edit(*a_, random_, 1));
+    table_.line(registry_line("A: keys loaded and changed"), a_.get());
     RS_CHECK(snapshot("work"));
     RS_CHECK(changes.reorganise());
     RS_CHECK(changes.tinker());
     table_.line("A: names swapped, folders moved, streams, deletes", a_.get());
+    RS_CHECK(registry_.edit(*a_, random_, 2));
     RS_CHECK(snapshot("reorganising"));
+    RS_CHECK(registry_.edit(*a_, random_, 3));
     RS_CHECK(changes.work());
     RS_CHECK(changes.reorganise());
     RS_CHECK(changes.tinker());
@@ -122,7 +137,17 @@ class Flow {
     };
     RS_TRY(const auto differences, compare_with_model(a_->volume(), kProfileRoot, model_, is_loaded));
     RS_CHECK(expect_none("A and what the profile ought to hold", differences));
+    for (const auto& hive : profile::hive_paths())
+      if (a_->session().registry().is_loaded(hive, profile::KeyPath::parse(kUntouchedKey).value()))
+        return fail(ErrorCode::internal,
+                    fmt::format("{} of {} was loaded and nobody touched it", kUntouchedKey, hive.text()));
+    table_.line(registry_line("A: in the end"));
     return log_out_first();
+  }
+
+  std::string registry_line(const std::string& what) {
+    const auto progress = a_->session().registry().progress();
+    return fmt::format("{}: {} of {} keys loaded", what, progress.keys_loaded, registry_.keys());
   }
 
   Result<void> log_out_first() {
@@ -143,9 +168,11 @@ class Flow {
     RS_TRY(const auto content,
            compare_with_model(b_->volume(), kProfileRoot, model_, [](auto&) { return true; }));
     RS_CHECK(expect_none("B and what the profile ought to hold", content));
+    RS_TRY(const auto keys, registry_.compare(*b_));
+    RS_CHECK(expect_none("B's registry and what it ought to hold", keys));
     RS_TRY(const auto metadata, compare_metadata(a_->volume(), b_->volume(), kProfileRoot));
     RS_CHECK(expect_none("A and B", metadata));
-    table_.line(fmt::format("B: {} files compared with A and the model", model_.files()));
+    table_.line(fmt::format("B: {} files and {} keys compared", model_.files(), registry_.keys()));
     return {};
   }
 
@@ -159,13 +186,7 @@ class Flow {
     return {};
   }
 
-  // The same, but the desktop ends without a word, and the host looks at its disk.
-  Result<void> dead_desktop() {
-    RS_CHECK(b_->log_in(kProfile));
-    RS_CHECK(b_->fill(agent::FillLevel::all));
-    table_.line("B: log-in again, everything loaded", b_.get());
-    RS_CHECK(b_->die());
-    b_.reset();
+  Result<profile::Batch> extract_on_host() {
     extract::Request request;
     request.frozen_path = path("b.vhdx");
     request.provenance_path = std::string(kAgentRoot) + "/provenance.journal";
@@ -174,9 +195,35 @@ class Flow {
     const auto& batch = extraction->batch();
     table_.line(fmt::format("B: killed, extracted on the host: {} records", batch.records.size()));
     for (auto& held : batch.held_back) fmt::print("HELD BACK {}: {}\n", held.path, held.reason);
-    if (batch.records.empty() && batch.held_back.empty()) return {};
-    return fail(ErrorCode::internal,
-                fmt::format("{} records, {} held back", batch.records.size(), batch.held_back.size()));
+    if (!batch.held_back.empty())
+      return fail(ErrorCode::internal, fmt::format("{} held back", batch.held_back.size()));
+    return batch;
+  }
+
+  // The same, but the desktop ends without a word, and the host looks at its disk.
+  Result<void> dead_desktop() {
+    RS_CHECK(b_->log_in(kProfile));
+    RS_CHECK(b_->fill(agent::FillLevel::all));
+    table_.line("B: log-in again, everything loaded", b_.get());
+    RS_CHECK(b_->die());
+    b_.reset();
+    RS_TRY(const auto unchanged, extract_on_host());
+    if (!unchanged.records.empty())
+      return fail(ErrorCode::internal, fmt::format("{} records", unchanged.records.size()));
+    // It comes back to the same session, keys are changed, and it dies again.
+    RS_TRY(b_, FlowDesktop::power_on(path("b.vhdx"), b_identity_));
+    RS_CHECK(b_->log_in(kProfile));
+    RS_CHECK(registry_.edit(*b_, random_, 4));
+    RS_CHECK(b_->die());
+    b_.reset();
+    RS_TRY(const auto changed, extract_on_host());
+    std::size_t keys = 0;
+    for (const auto& record : changed.records)
+      keys += std::holds_alternative<profile::PutKey>(record) ||
+              std::holds_alternative<profile::DeleteKey>(record);
+    if (keys != changed.records.size() || keys == 0)
+      return fail(ErrorCode::internal, fmt::format("{} records of keys", keys));
+    return {};
   }
 
   Result<void> check_repository() {
@@ -195,6 +242,7 @@ class Flow {
   const FlowOptions options_;
   Random random_;
   ProfileModel model_;
+  FlowRegistry registry_;
   Table table_;
   std::unique_ptr<FlowCoordinator> coordinator_;
   wire::TlsLinkOptions b_identity_;
