@@ -144,6 +144,10 @@ class Checker {
       RS_TRY(auto value, hive.load_value(stored));
       RS_TRY(auto key, hive.tree().find(place.record));
       if (!key) return fail(ErrorCode::corrupt, "the value '" + value.name + "' has no key");
+      KeyPlace key_place;
+      key_place.record = std::string(place.record);
+      if (value_place(key_place, value.name) != at)
+        return fail(ErrorCode::corrupt, "the value '" + value.name + "' lies at another value's place");
       check_content(objects, path + " value '" + value.name + "'", value.content, value.size_bytes);
       return {};
     }

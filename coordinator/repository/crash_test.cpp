@@ -17,11 +17,12 @@ namespace {
 constexpr const char* kShared = "/shared/repo";
 constexpr const char* kUser = "alice";
 
-// File name -> content: what a version must hold.
+// File name -> content, "hive\key" -> data of the key's value "v": what a version must hold.
 using Files = std::map<std::string, Bytes>;
+constexpr const char* kHiveName = "NTUSER.DAT";
 
-// A history that uses everything a commit writes: chunks, pages, large entries, forks, restores, a second
-// writer epoch.
+// A history that uses everything a commit writes: chunks, pages, large entries, keys of a hive, forks,
+// restores, a second writer epoch.
 class History {
  public:
   History(CrashFileSystem& files, std::string state, std::function<void()> after_first)
@@ -42,11 +43,18 @@ class History {
     BatchMaker first;
     put(first, "a", random_bytes(random, 40'000));
     put(first, "b", to_bytes("small"));
+    first.directory(kHiveName).entry.kind = profile::EntryKind::registry;
+    pending_.push_back({kHiveName, {}});
+    put_key(first, "Software", to_bytes("value"));
+    put_key(first, "Software\\large", random_bytes(random, 30'000));
     RS_CHECK(commit(first, {}));
     after_first_();
     BatchMaker second;
     put(second, "c", random_bytes(random, 200'000));
     put(second, "b", to_bytes("changed"));
+    put_key(second, "Software", to_bytes("other"));
+    put_key(second, "new", random_bytes(random, 4'097));
+    delete_key(second, "Software\\large");
     RS_CHECK(commit(second, {}));
     CommitOrigin fork;
     fork.kind = VersionKind::fork;
@@ -56,6 +64,7 @@ class History {
     RS_CHECK(open(faults));
     BatchMaker third;
     put(third, "d", random_bytes(random, 5'000)).entry.metadata.security = random_bytes(random, 9'000);
+    put_key(third, "new", random_bytes(random, 20)).entry.security = random_bytes(random, 9'000);
     return commit(third, {});
   }
 
@@ -73,10 +82,21 @@ class History {
     return maker.file(name, bytes);
   }
 
+  profile::PutKey& put_key(BatchMaker& maker, const std::string& key, const Bytes& data) {
+    pending_.push_back({std::string(kHiveName) + "\\" + key, data});
+    return maker.key(kHiveName, key, "v", data);
+  }
+  void delete_key(BatchMaker& maker, const std::string& key) {
+    maker.batch.records.push_back(profile::DeleteKey{path(kHiveName), profile::KeyPath::parse(key).value()});
+    gone_.push_back(std::string(kHiveName) + "\\" + key);
+  }
+
   Result<void> commit(BatchMaker& maker, const CommitOrigin& origin) {
     auto files = content_;
     for (auto& [name, bytes] : pending_) files[name] = bytes;
+    for (auto& name : gone_) files.erase(name);
     pending_.clear();
+    gone_.clear();
     attempted[++number_] = files;
     RS_TRY(auto committed, repository_->commit(profile_, head_, maker.batch, maker.content, origin));
     REQUIRE(committed.number == number_);
@@ -95,6 +115,7 @@ class History {
   ProfileId profile_;
   Files content_;
   std::vector<std::pair<std::string, Bytes>> pending_;
+  std::vector<std::string> gone_;
   std::uint64_t number_ = 0, head_ = 0;
 };
 
@@ -103,9 +124,25 @@ void check_version(const Repository& repository, const ProfileId& profile, std::
   auto tree = repository.tree(profile, number);
   REQUIRE_MESSAGE(tree, tree.error().to_string());
   auto children = (*tree)->list({}, "", 100).value();
-  REQUIRE(children.size() == expected.size());
+  std::size_t keys = 0;
+  if (expected.count(kHiveName) != 0) {
+    auto all = (*tree)->keys(path(kHiveName), {}, profile::KeyScope::subtree, "", 1u << 20);
+    REQUIRE_MESSAGE(all, all.error().to_string());
+    for (const auto& state : all->keys) {
+      if (state.path.is_root()) continue;
+      ++keys;
+      REQUIRE(state.values.size() == 1);
+      const auto& data = expected.at(std::string(kHiveName) + "\\" + state.path.text());
+      Bytes found(state.values[0].size_bytes);
+      auto read = (*tree)->read_value(path(kHiveName), state.path, "v", 0, found);
+      REQUIRE_MESSAGE(read, read.error().to_string());
+      REQUIRE(found == data);
+    }
+  }
+  REQUIRE(children.size() + keys == expected.size());
   for (const auto& child : children) {
     REQUIRE(expected.count(child.name) == 1);
+    if (child.name == kHiveName) continue;
     Bytes found(child.entry.size_bytes);
     auto read = (*tree)->read(path(child.name), "", 0, found);
     REQUIRE_MESSAGE(read, read.error().to_string());

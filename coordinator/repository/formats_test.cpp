@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include "coordinator/repository/commit_record.h"
+#include "coordinator/repository/hive_place.h"
+#include "coordinator/repository/hive_record.h"
 #include "coordinator/repository/keystore.h"
 #include "coordinator/repository/node.h"
 #include "tests/support/seed.h"
@@ -114,6 +116,37 @@ TEST_CASE("nodes") {
   for (const auto& node : {file, folder, junction}) {
     CHECK(parse_node(encode_node(node)).value() == node);
     torment(encode_node(node), false, [](ByteView view) { return parse_node(view).has_value(); });
+  }
+}
+
+TEST_CASE("hives and their records") {
+  Node hive;
+  hive.entry.kind = profile::EntryKind::registry;
+  hive.children = ObjectId::from(Bytes(32, std::byte{4}));
+  CHECK(parse_node(encode_node(hive)).value() == hive);
+  KeyRecord key{profile::KeyPath::parse("Software").value(), {to_bytes("class"), 5, to_bytes("descriptor")}};
+  CHECK(parse_key_record(encode_record(key)).value() == key);
+  torment(encode_record(key), false, [](ByteView view) { return parse_key_record(view).has_value(); });
+  ValueRecord small{"name", 1, 3, Content{to_bytes("abc")}};
+  ValueRecord large{"", 3, 5000,
+                    Content{std::vector<Piece>{{5000, ObjectId::from(Bytes(32, std::byte{1}))}}}};
+  for (const auto& value : {small, large}) {
+    CHECK(parse_value_record(encode_record(value)).value() == value);
+    torment(encode_record(value), false, [](ByteView view) { return parse_value_record(view).has_value(); });
+  }
+  large.content.where = Bytes(5000);
+  CHECK_FALSE(parse_value_record(encode_record(large)));  // so much is never inline
+  small.content = Content{std::vector<Piece>{{3, ObjectId{}}}};
+  CHECK_FALSE(parse_value_record(encode_record(small)));
+  auto random = support::seeded_random();
+  for (int round = 0; round < 20'000; ++round) {
+    std::string place(random() % 80, '\0');
+    for (auto& c : place) c = static_cast<char>(random() % 5);
+    auto parsed = parse_place(place);
+    if (!parsed) continue;
+    CHECK(place.starts_with(parsed->record));
+    CHECK(parsed->is_value == (parsed->record.size() != place.size()));
+    CHECK(parsed->ends.back() <= parsed->record.size());
   }
 }
 

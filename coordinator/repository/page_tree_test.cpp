@@ -1,5 +1,7 @@
 #include "coordinator/repository/page_tree.h"
 
+#include "coordinator/repository/page_diff.h"
+
 #include <doctest/doctest.h>
 
 #include <unordered_map>
@@ -143,6 +145,62 @@ TEST_CASE(
 }
 
 TEST_CASE("a page tree by offset does the same") { random_history(KeyOrder::offsets); }
+
+TEST_CASE("a page tree by bytes does the same") { random_history(KeyOrder::bytes); }
+
+TEST_CASE("two page trees are compared entry by entry, and pages that they share are not read") {
+  auto random = support::seeded_random();
+  const auto order = KeyOrder::bytes;
+  MemoryPages pages;
+  for (int round = 0; round < 60; ++round) {
+    Model before(KeyLess{order});
+    for (auto count = random() % 3 == 0 ? random() % 20 : random() % 3000; count-- > 0;)
+      before[random_key(random, order)] = value_of(random);
+    auto after = before;
+    for (auto count = random() % 2 == 0 ? random() % 4 : random() % 2000; count-- > 0;) {
+      if (random() % 2 == 0)
+        after.erase(random_key(random, order));
+      else
+        after[random_key(random, order)] = value_of(random);
+    }
+    auto a = PageTree(pages, order, ObjectId{}).apply(all_of(before, order)).value();
+    auto b = PageTree(pages, order, ObjectId{}).apply(all_of(after, order)).value();
+    auto left = before;
+    std::string last;
+    REQUIRE(diff_pages(pages, order, a.root(), b.root(),
+                       [&](std::string_view key, std::optional<ByteView> old_value,
+                           std::optional<ByteView> new_value) -> Result<void> {
+                         REQUIRE(key > last);
+                         last = key;
+                         REQUIRE(old_value.has_value() == (before.count(key) != 0));
+                         REQUIRE(new_value.has_value() == (after.count(key) != 0));
+                         if (new_value)
+                           left[last] = to_bytes(*new_value);
+                         else
+                           left.erase(last);
+                         return {};
+                       }));
+    REQUIRE(left == after);
+  }
+  auto edits = no_edits(order);
+  for (int i = 0; i < 50'000; ++i) edits["entry " + std::to_string(i * 7919)] = Bytes(120, std::byte{1});
+  auto large = PageTree(pages, order, ObjectId{}).apply(edits).value();
+  for (auto change : {"entry 0", "entry 4", "entry 79190x", "zzz"}) {
+    auto one = no_edits(order);
+    one[change] = Bytes(5, std::byte{2});
+    auto changed = large.apply(one).value();
+    pages.loads = 0;
+    int found = 0;
+    REQUIRE(diff_pages(pages, order, large.root(), changed.root(),
+                       [&](std::string_view key, auto, auto) -> Result<void> {
+                         CHECK(key == change);
+                         ++found;
+                         return {};
+                       }));
+    CHECK(found == 1);
+    CHECK(pages.loads <= 16);
+  }
+}
 
 TEST_CASE("one change in a folder of 50,000 rewrites a few pages and reads a few") {
   MemoryPages pages;

@@ -68,6 +68,18 @@ struct BatchMaker {
     return std::get<profile::Put>(batch.records.back());
   }
   profile::Put& file(std::string_view at, std::string_view text) { return file(at, to_bytes(text)); }
+  // A key with one value.
+  profile::PutKey& key(std::string_view hive, std::string_view key, const std::string& value,
+                       const Bytes& data) {
+    profile::PutKey put{path(hive), profile::KeyPath::parse(key).value(), {}, false, {}, {}};
+    put.values.push_back({value, 3, data.size(), {}});
+    if (put.values[0].is_inline())
+      put.values[0].data = data;
+    else
+      content.streams[{batch.records.size(), 0}] = data;
+    batch.records.push_back(std::move(put));
+    return std::get<profile::PutKey>(batch.records.back());
+  }
 };
 
 struct TestRepository {

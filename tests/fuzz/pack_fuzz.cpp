@@ -4,6 +4,8 @@
 
 #include "common/base/crc32c.h"
 #include "coordinator/repository/commit_record.h"
+#include "coordinator/repository/hive_place.h"
+#include "coordinator/repository/hive_record.h"
 #include "coordinator/repository/node.h"
 #include "coordinator/repository/pack.h"
 #include "coordinator/repository/page.h"
@@ -31,6 +33,13 @@ void node(const Bytes& input) {
   if (parsed) require(encode_node(*parsed) == input);
 }
 
+void hive(const Bytes& input) {
+  if (auto key = parse_key_record(input)) require(encode_record(*key) == input);
+  if (auto value = parse_value_record(input)) require(encode_record(*value) == input);
+  auto place = parse_place(as_text(input));
+  if (place) require(as_text(input).starts_with(place->record));
+}
+
 Bytes with_checksum(Bytes input, std::size_t size) {
   input.resize(size);
   store_le(input, size - 4, crc32c(ByteView(input).first(size - 4)));
@@ -42,12 +51,18 @@ Bytes with_checksum(Bytes input, std::size_t size) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   auto input = to_bytes(std::as_bytes(std::span(data + 1, size - 1)));
-  switch (data[0] % 6) {
+  switch (data[0] % 8) {
     case 0:
       page(input, KeyOrder::names);
       break;
     case 1:
       page(input, KeyOrder::offsets);
+      break;
+    case 5:
+      page(input, KeyOrder::bytes);
+      break;
+    case 6:
+      hive(input);
       break;
     case 2:
       node(input);
