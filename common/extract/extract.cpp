@@ -335,7 +335,7 @@ Result<void> Extractor::Work::compare(const Sides& sides, const Request& request
   };
   RS_TRY(auto hives,
          ProfileHives::find({now.volume(), tree, before, provenance, mirror ? &candidates : nullptr,
-                             is_doubly_owned, sides.profile_root, request.provenance_path}));
+                             sides.profile_root, request.provenance_path}));
   BatchBuilder builder({now.volume(), tree, before, provenance, mirror ? &changed : nullptr, is_doubly_owned,
                         sides.profile_root, request.quiesced, hives.files()});
   for (auto record : candidates) RS_CHECK(builder.examine(record));

@@ -102,8 +102,8 @@ class Changes {
   void hold_back(const KeyPath& path, const std::string& reason);
   void count(std::uint64_t bytes) {
     bytes_ += bytes;
-    too_many_ = too_many_ || bytes_ > kMaxHiveRecordBytes ||
-                records_.puts.size() + records_.deletes.size() > kMaxHiveKeys;
+    too_many_ = too_many_ || bytes_ > 2 * kMaxHiveRecordBytes ||
+                records_.puts.size() + records_.deletes.size() > 2 * kMaxHiveKeys;
   }
 
   const HiveComparison& comparison_;

@@ -21,7 +21,7 @@ bool KeyMarks::mark_differences(const registry::Hive& before, const registry::Hi
 
 bool KeyMarks::mark(const std::string& path, bool all, bool damaged) {
   path_bytes_ += path.size();
-  if (path_bytes_ > kMaxHiveRecordBytes) return false;
+  if (path_bytes_ > 4 * kMaxHiveRecordBytes) return false;  // four hives, each within its bounds
   if (!all && !damaged && path == latest_ && !path.empty()) return true;
   latest_ = path;
   auto* node = &root_;

@@ -109,7 +109,7 @@ Result<std::shared_ptr<const LoadedHive>> LoadedHive::load(const ntfs::Volume& v
   if (!recovered.file.empty()) primary = std::move(recovered.file);
   contents.clear();
   RS_TRY(auto loaded, open(std::move(primary), name));
-  RS_CHECK(check_record_bounds(loaded->hive()));
+  RS_TRY(loaded->keys_sound_, survey_keys(loaded->hive()));
   return std::shared_ptr<const LoadedHive>(std::move(loaded));
 }
 
@@ -125,47 +125,86 @@ Result<std::shared_ptr<const LoadedHive>> LoadedHive::load_base(const ntfs::Volu
   return std::shared_ptr<const LoadedHive>(std::move(loaded));
 }
 
-Result<void> check_record_bounds(const registry::Hive& hive) {
+namespace {
+
+class Survey {
+ public:
+  explicit Survey(const registry::Hive& hive) : hive_(hive), seen_(hive.bins().size()) {}
+
+  Result<bool> run() {
+    RS_TRY(const auto root, hive_.root());
+    seen_.add(root.cell);
+    enter(root, 0);
+    while (!levels_.empty()) {
+      if (keys_ > kMaxHiveKeys || bytes_ > kMaxHiveRecordBytes)
+        return fail(ErrorCode::unsupported,
+                    hive_.name() + ": more keys, or longer paths of keys, than a batch can hold");
+      auto& level = levels_.back();
+      if (level.next == level.keys.size()) {
+        levels_.pop_back();
+        continue;
+      }
+      const auto key = level.keys[level.next++];
+      enter(key, level.path_bytes + 1 + (key.name.latin1() ? 1 : 3) * key.name.size());
+    }
+    return sound_;
+  }
+
+ private:
   struct Level {
-    std::vector<std::uint32_t> cells;
+    std::vector<registry::Key> keys;
     std::size_t next = 0;
     std::uint64_t path_bytes = 0;
   };
-  registry::CellSet seen(hive.bins().size());
-  std::uint64_t keys = 0, bytes = 0;
-  std::vector<Level> levels;
-  const auto add = [&](const registry::Key& key, std::uint64_t path_bytes) {
+
+  void enter(const registry::Key& key, std::uint64_t path_bytes) {
     std::uint64_t values = 0;
     if (key.value_count != 0)
-      if (const auto list = hive.cell(key.values_cell))
+      if (const auto list = hive_.cell(key.values_cell))
         values = std::min<std::uint64_t>(key.value_count, list->size() / 4);
-    const auto security = hive.security(key);
-    ++keys;
-    bytes += (1 + values) * (path_bytes + kRecordOverheadBytes) + key.class_bytes +
-             (security ? security->size() : 0);
-    Level level{{}, 0, path_bytes};
-    // What is damaged is found again, and named, where it matters.
-    if (levels.size() <= registry::kMaxDepth) (void)hive.subkeys(key, level.cells, &seen);
-    levels.push_back(std::move(level));
-  };
-  RS_TRY(const auto root, hive.root());
-  seen.add(root.cell);
-  add(root, 0);
-  while (!levels.empty()) {
-    if (keys > kMaxHiveKeys || bytes > kMaxHiveRecordBytes)
-      return fail(ErrorCode::unsupported,
-                  hive.name() + ": more keys, or keys with longer paths, than a batch can hold");
-    auto& level = levels.back();
-    if (level.next == level.cells.size()) {
-      levels.pop_back();
-      continue;
-    }
-    const auto cell = level.cells[level.next++];
-    const auto key = hive.key(cell);
-    if (!key || !seen.add(cell)) continue;
-    add(*key, level.path_bytes + 1 + (key->name.latin1() ? 1 : 3) * key->name.size());
+    const auto security = hive_.security(key);
+    ++keys_;
+    bytes_ += (1 + values) * (path_bytes + kRecordOverheadBytes) + key.class_bytes +
+              (security ? security->size() : 0);
+    if (levels_.size() <= registry::kMaxDepth) levels_.push_back({subkeys(key), 0, path_bytes});
   }
-  return {};
-}
+
+  std::vector<registry::Key> subkeys(const registry::Key& parent) {
+    std::vector<std::uint32_t> cells;
+    if (!hive_.subkeys(parent, cells, &seen_)) sound_ = false;
+    std::vector<registry::Key> keys;
+    bool ascending = true;
+    for (const auto cell : cells) {
+      const auto key = hive_.key(cell);
+      if (!key || !seen_.add(cell)) {
+        sound_ = false;
+        continue;
+      }
+      ascending = ascending && (keys.empty() || registry::compare_upcased(keys.back().name, key->name) < 0);
+      keys.push_back(*key);
+    }
+    if (!ascending) check_names(keys);
+    return keys;
+  }
+
+  void check_names(const std::vector<registry::Key>& keys) {
+    std::vector<registry::NameView> names;
+    for (const auto& key : keys) names.push_back(key.name);
+    std::sort(names.begin(), names.end(),
+              [](const auto& a, const auto& b) { return registry::compare_upcased(a, b) < 0; });
+    for (std::size_t i = 1; i < names.size(); ++i)
+      if (registry::compare_upcased(names[i - 1], names[i]) == 0) sound_ = false;
+  }
+
+  const registry::Hive& hive_;
+  registry::CellSet seen_;
+  std::vector<Level> levels_;
+  std::uint64_t keys_ = 0, bytes_ = 0;
+  bool sound_ = true;
+};
+
+}  // namespace
+
+Result<bool> survey_keys(const registry::Hive& hive) { return Survey(hive).run(); }
 
 }  // namespace roamstead::extract

@@ -49,6 +49,9 @@ class LoadedHive {
   LoadedHive(const LoadedHive&) = delete;
   LoadedHive& operator=(const LoadedHive&) = delete;
   const registry::Hive& hive() const { return *hive_; }
+  // Whether each of its keys can be reached, once and by a name of its own. Then none of them was held back
+  // when a batch was cut from it.
+  bool keys_sound() const { return keys_sound_; }
 
   // Recovered. Refused, naming what is wrong: what is no hive, cannot be recovered, lies in a form that is
   // not read (compressed, encrypted, a link), or exceeds the bounds above.
@@ -64,9 +67,10 @@ class LoadedHive {
 
   Bytes bytes_;
   std::optional<registry::Hive> hive_;
+  bool keys_sound_ = false;
 };
 
-// Refuses hives that would become more than a batch should hold. Looks at keys only.
-Result<void> check_record_bounds(const registry::Hive& hive);
+// Whether all keys of a hive are sound. Refuses those that would become more than a batch should hold.
+Result<bool> survey_keys(const registry::Hive& hive);
 
 }  // namespace roamstead::extract

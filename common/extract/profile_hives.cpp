@@ -68,6 +68,8 @@ Result<ProfileHives::Hive> ProfileHives::find_hive(const profile::ProfilePath& p
       return fail(std::move(found).error());
     } else if (&volume == &context_.volume) {
       hive.damage = found.error().to_string();
+    } else {
+      hive.unsure = true;
     }
     return {};
   };
@@ -143,8 +145,7 @@ Result<void> ProfileHives::add(Hive& hive, profile::Batch& batch, std::vector<Lo
   RS_CHECK(load(hive));
   RS_TRY(auto records, compare(hive, path, in_tree));
   const bool known = hive.item != nullptr || hive.base.hive;
-  if (!in_tree || (!known && hive.before.hive && hive.live_before == nullptr))
-    RS_CHECK(add_entry(hive, path, batch, locators));
+  if (!in_tree || (!known && hive.unsure)) RS_CHECK(add_entry(hive, path, batch, locators));
   const Locator locator{hive.now.hive->reference.record, hive.now.hive->reference.sequence};
   for (auto& record : records.deletes) {
     batch.records.push_back(std::move(record));
@@ -171,7 +172,7 @@ bool ProfileHives::touched(const Hive& hive) const {
 bool ProfileHives::in_tree_before(const Hive& hive) const {
   const auto* mirror = context_.before.mirror();
   if (mirror == nullptr) return hive.item != nullptr || hive.base.hive;
-  if (hive.before.hive) return true;
+  if (hive.before.hive || hive.unsure) return true;
   if (hive.item == nullptr) return hive.base.hive && !hive.base_before.hive;
   if (mirror->provenance == nullptr) return true;
   const auto* known = mirror->provenance->find(hive.item->id);
@@ -213,19 +214,6 @@ Result<profile::ProfilePath> ProfileHives::path_after(const Hive& hive) {
 
 Result<void> ProfileHives::load(Hive& hive) {
   const auto& name = hive.path.text();
-  if (context_.doubly_owned) {
-    std::vector<std::uint64_t> records;
-    hive.now.any_record([&](std::uint64_t record) {
-      records.push_back(record);
-      return false;
-    });
-    for (const auto record : records) {
-      if (context_.candidates != nullptr && context_.candidates->count(record) == 0) continue;
-      RS_TRY(const bool doubly_owned, context_.doubly_owned(record));
-      if (doubly_owned)
-        return fail(ErrorCode::corrupt, "damaged: one of its clusters belongs to another file too");
-    }
-  }
   RS_TRY(hive.live, LoadedHive::load(context_.volume, hive.now, name));
   if (hive.base.hive) {
     RS_TRY(hive.loaded, LoadedHive::load_base(context_.volume, hive.base, "what is loaded of " + name));
@@ -239,7 +227,10 @@ Result<void> ProfileHives::load(Hive& hive) {
     }
     return is_damage(loaded.error()) ? Result<void>{} : fail(std::move(loaded).error());
   };
-  if (hive.before.hive) RS_CHECK(take(LoadedHive::load(mirror->volume, hive.before, name), hive.live_before));
+  // What could not be put into a batch then was not sent.
+  if (hive.before.hive && location_of(context_.before.mirror()->tree, *hive.before.hive, hive.path))
+    RS_CHECK(take(LoadedHive::load(mirror->volume, hive.before, name), hive.live_before));
+  if (hive.before.hive && (!hive.live_before || !hive.live_before->keys_sound())) hive.unsure = true;
   if (!hive.base_before.hive) return {};
   const bool same =
       context_.candidates != nullptr && hive.base.same_files(hive.base_before) &&
@@ -248,7 +239,9 @@ Result<void> ProfileHives::load(Hive& hive) {
     hive.loaded_before = hive.loaded;
     return {};
   }
-  return take(LoadedHive::load_base(mirror->volume, hive.base_before, name), hive.loaded_before);
+  RS_CHECK(take(LoadedHive::load_base(mirror->volume, hive.base_before, name), hive.loaded_before));
+  hive.unsure = hive.unsure || !hive.loaded_before;
+  return {};
 }
 
 Result<HiveRecords> ProfileHives::compare(const Hive& hive, const profile::ProfilePath& path, bool in_tree) {
@@ -263,8 +256,7 @@ Result<HiveRecords> ProfileHives::compare(const Hive& hive, const profile::Profi
       (in_tree && known) || unpopulated_directory(hive) ? Knowledge::partial : Knowledge::exact;
   if (!in_tree) return changes_of(comparison);
   comparison.base = view(hive.loaded);
-  if (hive.before.hive && hive.live_before == nullptr) {
-    // What was held back then was not sent; which of it, nobody knows any more.
+  if (hive.unsure) {
     comparison.send_all = true;
   } else {
     comparison.before = view(hive.live_before);

@@ -2,7 +2,6 @@
 // them by their paths on both snapshots and says what changed in them; the batch builder passes them over.
 #pragma once
 
-#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -21,8 +20,6 @@ struct HiveContext {
   TreeBefore& before;
   const Provenance* provenance = nullptr;               // may be null
   const std::set<std::uint64_t>* candidates = nullptr;  // records that may have changed; null: all may
-  // Whether one of a file's clusters belongs to another file too.
-  std::function<Result<bool>(std::uint64_t)> doubly_owned;
   std::string profile_root;
   std::string provenance_path;
 };
@@ -44,7 +41,9 @@ class ProfileHives {
   struct Hive {
     profile::ProfilePath path;  // one of hive_paths()
     HiveFiles now, before, base, base_before;
-    std::string damage;               // in the way to one of them
+    std::string damage;  // in the way to them now
+    // The session may hold less of it than the live hive had then: it was held back, in whole or in part.
+    bool unsure = false;
     const ItemState* item = nullptr;  // as it was published
     std::shared_ptr<const LoadedHive> live, live_before, loaded, loaded_before;
   };

@@ -136,7 +136,7 @@ void TestHive::save(bool logged) {
     auto primary = on_volume_;
     registry::test::make_dirty(primary, sequence_);
     put_file(volume, live_path_, primary);
-    put_file(volume, live_path_ + ".log1", registry::test::new_log(on_volume_, {entry}));
+    put_file(volume, live_path_ + ".LOG1", registry::test::new_log(on_volume_, {entry}));
     return;
   }
   put_file(volume, live_path_, now);
