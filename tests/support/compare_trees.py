@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Compares two directory trees on NTFS mounts as profiles: names, kinds, sizes, bytes, alternate streams, attributes,
-creation and write times at 100 ns, security descriptors. Prints every difference; exit 1 when there is any.
+creation and write times at 100 ns, security descriptors. Prints every difference; exit 1 when there is any. Registry
+hives are left out: two files with the same keys may differ in every byte (`roamstead hive diff` compares them).
 
   compare_trees.py A B [--content-only] [--json]
 """
@@ -62,6 +63,8 @@ def walk(root):
     found = set()
     for folder, folders, files in os.walk(root):
         for name in folders + files:
+            if name.upper().startswith(("NTUSER.DAT", "USRCLASS.DAT")):
+                continue
             found.add(os.path.relpath(os.path.join(folder, name), root))
     return found
 

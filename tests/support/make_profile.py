@@ -141,7 +141,8 @@ def walk(root):
     found = []
     for folder, folders, files in os.walk(root):
         folders.sort()
-        found += [os.path.relpath(os.path.join(folder, name), root) for name in files]
+        found += [os.path.relpath(os.path.join(folder, name), root) for name in files
+                  if not name.upper().startswith(("NTUSER.DAT", "USRCLASS.DAT"))]  # hives are no files here
     return sorted(found)
 
 
