@@ -94,7 +94,8 @@ struct RegistryValue {
   }
 };
 
-// A key and everything below it, as the tree before the batch has them. (`hive` is always a path in the tree
+// A key and everything below it, as the tree before the batch has them; one that is not there is no error,
+// for a batch before may have deleted it. (`hive` is always a path in the tree
 // after it: hives do not move while keys in them change.) A key that is not there is no error, and neither is
 // a deleted value that is not: a desktop cannot always know.
 struct DeleteKey {

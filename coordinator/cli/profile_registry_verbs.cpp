@@ -5,10 +5,9 @@
 
 #include "common/base/text.h"
 #include "common/os/file.h"
-#include "common/registry/compare.h"
 #include "common/registry/reg_text.h"
 #include "common/registry/value_text.h"
-#include "coordinator/cli/profile_version.h"
+#include "coordinator/cli/profile_hives.h"
 #include "coordinator/cli/value_json.h"
 #include "coordinator/repository/hive_file.h"
 
@@ -20,12 +19,7 @@ using profile::KeyPath;
 using profile::KeyScope;
 using profile::KeyState;
 using profile::ProfilePath;
-using profile::RegistryValue;
-using registry::DifferenceKind;
 using repository::Tree;
-
-constexpr std::size_t kPartBytes = 1u << 20;
-constexpr std::size_t kShownBytes = 64;  // of a value's data in a listing
 
 struct Arguments {
   RepositoryChoice choice;
@@ -40,100 +34,6 @@ struct Arguments {
   std::string hive_output;
   std::string prefix;
 };
-
-bool is_hive(const Tree& tree, const ProfilePath& path) {
-  auto entry = tree.lookup(path);
-  return entry && entry->kind == profile::EntryKind::registry;
-}
-
-// The path as the version has it, whatever the case; none when there is no such entry.
-Result<std::optional<ProfilePath>> in_any_case(const Tree& tree, const ProfilePath& wanted) {
-  constexpr std::size_t kAtOnce = 1000;
-  ProfilePath path;
-  for (auto name : wanted.components()) {
-    std::optional<std::string> found;
-    std::string after;
-    for (bool more = true; more && !found;) {
-      auto children = tree.list(path, after, kAtOnce);
-      if (!children) return std::optional<ProfilePath>();  // a file where a folder was looked for
-      for (const auto& child : *children)
-        if (same_name(child.name, name)) found = child.name;
-      more = children->size() == kAtOnce;
-      if (more) after = children->back().name;
-    }
-    if (!found) return std::optional<ProfilePath>();
-    path = path.child(*found);
-  }
-  return std::optional<ProfilePath>(path);
-}
-
-Result<std::vector<ProfilePath>> hives_of(const Tree& tree) {
-  std::vector<ProfilePath> hives;
-  for (const auto& each : profile::hive_paths()) {
-    RS_TRY(auto path, in_any_case(tree, each));
-    if (path && is_hive(tree, *path)) hives.push_back(std::move(*path));
-  }
-  return hives;
-}
-
-// By its path in the profile, or its name alone, in any case.
-Result<ProfilePath> find_hive(const Tree& tree, const std::string& wanted) {
-  if (auto path = ProfilePath::parse(wanted); path && is_hive(tree, *path)) return *path;
-  RS_TRY(auto hives, hives_of(tree));
-  std::string there;
-  for (const auto& hive : hives) {
-    if (same_name(hive.text(), wanted) || same_name(hive.name(), wanted)) return hive;
-    there += (there.empty() ? " '" : ", '") + hive.text() + "'";
-  }
-  return fail(
-      ErrorCode::not_found,
-      fmt::format("version {} has no hive '{}'; {}", tree.version(), wanted,
-                  there.empty() ? "it has none at all: profile import takes NTUSER.DAT and UsrClass.dat"
-                                : "its hives are" + there));
-}
-
-// Keys are separated by '\' as in Windows; nobody is refused for a '\' too many at an end.
-Result<KeyPath> parse_key(std::string_view text) {
-  while (text.starts_with('\\')) text.remove_prefix(1);
-  while (text.ends_with('\\')) text.remove_suffix(1);
-  return KeyPath::parse(text);
-}
-
-Result<void> visit_keys(const Tree& tree, const ProfilePath& hive, const KeyPath& key, KeyScope scope,
-                        const std::function<Result<void>(const KeyState&)>& visit) {
-  std::string cursor;
-  do {
-    RS_TRY(auto part, tree.keys(hive, key, scope, cursor, kPartBytes));
-    for (const auto& state : part.keys) RS_CHECK(visit(state));
-    cursor = std::move(part.next);
-  } while (!cursor.empty());
-  return {};
-}
-
-// The first bytes of a value's data, at most so many.
-Result<Bytes> data_of(const Tree& tree, const ProfilePath& hive, const KeyPath& key,
-                      const RegistryValue& value, std::uint64_t most_bytes) {
-  if (value.is_inline()) return value.data;
-  Bytes data(std::min(value.size_bytes, most_bytes));
-  RS_CHECK(tree.read_value(hive, key, value.name, 0, data));
-  return data;
-}
-
-std::string shown_name(const std::string& name) { return name.empty() ? "(default)" : name; }
-
-// For a row of text the first bytes, for JSON all.
-struct ShownValue {
-  std::string text;
-  json object;
-};
-Result<ShownValue> show(const Context& context, const Tree& tree, const ProfilePath& hive, const KeyPath& key,
-                        const RegistryValue& value) {
-  RS_TRY(auto data,
-         data_of(tree, hive, key, value, context.json ? profile::kMaxValueBytes : 2 * kShownBytes));
-  ShownValue shown{registry::value_text(value.type, data, kShownBytes), {}};
-  if (context.json) shown.object = value_json(value.name, value.type, data);
-  return shown;
-}
 
 Result<void> list_hives(const Context& context, const Tree& tree) {
   RS_TRY(auto hives, hives_of(tree));
@@ -233,109 +133,9 @@ Result<void> get(const Context& context, const Arguments& arguments) {
                           open.tree->version(), arguments.value));
 }
 
-// Which hives two versions have between them, as the newer one names them.
-Result<std::vector<ProfilePath>> hives_to_compare(const OpenTrees& open, const std::string& wanted) {
-  std::vector<ProfilePath> hives;
-  for (const auto* tree : {open.after.get(), open.before.get()}) {
-    if (!wanted.empty()) {
-      auto hive = find_hive(*tree, wanted);
-      if (hive) return std::vector<ProfilePath>{*hive};
-      if (tree == open.before.get()) return fail(std::move(hive).error());
-      continue;
-    }
-    RS_TRY(auto found, hives_of(*tree));
-    for (auto& hive : found)
-      if (std::find(hives.begin(), hives.end(), hive) == hives.end()) hives.push_back(std::move(hive));
-  }
-  return hives;
-}
-
-// The lines of one hive's differences.
-class KeyDiff {
- public:
-  KeyDiff(const Context& context, const OpenTrees& open, const ProfilePath& hive)
-      : context_(context), open_(open), hive_(hive) {}
-
-  void add(const Tree::KeyDifference& difference) {
-    if (!result) return;
-    // What was below a key that is gone is not told one by one.
-    const auto path = profile::upcased(difference.key);
-    if (difference.change == Tree::Change::removed && removed_ &&
-        (path == *removed_ || path.starts_with(*removed_ + "\\")))
-      return;
-    if (difference.is_value()) {
-      result = add_value(difference);
-      return;
-    }
-    switch (difference.change) {
-      case Tree::Change::added:
-        return add_line(DifferenceKind::key_added, difference.key);
-      case Tree::Change::removed:
-        removed_ = path;
-        return add_line(DifferenceKind::key_removed, difference.key);
-      case Tree::Change::changed:
-        if (difference.key_before->security != difference.key_after->security)
-          add_line(DifferenceKind::security_changed, difference.key);
-        if (difference.key_before->class_name != difference.key_after->class_name)
-          add_line(DifferenceKind::class_changed, difference.key);
-    }
-  }
-
-  Result<void> result;
-  std::string text;
-  json list = json::array();
-
- private:
-  void add_line(DifferenceKind kind, const KeyPath& key) {
-    list.push_back({{"hive", hive_.text()}, {"kind", registry::to_string(kind)}, {"key", key.text()}});
-    text += fmt::format("{}: {}\n", registry::to_string(kind), key.text());
-  }
-
-  Result<void> add_value(const Tree::KeyDifference& difference) {
-    const auto kind = difference.value_before == nullptr  ? DifferenceKind::value_added
-                      : difference.value_after == nullptr ? DifferenceKind::value_removed
-                                                          : DifferenceKind::value_changed;
-    const auto& name =
-        (difference.value_after != nullptr ? difference.value_after : difference.value_before)->name;
-    add_line(kind, difference.key);
-    list.back()["value"] = name;
-    text.back() = ' ';
-    text += fmt::format(" {}\n", shown_name(name));
-    if (difference.value_before != nullptr) {
-      RS_TRY(auto shown, show(context_, *open_.before, hive_, difference.key, *difference.value_before));
-      list.back()["before"] = std::move(shown.object);
-      text += fmt::format("  - {} {}\n", registry::type_name(difference.value_before->type), shown.text);
-    }
-    if (difference.value_after != nullptr) {
-      RS_TRY(auto shown, show(context_, *open_.after, hive_, difference.key, *difference.value_after));
-      list.back()["after"] = std::move(shown.object);
-      text += fmt::format("  + {} {}\n", registry::type_name(difference.value_after->type), shown.text);
-    }
-    return {};
-  }
-
-  const Context& context_;
-  const OpenTrees& open_;
-  const ProfilePath& hive_;
-  std::optional<std::string> removed_;  // upcased path of the key last told as gone
-};
-
 Result<void> diff(const Context& context, const Arguments& arguments) {
   RS_TRY(auto open, open_two_trees(arguments.choice, arguments.profile, arguments.other));
-  RS_TRY(auto hives, hives_to_compare(open, arguments.hive));
-  json all = json::array();
-  std::string text;
-  for (const auto& hive : hives) {
-    KeyDiff lines(context, open, hive);
-    RS_CHECK(open.before->diff_keys(*open.after, hive,
-                                    [&](const Tree::KeyDifference& difference) { lines.add(difference); }));
-    RS_CHECK(std::move(lines.result));
-    if (hives.size() > 1 && !lines.text.empty()) text += hive.text() + ":\n";
-    text += lines.text;
-    for (auto& line : lines.list) all.push_back(std::move(line));
-  }
-  context.print({{"differences", all}}, text.empty() ? "equal" : text);
-  return {};
+  return diff_registry(context, open, arguments.hive);
 }
 
 // Where the hive is in a session's registry.

@@ -26,7 +26,13 @@ class Part {
  public:
   explicit Part(std::size_t limit_bytes) : limit_bytes_(limit_bytes) {}
 
-  bool is_full() const { return !states.keys.empty() && bytes_ >= limit_bytes_; }
+  // Whether the last key is one too many: it goes, and the next part begins with it, at `place`.
+  bool is_over(std::string_view place) {
+    if (states.keys.size() < 2 || bytes_ <= limit_bytes_) return false;
+    states.keys.pop_back();
+    states.next = std::string(place);
+    return true;
+  }
   void add(KeyPath path, KeyRecord record) {
     bytes_ +=
         kFixedBytes + path.text().size() + record.entry.class_name.size() + record.entry.security.size();
@@ -141,15 +147,11 @@ Result<KeyStates> HiveView::key_and_children(const KeyPath& key, const KeyPlace&
     return wrong_cursor();
   }
   auto add_child = [&](std::string_view at, ByteView stored) -> Result<bool> {
-    if (part.is_full()) {
-      part.states.next = std::string(at);
-      return false;
-    }
     RS_TRY(auto record, load_key(stored));
     if (record.path.is_root()) return fail(ErrorCode::corrupt, "hive page: a key without a name");
     auto path = key.child(record.path.name());
     part.add(std::move(path), std::move(record));
-    return true;
+    return !part.is_over(at);
   };
 
   if (!place.is_hashed() && !cursor.starts_with(hashed)) {
@@ -202,7 +204,7 @@ Result<KeyStates> HiveView::subtree(const KeyPath& key, const KeyPlace& place, c
           if (parsed.record != record_of_values) return wanted ? Result<bool>(true) : wrong_cursor();
           RS_TRY(auto record, load_value(stored));
           part.add(record);
-          return true;
+          return !part.is_over(record_of_values);
         }
         record_of_values.clear();
         RS_TRY(auto record, load_key(stored));
@@ -211,14 +213,10 @@ Result<KeyStates> HiveView::subtree(const KeyPath& key, const KeyPlace& place, c
           RS_TRY(auto upcased, KeyPath::parse(profile::upcased(path)));
           if (!upcased.is_within(*wanted)) return true;
         }
-        if (part.is_full()) {
-          part.states.next = std::string(at);
-          return false;
-        }
         record_of_values = std::string(parsed.record);
         part.add(std::move(path), std::move(record));
         part.states.keys.back().complete = true;
-        return true;
+        return !part.is_over(at);
       }));
   return std::move(part.states);
 }

@@ -72,8 +72,8 @@ class Tree {
       const std::function<void(Change, const profile::ProfilePath&, const profile::Entry&)>& visit) const = 0;
 
   // Keys of the hive at `hive` (an entry of kind registry): what `scope` says of `key`, in bounded parts
-  // (about limit_bytes, at least one key); `cursor` is "" or the `next` of the part before. A subkey that is
-  // listed by its entry alone is not complete. ErrorCode::not_found names hive or key.
+  // (at most about limit_bytes, or one key alone); `cursor` is "" or the `next` of the part before. A subkey
+  // that is listed by its entry alone is not complete. ErrorCode::not_found names hive or key.
   virtual Result<profile::KeyStates> keys(const profile::ProfilePath& hive, const profile::KeyPath& key,
                                           profile::KeyScope scope, const std::string& cursor,
                                           std::size_t limit_bytes) const = 0;
