@@ -54,6 +54,8 @@ Result<LayerCheck> check_layer(os::FileSystem& files, const std::string& path) {
       RS_TRY(layer.findings, qcow2::check_file(files, path));
       return layer;
     }
+    case Format::foreign:  // never detected
+      break;
   }
   return layer;
 }

@@ -96,17 +96,22 @@ Result<std::uint64_t> copy_content(const Disk& source, Layer& target, const Prog
 
 Result<Converted> convert_disk(os::FileSystem& files, const std::string& from, const std::string& to,
                                const ConvertOptions& options, const Progress& progress) {
+  RS_TRY(const auto source, Disk::open(files, from, Access::read, options.open));
+  return convert_disk(files, *source, to, options, progress);
+}
+
+Result<Converted> convert_disk(os::FileSystem& files, const Disk& source, const std::string& to,
+                               const ConvertOptions& options, const Progress& progress) {
   RS_TRY(auto there, files.exists(to));
   if (there) return fail(ErrorCode::exists, to + ": exists; a disk is never created over a file");
-  RS_TRY(auto source, Disk::open(files, from, Access::read, options.open));
   auto temporary = to + ".partial";
   RS_TRY(auto left_over, files.exists(temporary));
   if (left_over) RS_CHECK(files.remove(temporary));
   Converted result;
-  result.virtual_bytes = source->size_bytes();
+  result.virtual_bytes = source.size_bytes();
   auto write = [&]() -> Result<void> {
-    RS_TRY(auto target, make_target(files, temporary, *source, options));
-    RS_TRY(result.copied_bytes, copy_content(*source, *target.layer, progress));
+    RS_TRY(auto target, make_target(files, temporary, source, options));
+    RS_TRY(result.copied_bytes, copy_content(source, *target.layer, progress));
     if (target.image != nullptr) return target.image->end_writing();
     return target.layer->flush();
   };

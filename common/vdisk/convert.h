@@ -9,7 +9,7 @@ namespace roamstead::vdisk {
 struct ConvertOptions {
   Format format = Format::vhdx;
   CreateOptions create;  // but its format, and its logical sectors, which are as the source has them
-  OpenOptions open;
+  OpenOptions open;      // where the source is given by its path
 };
 
 struct Converted {
@@ -19,6 +19,8 @@ struct Converted {
 
 // Neither what no layer holds nor what is zero is written. `to` must not exist; it appears when it is
 // complete and durable (until then it is TO.partial).
+Result<Converted> convert_disk(os::FileSystem& files, const Disk& from, const std::string& to,
+                               const ConvertOptions& options, const Progress& progress = {});
 Result<Converted> convert_disk(os::FileSystem& files, const std::string& from, const std::string& to,
                                const ConvertOptions& options, const Progress& progress = {});
 

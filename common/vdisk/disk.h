@@ -23,10 +23,11 @@
 namespace roamstead::vdisk {
 
 enum class Access { read, write };
-enum class Format { raw, vhdx, vhd, qcow2 };
+// foreign: recognised, and read by others (coordinator/foreign); never a layer of a chain here.
+enum class Format { raw, vhdx, vhd, qcow2, foreign };
 enum class LayerKind { fixed, dynamic, differencing };
 
-// "raw", "vhdx", "vhd", "qcow2", and back.
+// "raw", "vhdx", "vhd", "qcow2" (and "foreign"), and back.
 std::string_view to_string(Format format);
 Result<Format> parse_format(std::string_view name);
 
@@ -39,6 +40,7 @@ struct LayerInfo {
   Guid id;                        // VHDX: DataWriteGuid; zero where the format has none
   Guid parent_id;                 // what the child's file names; zero without a parent or an id
   std::string parent_path;        // as resolved
+  std::string foreign_format;     // what qemu calls it; empty unless the format is foreign
 };
 
 // What the file at `path` says of itself, without its chain and without locks. `parent_path` is the first

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "common/vdisk/foreign.h"
 #include "common/vdisk/layer.h"
 #include "common/vdisk/qcow2_format.h"
 #include "common/vdisk/vhd_format.h"
@@ -60,6 +61,8 @@ std::string_view to_string(Format format) {
       return "vhd";
     case Format::qcow2:
       return "qcow2";
+    case Format::foreign:
+      return "foreign";
   }
   return "";
 }
@@ -86,12 +89,12 @@ Result<Format> detect_format(const os::File& file, const std::string& path) {
     return fail(ErrorCode::corrupt, path + ": at offset 0: the qcow2 signature \"QFI\\xfb\" expected");
   RS_TRY(bool vhd, vhd::has_footer(file));
   if (vhd || extension == ".vhd" || extension == ".avhd") return Format::vhd;
-  Bytes start(8);
-  RS_TRY(auto count, file.read_at(0, start));
-  auto text = as_text(ByteView(start).first(count));
-  if (text.starts_with("KDMV"))
+  RS_TRY(const auto foreign, foreign_content(file));
+  if (foreign)
     return fail(ErrorCode::unsupported,
-                path + ": neither raw nor VHDX nor VHD nor qcow2; convert it with qemu-img");
+                path + ": a disk of the format " + *foreign +
+                    ", by its content; convert it (roamstead disk convert), or if it is "
+                    "a raw disk name it .raw");
   return Format::raw;
 }
 

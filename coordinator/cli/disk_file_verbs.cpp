@@ -3,6 +3,7 @@
 #include "common/vdisk/convert.h"
 #include "coordinator/cli/verbs.h"
 #include "coordinator/crosscheck/cross_check.h"
+#include "coordinator/foreign/nbd_disk.h"
 
 namespace roamstead::cli {
 namespace {
@@ -23,8 +24,8 @@ Result<void> convert(const Context& context, const FileOptions& options) {
   RS_TRY(convert.format,
          options.format.empty() ? format_for(options.target) : vdisk::parse_format(options.format));
   if (options.fixed) convert.create.kind = vdisk::LayerKind::fixed;
-  convert.open = options.open;
-  auto done = vdisk::convert_disk(os::real_file_system(), options.path, options.target, convert,
+  RS_TRY(const auto source, foreign::open_any_disk(os::real_file_system(), options.path, options.open));
+  auto done = vdisk::convert_disk(os::real_file_system(), *source, options.target, convert,
                                   [&](auto now, auto total) { context.progress("converting", now, total); });
   context.end_progress();
   RS_TRY(auto converted, std::move(done));

@@ -8,6 +8,7 @@
 #include "coordinator/diskfs/disk_control.h"
 #include "coordinator/diskfs/disk_json.h"
 #include "coordinator/diskfs/disk_mount.h"
+#include "coordinator/foreign/nbd_disk.h"
 
 namespace roamstead::cli {
 namespace {
@@ -57,12 +58,12 @@ Result<void> show_info(const Context& context, const DiskOptions& options) {
     RS_TRY(layers, control->info());
     held.resize(layers.size());
   } else {
-    auto opened = Disk::open(files(), options.path, Access::read, options.open);
+    auto opened = foreign::open_any_disk(files(), options.path, options.open);
     if (!opened) {
       problem = opened.error().to_string();
       auto open = options.open;
       open.missing_parent = true;
-      opened = Disk::open(files(), options.path, Access::read, open);
+      opened = foreign::open_any_disk(files(), options.path, open);
     }
     RS_TRY(auto disk, std::move(opened));
     layers = disk->layers();
@@ -121,7 +122,7 @@ Result<void> create(const Context& context, const DiskOptions& options) {
 }
 
 Result<void> show_extents(const Context& context, const DiskOptions& options) {
-  RS_TRY(auto disk, Disk::open(files(), options.path, Access::read, options.open));
+  RS_TRY(auto disk, foreign::open_any_disk(files(), options.path, options.open));
   RS_TRY(auto extents, disk->extents(options.layer));
   auto list = json::array();
   std::string text;
@@ -135,7 +136,7 @@ Result<void> show_extents(const Context& context, const DiskOptions& options) {
 
 Result<void> cat(const DiskOptions& options) {
   constexpr std::uint64_t kChunk = 1u << 20;
-  RS_TRY(auto disk, Disk::open(files(), options.path, Access::read, options.open));
+  RS_TRY(auto disk, foreign::open_any_disk(files(), options.path, options.open));
   if (options.offset > disk->size_bytes())
     return fail(ErrorCode::invalid_argument,
                 options.path + ": ends at " + std::to_string(disk->size_bytes()));

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "common/volume/partition.h"
+#include "coordinator/foreign/nbd_disk.h"
 
 namespace roamstead::cli {
 namespace {
@@ -45,7 +46,7 @@ Result<std::optional<volume::Partition>> choose_partition(const vdisk::Disk& dis
 Result<VolumeDevice> open_volume_device(std::string disk, std::uint32_t number) {
   if (number == 0) number = take_partition(disk);
   VolumeDevice opened;
-  RS_TRY(opened.disk, vdisk::Disk::open(os::real_file_system(), disk, vdisk::Access::read));
+  RS_TRY(opened.disk, foreign::open_any_disk(os::real_file_system(), disk));
   RS_TRY(auto partition, choose_partition(*opened.disk, number));
   if (partition)
     opened.partition =

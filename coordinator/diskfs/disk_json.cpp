@@ -61,7 +61,8 @@ Result<vdisk::Disk::Frozen> parse_frozen(const json& value) {
 
 json to_json(const vdisk::LayerInfo& layer) {
   return {{"path", layer.path},
-          {"format", vdisk::to_string(layer.format)},
+          {"format",
+           layer.foreign_format.empty() ? std::string(vdisk::to_string(layer.format)) : layer.foreign_format},
           {"kind", kind_name(layer.kind)},
           {"virtual_bytes", layer.virtual_bytes},
           {"block_bytes", layer.block_bytes},

@@ -1,0 +1,23 @@
+// Another program, run to its end.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/base/result.h"
+
+namespace roamstead::foreign {
+
+struct CommandOutput {
+  int status = 0;  // as a shell gives it: 128 + signal when it was killed
+  std::string out;
+  std::string err;
+};
+
+inline constexpr std::size_t kMaxOutputBytes = 4u << 20;  // of each; what is beyond is dropped
+
+// `arguments[0]` is looked for in PATH. No shell is involved.
+// ErrorCode::unavailable when the program is not there.
+Result<CommandOutput> run_command(const std::vector<std::string>& arguments);
+
+}  // namespace roamstead::foreign
