@@ -386,6 +386,33 @@ TEST_CASE(
   CHECK(TwoHosts::names(*before, hosts.second) == expected);
 }
 
+TEST_CASE("check names the hive, and the value, whose page, record or chunk is damaged") {
+  auto random = support::seeded_random();
+  TestRepository test;
+  BatchMaker maker;
+  maker.directory(kHiveName).entry.kind = profile::EntryKind::registry;
+  maker.key(kHiveName, "A", "of A", random_bytes(random, 30'000));
+  maker.key(kHiveName, "B", "of B", random_bytes(random, 10)).entry.security = random_bytes(random, 60'000);
+  REQUIRE(test.commit(maker));
+  auto pack = test.place / "repo/packs/00000001/00001.pack";
+  const auto content = os::read_file(test.files, pack, 1u << 30).value();
+  auto options = test.options;
+  options.read_only = true;
+  std::map<ObjectType, std::string> found;
+  for (std::size_t at = kPackHeaderBytes; at < content.size();) {
+    auto header = parse_record_header(ByteView(content).subspan(at)).value();
+    auto damaged = content;
+    damaged[at + header.record_bytes() - 1] ^= std::byte{1};
+    REQUIRE(test.files.open(pack, os::OpenMode::read_write).value()->write_at(0, damaged));
+    auto report = Repository::open(test.files, options).value()->check({}).value();
+    for (const auto& problem : report.problems) found[header.type] += problem + "\n";
+    at += header.record_bytes();
+  }
+  CHECK(found[ObjectType::chunk].find("alice@1/NTUSER.DAT value 'of A': needs object") != std::string::npos);
+  CHECK(found[ObjectType::entry].find("alice@1/NTUSER.DAT: needs object") != std::string::npos);
+  CHECK(found[ObjectType::page].find("alice@1/NTUSER.DAT: ") != std::string::npos);
+}
+
 TEST_CASE("every damaged byte of a pack is found by check, and reads fail clearly or give what was written") {
   auto random = support::seeded_random();
   TestRepository test;
