@@ -5,8 +5,11 @@
 #include <filesystem>
 #include <fstream>
 
+#include "agent/core/hive_file_port.h"
 #include "agent/core/loader.h"
+#include "agent/core/registry_loader.h"
 #include "agent/fuse/posix_volume.h"
+#include "agent/testing/hive_model.h"
 #include "agent/testing/memory_link.h"
 #include "tests/support/crash_file_system.h"
 #include "tests/support/seed.h"
@@ -20,6 +23,7 @@ using testing::MemoryLink;
 
 constexpr const char* kRoot = "Users/alice";
 constexpr const char* kStaging = ".roamstead/staging";
+constexpr const char* kJournal = ".roamstead/journal";
 
 // A volume whose process dies before one of its changes: that one and all after it do not happen.
 class DyingVolume : public ProfileVolume {
@@ -85,10 +89,22 @@ T must(Result<T> result) {
   if constexpr (!std::is_void_v<T>) return std::move(*result);
 }
 
+// The registry's half of a process.
+struct Registry {
+  Registry(MemoryLink& link, const Guid& secret, const Guid& session, ProfileVolume& volume, Loader& files)
+      : port(volume, [&files] { return files.new_staging_path(); }),
+        loader(link, secret, volume, port, files.gate(), files.activity(), {session, kRoot, kJournal},
+               {std::chrono::milliseconds(50)}) {
+    files.set_registry(&loader);
+  }
+  HiveFilePort port;
+  RegistryLoader loader;
+};
+
 struct Machine {
   support::TemporaryDirectory directory;
   MemoryLink link;
-  Guid secret;
+  Guid secret, session;
   profile::Entry root;
   std::unique_ptr<PosixVolume> volume;
   std::string journal_path;
@@ -98,14 +114,19 @@ struct Machine {
          {"a", "Folder/b", "Folder/c", "Folder/Deep/d", "Folder/Deep/Deeper/e", "Other/f", "Other/g"})
       link.add_file(path, path);
     link.add_directory("Folder/Empty");
+    support::KeyModel hive;
+    hive.set_value(profile::KeyPath::parse("Software\\Vendor").value(), "v", 4, Bytes(4));
+    hive.set_value({}, "in the root", 4, Bytes(4));
+    link.add_hive("NTUSER.DAT", hive);
     for (int i = 0; i < 70; ++i) link.add_file("Wide/" + std::to_string(i), "x");
     volume = must(PosixVolume::attach(directory.path(), kRoot));
     auto opened = must(link.open({"alice", kRoot, std::nullopt}));
     secret = opened.session_secret;
+    session = opened.session;
     root = opened.root;
     must(volume->make_directories(kStaging));
     must(volume->make_directories("Users"));
-    journal_path = volume->native_path(".roamstead/journal");
+    journal_path = volume->native_path(kJournal);
     must(ProvenanceJournal::create(volume->files(), journal_path,
                                    {opened.session, "alice", 1, kRoot, kStaging}));
   }
@@ -114,6 +135,7 @@ struct Machine {
   bool run(DyingVolume& dying, Priority priority) {
     auto journal = must(ProvenanceJournal::open(volume->files(), journal_path));
     Loader loader(link, secret, dying, *journal, {std::chrono::milliseconds(50)});
+    Registry registry(link, secret, session, dying, loader);
     if (!loader.recover() || !loader.publish_root(root)) return false;
     std::vector<std::string> directories{kRoot};
     while (!directories.empty()) {
@@ -149,7 +171,15 @@ struct Machine {
         if (!state.withdrawn) CHECK(provenance.find_by_base(state.base_path)->id == id);
       }
     });
-    CHECK(items == 7 + 70 + 6);
+    CHECK(items == 7 + 70 + 6 + 1);
+    // The hive shows its root and the names below, and the base hive tells the same.
+    const auto base = extract::base_hive_path(kJournal, session, profile::hive_paths().front());
+    for (const auto& path : {std::string(kRoot) + "/NTUSER.DAT", base}) {
+      const auto hive =
+          testing::model_of_hive(must(os::read_file(volume->files(), volume->native_path(path), 1 << 20)));
+      CHECK(hive.nodes().size() == 2);
+      CHECK(hive.find({})->values.size() == 1);
+    }
     CHECK(link.lists > 0);
   }
 };
@@ -217,10 +247,12 @@ TEST_CASE(
 struct Process {
   std::unique_ptr<ProvenanceJournal> journal;
   Loader loader;
+  Registry registry;
 
   Process(Machine& machine, ProfileVolume& volume, std::unique_ptr<ProvenanceJournal> opened)
       : journal(std::move(opened)),
-        loader(machine.link, machine.secret, volume, *journal, {std::chrono::milliseconds(50)}) {
+        loader(machine.link, machine.secret, volume, *journal, {std::chrono::milliseconds(50)}),
+        registry(machine.link, machine.secret, machine.session, volume, loader) {
     must(loader.recover());
     must(loader.publish_root(machine.root));
   }
