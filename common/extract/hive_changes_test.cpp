@@ -239,6 +239,16 @@ TEST_CASE("a key deleted at the snapshot before and there again is made anew") {
   }
 }
 
+TEST_CASE("a placeholder deleted at the snapshot before, of a loaded parent, is new when it is made again") {
+  Hives hives;
+  for (auto* base : {&hives.base, &hives.base_before}) {
+    Hives::load(nullptr, *base, "", true);
+    Hives::load(nullptr, *base, "K", false);
+  }
+  Hives::set(hives.now, "K", "v", "x");
+  CHECK(text(hives.next()) == "put key NTUSER.DAT\\K 'v' 1:1\n");
+}
+
 TEST_CASE("a base hive that was begun since, and none yet") {
   Hives hives;
   Hives::set(hives.before, "A", "v", "x");
