@@ -152,6 +152,23 @@ TEST_CASE("excluded keys and keys that no path can name stay behind, the latter 
   CHECK(imported.result.version.held_back[0].path == "NTUSER.DAT\\Software\\odd\\name");
 }
 
+TEST_CASE("a small hive whose paths would take thousands of times its size is taken in part") {
+  auto editor =
+      registry::Editor::create(5, "ROOT", registry::test::descriptor(), registry::test::kTime).value();
+  auto cell = editor.hive().root()->cell;
+  for (int depth = 0; depth < 100; ++depth) cell = editor.create_key(cell, std::u16string(250, u'a')).value();
+  for (int i = 0; i < 3000; ++i) REQUIRE(editor.create_path(cell, std::to_string(i)));
+  editor.finish();
+  const auto file = std::move(editor).take();
+  const auto records = read_hive_file(kHive, file, {}).value();
+  std::size_t path_bytes = 0;
+  for (const auto& put : records.keys) path_bytes += put.key.text().size();
+  CHECK(records.keys.size() > 100);
+  CHECK(path_bytes < 20 * file.size());
+  CHECK(records.held_back.size() == 101);
+  CHECK(records.held_back.back().reason.find("more defects") != std::string::npos);
+}
+
 TEST_CASE("keys without a usable descriptor are written with their parent's, and a root with a safe one") {
   TestRepository test;
   BatchMaker maker;

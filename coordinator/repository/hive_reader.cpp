@@ -13,10 +13,17 @@ using registry::Key;
 using registry::Value;
 
 constexpr std::size_t kMaxHeldBack = 100;  // of one hive; more are counted
+// Paths of real hives take a fraction of the file. Long names nested deep, with many keys below them, would
+// take thousands of times as much.
+constexpr std::uint64_t kPathBytesPerFileByte = 16;
+constexpr std::size_t kMaxShownPath = 200;
 
 class Reader final : public registry::TreeVisitor {
  public:
-  Reader(const profile::ProfilePath& hive_path, const Hive& hive) : hive_path_(hive_path), hive_(hive) {}
+  Reader(const profile::ProfilePath& hive_path, const Hive& hive)
+      : hive_path_(hive_path),
+        hive_(hive),
+        path_bytes_left_(kPathBytesPerFileByte * (hive.bins().size() + registry::kBaseBlockBytes)) {}
 
   bool enter(const Key& key, const std::string& path, std::uint32_t depth) override {
     // A name may hold a '\' in a hostile hive, where the path alone would not show it.
@@ -24,6 +31,9 @@ class Reader final : public registry::TreeVisitor {
       if (auto valid = profile::check_key_name(key.name.to_wtf8()); !valid)
         return hold_back(path, valid.error().message);
     }
+    if (path.size() > path_bytes_left_)
+      return hold_back(path.substr(0, kMaxShownPath) + "…", "keys of too many too long paths");
+    path_bytes_left_ -= path.size();
     auto parsed = KeyPath::parse(path);
     if (!parsed) return hold_back(path, parsed.error().message);
     if (profile::is_excluded_key(hive_path_, *parsed)) return false;
@@ -95,6 +105,7 @@ class Reader final : public registry::TreeVisitor {
   HiveRecords records_;
   std::unordered_set<std::string> keys_seen_;    // upcased paths
   std::unordered_set<std::string> values_seen_;  // upcased names in the key met last
+  std::uint64_t path_bytes_left_;
   std::size_t suppressed_ = 0;
 };
 
