@@ -16,7 +16,7 @@ struct Request {
   Guid below_id;  // DataWriteGuid of the layer the previous batch was cut from; zero: the session's first
                   // batch
   std::uint32_t partition = 0;  // number; 0: the first NTFS partition (or the bare disk)
-  // Where the agent keeps the journal on the volume.
+  // Where the agent keeps the journal on the volume; base hives (base_hive.h) lie beside it.
   std::string provenance_path = "ProgramData/Roamstead/provenance.journal";
   // Overrides the journal's profile root, and works without a journal (then everything is content).
   std::string profile_root;

@@ -284,6 +284,26 @@ TEST_CASE("keys of the session alone are left out, in the user's hive") {
   CHECK(text(hives.mirrored()) == "");
 }
 
+TEST_CASE("keys may nest as deep as Windows lets them; what lies deeper is held back") {
+  for (const bool all : {false, true}) {
+    Hives hives;
+    std::string path = "k";
+    for (std::size_t depth = 1; depth < profile::kMaxKeyDepth; ++depth) path += "\\k";
+    Hives::set(hives.now, path, "v", "x");
+    HiveComparison comparison{Hives::path(), &hives.now.hive(), &hives.before.hive()};
+    comparison.above_root = Knowledge::exact;
+    comparison.send_all = all;
+    auto records = Hives::records(comparison);
+    CHECK(records.puts.size() == profile::kMaxKeyDepth + (all ? 1 : 0));
+    CHECK(records.held_back.empty());
+    Hives::set(hives.now, path + "\\k\\k", "v", "x");
+    records = Hives::records(comparison);
+    CHECK(records.puts.size() == profile::kMaxKeyDepth + (all ? 1 : 0));
+    REQUIRE(records.held_back.size() == 1);
+    CHECK(records.held_back[0].path == "NTUSER.DAT\\" + path);
+  }
+}
+
 // Writes over bytes of a hive, as damage does.
 Bytes damaged(const Editor& editor, std::uint32_t cell, std::size_t offset, std::uint32_t word) {
   auto bytes = to_bytes(editor.file());
