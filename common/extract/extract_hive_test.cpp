@@ -206,7 +206,15 @@ TEST_CASE("when the directory of a hive moves away the hive becomes a file there
                             " kind 5 size 0\nput key " + home + "\\\nput key " + home + "\\k 'v' 3:4\n");
 }
 
-TEST_CASE("compressed hives and links are held back") {
+TEST_CASE("of two files whose names differ in case alone one is the hive, and the other is held back") {
+  if (!support::can_format_ntfs()) return;
+  Plain plain([](auto& volume) { put_file(volume, kRoot + kUser, sample()); });
+  put_file(plain.desktop.volume(), kRoot + "ntuser.dat", sample());
+  CHECK(plain.next() ==
+        "held back ntuser.dat: another file is this hive: their names differ in case alone\n");
+}
+
+TEST_CASE("compressed hives are held back") {
   if (!support::can_format_ntfs()) return;
   Plain plain([](auto& volume) {
     volume.set_compressed(std::string(kTestRoot));
