@@ -1,7 +1,7 @@
 // Keys as they came from the coordinator, checked, on their way into a desktop's hives.
 #pragma once
 
-#include <functional>
+#include <chrono>
 #include <map>
 #include <vector>
 
