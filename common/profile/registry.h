@@ -94,10 +94,10 @@ struct RegistryValue {
   }
 };
 
-// A key and everything below it, as the tree before the batch has them; one that is not there is no error,
-// for a batch before may have deleted it. (`hive` is always a path in the tree
-// after it: hives do not move while keys in them change.) A key that is not there is no error, and neither is
-// a deleted value that is not: a desktop cannot always know.
+// A key and everything below it, as the tree before the batch has them. One that is not there is no error,
+// and neither is a deleted value that is not: a desktop cannot always know.
+//
+// `hive` is always a path in the tree after the batch: hives do not move while keys in them change.
 struct DeleteKey {
   ProfilePath hive;
   KeyPath key;  // not the root

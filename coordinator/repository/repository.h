@@ -81,9 +81,9 @@ class Tree {
   virtual Result<void> read_value(const profile::ProfilePath& hive, const profile::KeyPath& key,
                                   const std::string& value, std::uint64_t offset,
                                   MutableByteView out) const = 0;
-  // Differences between the hive in this version and in `newer`, in path order, a key before its values and
-  // these before its subkeys; everything below a key that is added or removed too. A hive that one of the two
-  // does not have counts as without keys. A key's time alone is no difference.
+  // Differences between the hive in this version and in `newer`, in path order (hashed paths after the
+  // others, see hive_place.h), a key before its values; all below a key that comes or goes too. A hive that
+  // one of the two versions does not have counts as without keys. A key's time alone is no difference.
   struct KeyDifference {
     Change change = Change::changed;
     profile::KeyPath key;
