@@ -1,5 +1,7 @@
 #include "agent/core/registry_loader.h"
 
+#include <algorithm>
+
 #include "agent/core/patience.h"
 #include "common/base/log.h"
 #include "common/base/text.h"
@@ -332,30 +334,42 @@ Result<bool> RegistryLoader::bring(State& state, const KeyPath& top, const std::
   return true;
 }
 
-Result<void> RegistryLoader::bring_marked(State& state, const std::vector<KeyPath>& wanted,
+// What is too large for one answer brings further keys to be fetched, before anything is written.
+Result<void> RegistryLoader::bring_marked(State& state, std::vector<KeyPath>& wanted,
                                           const std::function<bool()>& go_on) {
   std::vector<LoadedKeys> loads;
   std::uint64_t bytes = 0;
   Result<void> result;
-  for (const auto& path : wanted) {
+  for (std::size_t next = 0; next < wanted.size(); ++next) {
     if (bytes >= options_.write_bytes || !go_on()) break;
-    auto loaded = fetch(state, path, KeyScope::subtree_if_small);
+    auto loaded = fetch(state, wanted[next], KeyScope::subtree_if_small);
     if (!loaded) {
       result = fail(std::move(loaded).error());
       if (is_away(result.error())) break;
       continue;
     }
     bytes += loaded->bytes + loaded->keys.size() * sizeof(profile::KeyState);
+    {
+      std::lock_guard lock(state.mutex);
+      for (const auto& key : loaded->keys)
+        if (!key.complete && state.in_flight.insert(upcased(key.path)).second) wanted.push_back(key.path);
+    }
     loads.push_back(std::move(*loaded));
   }
   if (loads.empty()) return result;
   auto written = write(state, loads);
   if (written || loads.size() == 1) return written ? result : written;
-  // One that cannot be written shall not hold up the others.
+  // One that cannot be written shall not hold up the others, but for those below it.
+  std::vector<KeyPath> failed;
   for (auto& each : loads) {
+    const auto above = [&](const KeyPath& path) { return each.top.is_within(path); };
+    if (std::any_of(failed.begin(), failed.end(), above)) continue;
     std::vector<LoadedKeys> one;
     one.push_back(std::move(each));
-    if (auto alone = write(state, one); !alone) result = std::move(alone);
+    if (auto alone = write(state, one); !alone) {
+      result = std::move(alone);
+      failed.push_back(one.front().top);
+    }
   }
   return result;
 }

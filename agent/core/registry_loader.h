@@ -101,7 +101,7 @@ class RegistryLoader {
   Result<std::vector<profile::KeyPath>> placeholders(State& state, const profile::KeyPath& top);
   Result<void> load_key(State& state, const profile::KeyPath& key);
   Result<bool> bring(State& state, const profile::KeyPath& top, const std::function<bool()>& go_on);
-  Result<void> bring_marked(State& state, const std::vector<profile::KeyPath>& wanted,
+  Result<void> bring_marked(State& state, std::vector<profile::KeyPath>& wanted,
                             const std::function<bool()>& go_on);
   static Result<bool> has_content(MountedHive& live, const profile::KeyPath& path);
   Result<LoadedKeys> fetch(State& state, const profile::KeyPath& key, profile::KeyScope scope);
