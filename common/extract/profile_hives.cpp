@@ -135,6 +135,11 @@ Result<void> ProfileHives::add(Hive& hive, profile::Batch& batch, std::vector<Lo
   if (!hive.damage.empty()) return fail(ErrorCode::corrupt, hive.damage);
   const bool in_tree = in_tree_before(hive);
   if (!hive.now.hive) {
+    // Windows keeps a loaded hive from being deleted. A crash may have come between the removal of the old
+    // file and the name of the new one; a whole registry is not given up for that.
+    if (in_tree && hive.base.hive)
+      return fail(ErrorCode::corrupt,
+                  "the file is missing, though what was loaded of it is there; the profile keeps it");
     if (in_tree) add_delete(hive, batch, locators);
     return {};
   }
@@ -172,7 +177,7 @@ bool ProfileHives::touched(const Hive& hive) const {
 bool ProfileHives::in_tree_before(const Hive& hive) const {
   const auto* mirror = context_.before.mirror();
   if (mirror == nullptr) return hive.item != nullptr || hive.base.hive;
-  if (hive.before.hive || hive.unsure) return true;
+  if (hive.before.hive || hive.unsure || hive.base_before.hive) return true;
   if (hive.item == nullptr) return hive.base.hive && !hive.base_before.hive;
   if (mirror->provenance == nullptr) return true;
   const auto* known = mirror->provenance->find(hive.item->id);
@@ -232,6 +237,7 @@ Result<void> ProfileHives::load(Hive& hive) {
     RS_CHECK(take(LoadedHive::load(mirror->volume, hive.before, name), hive.live_before));
   if (hive.before.hive && (!hive.live_before || !hive.live_before->keys_sound())) hive.unsure = true;
   if (!hive.base_before.hive) return {};
+  hive.unsure = hive.unsure || !hive.before.hive;  // it was held back
   const bool same =
       context_.candidates != nullptr && hive.base.same_files(hive.base_before) &&
       !hive.base.any_record([&](std::uint64_t record) { return context_.candidates->count(record) != 0; });
