@@ -33,6 +33,11 @@ if(NOT WIN32)
   target_link_libraries(roamstead_headers INTERFACE fmt::fmt)
 endif()
 
+# Test programs are compiled often and run seldom: what they are made of is optimised, they are not much.
+add_library(roamstead_test_options INTERFACE)
+target_compile_definitions(roamstead_test_options INTERFACE DOCTEST_CONFIG_SUPER_FAST_ASSERTS)
+target_compile_options(roamstead_test_options INTERFACE $<$<CONFIG:RelWithDebInfo>:-O1>)
+
 # Headers precompiled once for all libraries and once for all tests. Clang's are not worth it: only the fuzzers and
 # clang-tidy use clang, and it wants the very same definitions everywhere.
 option(ROAMSTEAD_PRECOMPILE "Precompile the common headers (GCC)" ON)
@@ -43,7 +48,8 @@ if(ROAMSTEAD_PRECOMPILE)
   foreach(kind "" _tests)
     add_library(roamstead_precompiled${kind} OBJECT ${PROJECT_SOURCE_DIR}/cmake/precompiled.cpp)
     target_include_directories(roamstead_precompiled${kind} PRIVATE ${PROJECT_SOURCE_DIR})
-    target_link_libraries(roamstead_precompiled${kind} PRIVATE roamstead_headers roamstead_warnings)
+    target_link_libraries(roamstead_precompiled${kind} PRIVATE roamstead_headers roamstead_warnings
+      $<$<STREQUAL:${kind},_tests>:roamstead_test_options>)
     target_precompile_headers(roamstead_precompiled${kind} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/precompiled${kind}.h)
   endforeach()
 endif()
@@ -87,7 +93,7 @@ function(roamstead_test name)
     set(ARG_TIMEOUT 120)
   endif()
   add_executable(${name} ${ARG_SOURCES} $<TARGET_OBJECTS:roamstead_doctest_main>)
-  target_link_libraries(${name} PRIVATE roamstead_warnings ${ARG_DEPENDS} roamstead_headers)
+  target_link_libraries(${name} PRIVATE roamstead_warnings ${ARG_DEPENDS} roamstead_headers roamstead_test_options)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   roamstead_precompiled(${name} _tests)
   if(WIN32)

@@ -120,10 +120,8 @@ Result<void> read_streams(const ntfs::FileRecord& file, profile::Entry& entry) {
 
 std::optional<std::string> blocked_reason(const ntfs::FileRecord& file) {
   if (file.reparse_tag == kTagWof) return "unsupported: compressed by the Windows overlay filter (WOF)";
-  for (const auto& stream : file.streams) {
+  for (const auto& stream : file.streams)
     if (stream.encrypted) return "unsupported: encrypted (EFS)";
-    if (stream.compressed && !stream.resident) return "unsupported: NTFS-compressed";
-  }
   return std::nullopt;
 }
 

@@ -14,7 +14,7 @@ inline constexpr std::uint32_t kTagMountPoint = 0xA0000003;
 inline constexpr std::uint32_t kTagSymlink = 0xA000000C;
 inline constexpr std::uint32_t kTagWof = 0x80000017;
 
-// Why the file's bytes cannot be saved yet (encrypted, compressed …); nullopt: they can.
+// Why the file's bytes cannot be saved yet (encrypted, compressed by WOF); nullopt: they can.
 std::optional<std::string> blocked_reason(const ntfs::FileRecord& file);
 
 // `profile_root` is the profile's path on the volume and `path` the file's within the profile: to tell

@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include "common/extract/entry_reader.h"
 #include "common/extract/test_desktop.h"
+#include "tests/support/seed.h"
 
 namespace roamstead::extract {
 namespace {
@@ -259,8 +261,16 @@ TEST_CASE("what cannot be saved is held back by name") {
   if (!support::can_format_ntfs()) return;
   Plain plain({});
   plain.desktop.volume().make_directory("Users/alice/small");
-  plain.desktop.volume().set_compressed("Users/alice/small");
-  plain.desktop.volume().write("Users/alice/small/file", 0, Bytes(200'000, std::byte{7}));
+  plain.desktop.volume().make_file("Users/alice/small/file");
+  plain.desktop.volume().truncate("Users/alice/small/file", 9000);
+  plain.desktop.volume().write("Users/alice/small/file", 0, Bytes(3000, std::byte{7}), "WofCompressedData");
+  Bytes reparse(8 + 16);  // IO_REPARSE_TAG_WOF, one file compressed with XPRESS4K
+  store_le<std::uint32_t>(reparse, 0, kTagWof);
+  store_le<std::uint16_t>(reparse, 4, 16);
+  store_le<std::uint32_t>(reparse, 8, 1);
+  store_le<std::uint32_t>(reparse, 12, 2);
+  store_le<std::uint32_t>(reparse, 16, 1);
+  plain.desktop.volume().set_reparse_point("Users/alice/small/file", reparse);
   auto batch = plain.next();
   REQUIRE(batch.held_back.size() == 1);
   CHECK(batch.held_back[0].path == "small/file");
@@ -268,6 +278,63 @@ TEST_CASE("what cannot be saved is held back by name") {
   CHECK(find_put(batch, "small/file") == nullptr);
   plain.desktop.volume().remove("Users/alice/small/file");
   CHECK(plain.next().records.empty());
+}
+
+// Words and zeros, which compress, and noise, which does not.
+Bytes compressible(std::mt19937_64& random, std::size_t size) {
+  Bytes bytes(size);
+  for (std::size_t at = 0; at < size;) {
+    const auto end = std::min<std::size_t>(size, at + 1 + random() % 30'000);
+    const auto kind = random() % 3;
+    for (; at < end; ++at)
+      bytes[at] =
+          kind == 0 ? std::byte{0} : static_cast<std::byte>(kind == 1 ? "profile "[at % 8] : random());
+  }
+  return bytes;
+}
+
+TEST_CASE("files that NTFS compressed are saved as any, and their changes by what is compressed together") {
+  if (!support::can_format_ntfs()) return;
+  auto random = support::seeded_random();
+  constexpr std::uint64_t kUnit = 16 * 4096;
+  Plain plain([&](auto& volume) {
+    volume.make_directory("Users/alice/small");
+    volume.set_compressed("Users/alice/small");
+    for (const char* name : {"a", "b", "c"})
+      volume.write(std::string("Users/alice/small/") + name, 0, compressible(random, 700'000));
+    volume.write("Users/alice/plain", 0, compressible(random, 300'000));
+  });
+  int puts = 0;
+  for (int round = 0; round < 12; ++round) {
+    CAPTURE(round);
+    auto& volume = plain.desktop.volume();
+    std::map<std::string, std::vector<ByteRange>> written;
+    for (int i = 0; i < 4; ++i) {
+      const auto name = "small/" + std::string(1, static_cast<char>('a' + random() % 4));
+      const auto path = "Users/alice/" + name;
+      const auto size = volume.find(path) ? volume.size(path) : 0;
+      const auto data = compressible(random, 1 + random() % 90'000);
+      const auto at = random() % (size + 1);
+      REQUIRE(volume.write(path, at, data));
+      written[name].push_back({at, data.size()});
+    }
+    if (round == 5) volume.rename("Users/alice/plain", "Users/alice/small/plain");  // stays as it is
+    if (round == 8) volume.remove("Users/alice/small/b");
+    const auto batch = plain.next();
+    CHECK(batch.held_back.empty());
+    for (const auto& [name, ranges] : written) {
+      const auto* put = find_put(batch, name);
+      if (put == nullptr || !put->base) continue;
+      ++puts;
+      RangeSet units;
+      for (const auto& range : ranges)
+        units.add({range.offset / kUnit * kUnit,
+                   (range.end() + kUnit - 1) / kUnit * kUnit - range.offset / kUnit * kUnit});
+      for (const auto& content : put->contents)
+        for (const auto& write : content.writes) CHECK(units.contains(write));
+    }
+  }
+  CHECK(puts > 10);
 }
 
 }  // namespace

@@ -15,8 +15,6 @@ enum class Class {
   not_loaded,  // the base's bytes, not there (zeros stand for them)
 };
 
-std::uint64_t round_down(std::uint64_t value) { return value - value % kTagBlockBytes; }
-
 std::uint64_t round_up(std::uint64_t value, std::uint64_t limit) {
   const auto rest = value % kTagBlockBytes;
   if (rest == 0) return std::min(value, limit);
@@ -70,15 +68,28 @@ void add_changed_tags(const ItemState::StreamState* now, const ItemState::Stream
   }
 }
 
-// Whole blocks, within the stream.
-RangeSet clip_to_blocks(const RangeSet& ranges, std::uint64_t size_bytes) {
+// Whole pieces of the stream. `piece_bytes` is a power of two.
+RangeSet clip_to(std::uint64_t piece_bytes, const RangeSet& ranges, std::uint64_t size_bytes) {
   RangeSet result;
   for (auto range : ranges.ranges()) {
     if (range.offset >= size_bytes) break;
-    const auto begin = round_down(range.offset);
-    result.add({begin, round_up(range.end(), size_bytes) - begin});
+    const auto begin = range.offset & ~(piece_bytes - 1);
+    const auto rest = range.end() & (piece_bytes - 1);
+    const auto gap = rest == 0 ? 0 : piece_bytes - rest;
+    const auto end =
+        range.end() >= size_bytes || size_bytes - range.end() < gap ? size_bytes : range.end() + gap;
+    result.add({begin, end - begin});
   }
   return result;
+}
+
+// What is compressed together changes together, and lies in clusters that are not those of its bytes.
+std::uint64_t piece_bytes(const StreamSide& side) {
+  const auto& stream = *side.stream;
+  return stream.compressed && !stream.resident
+             ? std::max<std::uint64_t>(
+                   kTagBlockBytes, std::uint64_t{stream.unit_clusters} * side.volume->info().cluster_bytes)
+             : kTagBlockBytes;
 }
 
 class BlockComparison {
@@ -163,7 +174,8 @@ RangeSet ranges_to_examine(const StreamSide& now, const StreamBefore& before, co
   const std::uint64_t cluster_bytes = now.volume->info().cluster_bytes;
   RangeSet examine;
   const bool compare_snapshots = before.kind == StreamBefore::Kind::volume && before.same_file &&
-                                 changed != nullptr && !stream.resident && !before.side.stream->resident;
+                                 changed != nullptr && !stream.resident && !before.side.stream->resident &&
+                                 piece_bytes(now) == piece_bytes(before.side);
   if (stream.resident) {
     examine.add({0, stream.size_bytes});
   } else if (compare_snapshots) {
@@ -188,7 +200,7 @@ RangeSet ranges_to_examine(const StreamSide& now, const StreamBefore& before, co
     if (before.kind == StreamBefore::Kind::volume || before.kind == StreamBefore::Kind::none)
       add_between(0, base_limit(now), examine);
   }
-  return clip_to_blocks(examine, stream.size_bytes);
+  return clip_to(piece_bytes(now), examine, stream.size_bytes);
 }
 
 Result<StreamWrites> find_writes(const StreamSide& now, const StreamBefore& before, const RangeSet& examine) {

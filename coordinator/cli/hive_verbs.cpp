@@ -23,8 +23,6 @@ using registry::Key;
 using registry::Value;
 using registry::ValueType;
 
-constexpr std::size_t kShownBytes = 64;  // of a value's data in a listing
-
 struct HiveOptions {
   HiveArguments source;
   std::string key;
@@ -89,8 +87,8 @@ std::string report_text(const registry::RecoveryReport& report) {
   return text;
 }
 
-json value_json(const Value& value, ByteView data) {
-  return cli::value_json(value.name.to_wtf8(), value.type, data);
+json hive_value_json(const Value& value, ByteView data) {
+  return value_json(value.name.to_wtf8(), value.type, data);
 }
 
 // Counts what a hive holds.
@@ -174,12 +172,13 @@ class Lister final : public registry::TreeVisitor {
     return depth == 0 || recursive_;
   }
   void value(const Key&, const std::string& path, const Value& value, ByteView data) override {
-    auto object = value_json(value, data);
+    auto object = hive_value_json(value, data);
     object["key"] = path;
     values.push_back(std::move(object));
     const auto name = value.name.empty() ? "(default)" : value.name.to_wtf8();
-    rows.push_back({registry::type_name(value.type), name,
-                    (path.empty() ? "" : path + "  ") + registry::value_text(value.type, data, kShownBytes)});
+    rows.push_back(
+        {registry::type_name(value.type), name,
+         (path.empty() ? "" : path + "  ") + registry::value_text(value.type, data, kShownValueBytes)});
   }
   void defect(registry::Defect defect) override { defects.push_back(std::move(defect)); }
 
@@ -238,7 +237,7 @@ Result<void> get(const Context& context, const HiveOptions& options) {
                 fmt::format("{}: key '{}' has no value '{}'", loaded.name, options.key, options.value));
   Bytes scratch;
   RS_TRY(const auto data, hive.data(*value, scratch));
-  auto object = value_json(*value, data);
+  auto object = hive_value_json(*value, data);
   object["hex"] = registry::hex_text(data);
   auto text = registry::value_text(value->type, data, data.size());
   if (static_cast<ValueType>(value->type) == ValueType::multi_string) {
@@ -434,16 +433,16 @@ Result<void> diff(const Context& context, const HiveOptions& options) {
           text += fmt::format("  {}", named->name.empty() ? "(default)" : named->name.to_wtf8());
         }
         if (difference.value_before != nullptr) {
-          object["before"] = value_json(*difference.value_before, difference.data_before);
+          object["before"] = hive_value_json(*difference.value_before, difference.data_before);
           text += fmt::format(
               "\n  - {} {}", registry::type_name(difference.value_before->type),
-              registry::value_text(difference.value_before->type, difference.data_before, kShownBytes));
+              registry::value_text(difference.value_before->type, difference.data_before, kShownValueBytes));
         }
         if (difference.value_after != nullptr) {
-          object["after"] = value_json(*difference.value_after, difference.data_after);
+          object["after"] = hive_value_json(*difference.value_after, difference.data_after);
           text += fmt::format(
               "\n  + {} {}", registry::type_name(difference.value_after->type),
-              registry::value_text(difference.value_after->type, difference.data_after, kShownBytes));
+              registry::value_text(difference.value_after->type, difference.data_after, kShownValueBytes));
         }
         text += '\n';
         list.push_back(std::move(object));

@@ -17,7 +17,6 @@ using profile::RegistryValue;
 using repository::Tree;
 
 constexpr std::size_t kPartBytes = 1u << 20;
-constexpr std::size_t kShownBytes = 64;  // of a value's data in a listing
 
 bool is_hive(const Tree& tree, const ProfilePath& path) {
   auto entry = tree.lookup(path);
@@ -101,8 +100,8 @@ std::string shown_name(const std::string& name) { return name.empty() ? "(defaul
 Result<ShownValue> show(const Context& context, const Tree& tree, const ProfilePath& hive, const KeyPath& key,
                         const RegistryValue& value) {
   RS_TRY(auto data,
-         data_of(tree, hive, key, value, context.json ? profile::kMaxValueBytes : 2 * kShownBytes));
-  ShownValue shown{registry::value_text(value.type, data, kShownBytes), {}};
+         data_of(tree, hive, key, value, context.json ? profile::kMaxValueBytes : 2 * kShownValueBytes));
+  ShownValue shown{registry::value_text(value.type, data, kShownValueBytes), {}};
   if (context.json) shown.object = value_json(value.name, value.type, data);
   return shown;
 }

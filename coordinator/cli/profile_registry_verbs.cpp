@@ -21,7 +21,7 @@ using profile::KeyState;
 using profile::ProfilePath;
 using repository::Tree;
 
-struct Arguments {
+struct RegistryArguments {
   RepositoryChoice choice;
   std::string profile;  // NAME or NAME@VERSION
   std::string other;    // the second one of diff
@@ -48,7 +48,7 @@ Result<void> list_hives(const Context& context, const Tree& tree) {
   return {};
 }
 
-Result<void> ls(const Context& context, const Arguments& arguments) {
+Result<void> ls(const Context& context, const RegistryArguments& arguments) {
   RS_TRY(auto open, open_tree(arguments.choice, arguments.profile));
   if (arguments.hive.empty()) return list_hives(context, *open.tree);
   RS_TRY(auto hive, find_hive(*open.tree, arguments.hive));
@@ -109,7 +109,7 @@ Result<void> get_key(const Context& context, const Tree& tree, const ProfilePath
   return {};
 }
 
-Result<void> get(const Context& context, const Arguments& arguments) {
+Result<void> get(const Context& context, const RegistryArguments& arguments) {
   RS_TRY(auto open, open_tree(arguments.choice, arguments.profile));
   RS_TRY(auto hive, find_hive(*open.tree, arguments.hive));
   RS_TRY(auto key, parse_key(arguments.key));
@@ -133,7 +133,7 @@ Result<void> get(const Context& context, const Arguments& arguments) {
                           open.tree->version(), arguments.value));
 }
 
-Result<void> diff(const Context& context, const Arguments& arguments) {
+Result<void> diff(const Context& context, const RegistryArguments& arguments) {
   RS_TRY(auto open, open_two_trees(arguments.choice, arguments.profile, arguments.other));
   return diff_registry(context, open, arguments.hive);
 }
@@ -148,7 +148,7 @@ void warn_of(const std::vector<std::string>& incomplete) {
   for (const auto& item : incomplete) std::cerr << item << '\n';
 }
 
-Result<void> export_text(const Context& context, const Arguments& arguments, const ProfilePath& hive,
+Result<void> export_text(const Context& context, const RegistryArguments& arguments, const ProfilePath& hive,
                          const KeyPath& key, const repository::HiveFile& file) {
   RS_TRY(const auto opened, registry::Hive::open(file.bytes, hive.text()));
   RS_TRY(const auto root, opened.root());
@@ -184,7 +184,7 @@ Result<void> export_text(const Context& context, const Arguments& arguments, con
   return {};
 }
 
-Result<void> export_keys(const Context& context, const Arguments& arguments) {
+Result<void> export_keys(const Context& context, const RegistryArguments& arguments) {
   if (context.json && arguments.output.empty() && arguments.hive_output.empty())
     return fail(ErrorCode::invalid_argument,
                 "--json needs --output or --hive: the text goes to standard output");
@@ -210,9 +210,9 @@ Result<void> export_keys(const Context& context, const Arguments& arguments) {
 void add_profile_registry_verbs(CLI::App& noun, Context& context) {
   auto* registry_noun = noun.add_subcommand("registry", "The keys of a version's hives");
   registry_noun->require_subcommand(1);
-  auto arguments = std::make_shared<Arguments>();  // shared by the verbs, of which one runs
+  auto arguments = std::make_shared<RegistryArguments>();  // shared by the verbs, of which one runs
   auto add = [&](const std::string& name, const std::string& description,
-                 Result<void> (*action)(const Context&, const Arguments&)) {
+                 Result<void> (*action)(const Context&, const RegistryArguments&)) {
     auto* verb = context.verb(*registry_noun, name, description,
                               [arguments, action, &context] { return action(context, *arguments); });
     arguments->choice.add_to(*verb);

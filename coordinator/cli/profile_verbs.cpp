@@ -22,7 +22,7 @@ constexpr std::size_t kListAtOnce = 1000;
 constexpr std::size_t kReadAtOnce = 1u << 20;
 
 // The arguments of all profile verbs; each uses some.
-struct Arguments {
+struct ProfileArguments {
   RepositoryChoice choice;
   std::string profile;  // NAME or NAME@VERSION
   std::string other;    // the second one of diff
@@ -86,7 +86,7 @@ std::vector<std::string> entry_row(const std::string& name, const profile::Entry
           seconds_text(entry.metadata.written_100ns), shown};
 }
 
-Result<void> import(const Arguments& arguments, const Context& context) {
+Result<void> import(const ProfileArguments& arguments, const Context& context) {
   // The coordinator may be the one that reads it, from another working directory.
   std::error_code error;
   auto source = std::filesystem::absolute(arguments.source, error);
@@ -110,14 +110,14 @@ Result<void> import(const Arguments& arguments, const Context& context) {
   return {};
 }
 
-Result<void> create(const Arguments& arguments, const Context& context) {
+Result<void> create(const ProfileArguments& arguments, const Context& context) {
   RS_TRY(auto result, run_command(arguments.choice,
                                   {{"command", "profile.create"}, {"profile", arguments.profile}}, context));
   context.print(result, "Made the profile " + arguments.profile + ".");
   return {};
 }
 
-Result<void> list(const Arguments& arguments, const Context& context) {
+Result<void> list(const ProfileArguments& arguments, const Context& context) {
   RS_TRY(auto repository, open_for_reading(arguments.choice));
   RS_TRY(auto profiles, repository->profiles());
   json all = json::array();
@@ -134,7 +134,7 @@ Result<void> list(const Arguments& arguments, const Context& context) {
   return {};
 }
 
-Result<void> versions(const Arguments& arguments, const Context& context) {
+Result<void> versions(const ProfileArguments& arguments, const Context& context) {
   RS_TRY(auto repository, open_for_reading(arguments.choice));
   RS_TRY(auto profile, repository->find_profile(arguments.profile));
   RS_TRY(auto found, repository->versions(profile.id));
@@ -153,7 +153,7 @@ Result<void> versions(const Arguments& arguments, const Context& context) {
   return {};
 }
 
-Result<void> ls(const Arguments& arguments, const Context& context) {
+Result<void> ls(const ProfileArguments& arguments, const Context& context) {
   RS_TRY(auto open, open_tree(arguments.choice, arguments.profile));
   RS_TRY(auto path, ProfilePath::parse(arguments.path));
   RS_TRY(auto entry, open.tree->lookup(path));
@@ -176,7 +176,7 @@ Result<void> ls(const Arguments& arguments, const Context& context) {
 }
 
 // PATH or PATH:STREAM; profile names hold no colon.
-Result<void> cat(const Arguments& arguments, const Context& context) {
+Result<void> cat(const ProfileArguments& arguments, const Context& context) {
   if (context.json)
     return fail(ErrorCode::invalid_argument, "cat prints the file as it is; --json makes no sense here");
   RS_TRY(auto open, open_tree(arguments.choice, arguments.profile));
@@ -208,7 +208,7 @@ Result<void> cat(const Arguments& arguments, const Context& context) {
   return {};
 }
 
-Result<void> restore_to(const Arguments& arguments, const Context& context) {
+Result<void> restore_to(const ProfileArguments& arguments, const Context& context) {
   RS_TRY(auto open, open_tree(arguments.choice, arguments.profile));
   auto result = repository::export_tree(*open.tree, arguments.target, [&](std::uint64_t done) {
     context.progress("writing " + arguments.profile, done, 0);
@@ -229,7 +229,7 @@ Result<void> restore_to(const Arguments& arguments, const Context& context) {
   return {};
 }
 
-Result<void> restore(const Arguments& arguments, const Context& context) {
+Result<void> restore(const ProfileArguments& arguments, const Context& context) {
   auto wanted = parse_profile(arguments.profile);
   if (!wanted.version) return fail(ErrorCode::invalid_argument, "restore which version? Say NAME@VERSION");
   if (!arguments.target.empty()) return restore_to(arguments, context);
@@ -266,7 +266,7 @@ Result<KeyChanges> count_key_changes(const OpenTrees& open, const ProfilePath& h
   return changes;
 }
 
-Result<void> diff(const Arguments& arguments, const Context& context) {
+Result<void> diff(const ProfileArguments& arguments, const Context& context) {
   RS_TRY(auto open, open_two_trees(arguments.choice, arguments.profile, arguments.other));
   json all = json::array();
   std::string text;
@@ -300,9 +300,9 @@ Result<void> diff(const Arguments& arguments, const Context& context) {
 void add_profile_verbs(CLI::App& app, Context& context) {
   auto* noun = app.add_subcommand("profile", "Profiles and their versions");
   noun->require_subcommand(1);
-  auto arguments = std::make_shared<Arguments>();  // shared by the verbs, of which one runs
+  auto arguments = std::make_shared<ProfileArguments>();  // shared by the verbs, of which one runs
   auto add = [&](const std::string& name, const std::string& description,
-                 Result<void> (*action)(const Arguments&, const Context&)) {
+                 Result<void> (*action)(const ProfileArguments&, const Context&)) {
     auto* verb = context.verb(*noun, name, description,
                               [arguments, action, &context] { return action(*arguments, context); });
     arguments->choice.add_to(*verb);
