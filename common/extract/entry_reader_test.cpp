@@ -23,6 +23,18 @@ Bytes reparse_data(std::uint32_t tag, const std::string& target, bool relative) 
   return writer.take();
 }
 
+TEST_CASE("what cannot be saved says why") {
+  ntfs::FileRecord file;
+  file.streams.resize(2);
+  file.streams[1].compressed = true;  // by NTFS: read like any
+  CHECK_FALSE(blocked_reason(file));
+  file.streams[1].encrypted = true;
+  CHECK(blocked_reason(file)->find("EFS") != std::string::npos);
+  file.streams[1].encrypted = false;
+  file.reparse_tag = kTagWof;
+  CHECK(blocked_reason(file)->find("WOF") != std::string::npos);
+}
+
 TEST_CASE("links into the profile become paths of the profile, others do not") {
   const std::string root = "Users/alice";
   const auto junction = [&](const std::string& target) {

@@ -2,7 +2,6 @@
 
 #include <doctest/doctest.h>
 
-#include "common/extract/entry_reader.h"
 #include "common/extract/test_desktop.h"
 #include "tests/support/seed.h"
 
@@ -255,29 +254,6 @@ TEST_CASE("time of an extraction: 100 changed files of 20,000" * doctest::skip()
                                << statistics.files_examined << " files examined");
     CHECK(extraction->batch().records.size() == 100);
   }
-}
-
-TEST_CASE("what cannot be saved is held back by name") {
-  if (!support::can_format_ntfs()) return;
-  Plain plain({});
-  plain.desktop.volume().make_directory("Users/alice/small");
-  plain.desktop.volume().make_file("Users/alice/small/file");
-  plain.desktop.volume().truncate("Users/alice/small/file", 9000);
-  plain.desktop.volume().write("Users/alice/small/file", 0, Bytes(3000, std::byte{7}), "WofCompressedData");
-  Bytes reparse(8 + 16);  // IO_REPARSE_TAG_WOF, one file compressed with XPRESS4K
-  store_le<std::uint32_t>(reparse, 0, kTagWof);
-  store_le<std::uint16_t>(reparse, 4, 16);
-  store_le<std::uint32_t>(reparse, 8, 1);
-  store_le<std::uint32_t>(reparse, 12, 2);
-  store_le<std::uint32_t>(reparse, 16, 1);
-  plain.desktop.volume().set_reparse_point("Users/alice/small/file", reparse);
-  auto batch = plain.next();
-  REQUIRE(batch.held_back.size() == 1);
-  CHECK(batch.held_back[0].path == "small/file");
-  CHECK(batch.held_back[0].reason.find("compressed") != std::string::npos);
-  CHECK(find_put(batch, "small/file") == nullptr);
-  plain.desktop.volume().remove("Users/alice/small/file");
-  CHECK(plain.next().records.empty());
 }
 
 // Words and zeros, which compress, and noise, which does not.
