@@ -33,10 +33,13 @@ if(NOT WIN32)
   target_link_libraries(roamstead_headers INTERFACE fmt::fmt)
 endif()
 
-# Test programs are compiled often and run seldom: what they are made of is optimised, they are not much.
+# Test programs are compiled often and run seldom: what they are made of is optimised and watched, they themselves less.
 add_library(roamstead_test_options INTERFACE)
 target_compile_definitions(roamstead_test_options INTERFACE DOCTEST_CONFIG_SUPER_FAST_ASSERTS)
 target_compile_options(roamstead_test_options INTERFACE $<$<CONFIG:RelWithDebInfo>:-O1>)
+if(ROAMSTEAD_SANITIZER MATCHES undefined)
+  target_compile_options(roamstead_test_options INTERFACE -fno-sanitize=undefined)
+endif()
 
 # Headers precompiled once for all libraries and once for all tests. Clang's are not worth it: only the fuzzers and
 # clang-tidy use clang, and it wants the very same definitions everywhere.

@@ -339,11 +339,11 @@ TEST_CASE("a hive whose records would exceed all bounds is refused, whatever its
   Hives hives;
   // Many values at the end of a long path.
   std::string path = std::string(200, 'a');
-  for (int depth = 0; depth < 100; ++depth) path += "\\" + std::string(200, 'b');
+  for (int depth = 0; depth < 500; ++depth) path += "\\" + std::string(200, 'b');
   const auto cell = Hives::key(hives.now, path);
   CHECK(survey_keys(hives.now.hive()).value());
   bool set = true;
-  for (int i = 0; i < 30'000; ++i)
+  for (int i = 0; i < 6'000; ++i)
     set = set && hives.now.set_value(cell, to_utf16(std::to_string(i)).value(), 4, Bytes(4));
   REQUIRE(set);
   const auto refused = survey_keys(hives.now.hive());
