@@ -1,0 +1,60 @@
+// Everything an administrator may set for a coordinator, with what it is where nobody sets anything. A value
+// has one name everywhere ("sessions.lease": key `lease` of section [sessions]); key_table.h has one line for
+// each, loader.h reads them from files.
+//
+// Keys and secrets never stand here, only where they are. Nothing here names one machine but the paths and
+// addresses, so one file fits many.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace roamstead::config {
+
+using Duration = std::chrono::milliseconds;
+
+struct Config {
+  struct Repository {
+    std::string directory;  // must be set
+    std::string state;      // "": `state` in the repository's directory
+  } repository;
+
+  struct Listen {
+    std::string address = "127.0.0.1:7420";  // port 0: any. A socket that systemd passes comes before it.
+    std::string public_address;              // "host:port" that desktops are told; "": `address`
+    std::vector<std::string> names;          // further DNS names or addresses for the certificate
+  } listen;
+
+  struct Tls {
+    std::string authority;  // directory of ca-key.pem and ca-cert.pem; "": `ca` in the state directory
+  } tls;
+
+  struct Sessions {
+    Duration lease{30'000};
+    Duration hand_over_wait{10'000};  // for a commit under way when a profile changes hands
+  } sessions;
+
+  struct Limits {
+    std::uint64_t connections = 4096;
+    std::uint64_t connections_per_desktop = 8;
+    std::uint64_t handshakes = 256;           // connections not yet known to be desktops
+    std::uint64_t spool_bytes = 64ull << 30;  // batches on their way, all together
+    Duration handshake_timeout{10'000};
+    Duration stall_timeout{30'000};
+    Duration idle_timeout{300'000};
+    std::uint64_t request_threads = 4;
+    std::uint64_t commit_threads = 16;  // they wait for storage, and share its flushes
+  } limits;
+
+  struct Log {
+    std::string level = "info";  // debug, info, warning, error
+  } log;
+
+  struct Service {
+    Duration drain_timeout{20'000};  // for what is being committed when the coordinator is told to end
+  } service;
+};
+
+}  // namespace roamstead::config
