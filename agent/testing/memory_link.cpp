@@ -227,6 +227,24 @@ Result<void> MemoryLink::close(const Guid& secret) {
   return {};
 }
 
+Result<void> MemoryLink::hand_over(const Guid& secret) {
+  RS_CHECK(enter(secret));
+  std::lock_guard lock(mutex_);
+  superseded = true;
+  ++hand_overs;
+  return {};
+}
+
+void MemoryLink::set_push_listener(std::function<void(const wire::Push&)> listener) {
+  std::lock_guard lock(listener_mutex_);
+  listener_ = std::move(listener);
+}
+
+void MemoryLink::push(const wire::Push& push) {
+  std::lock_guard lock(listener_mutex_);
+  if (listener_) listener_(push);
+}
+
 std::vector<MemoryLink::Committed> MemoryLink::commits() const {
   std::lock_guard lock(mutex_);
   return commits_;

@@ -47,6 +47,9 @@ class MemoryLink final : public wire::CoordinatorLink {
                                    profile::ContentSource& content) override;
   Result<void> renew(const Guid& secret) override;
   Result<void> close(const Guid& secret) override;
+  Result<void> hand_over(const Guid& secret) override;
+  void set_push_listener(std::function<void(const wire::Push&)> listener) override;
+  void push(const wire::Push& push);  // as the coordinator does
   std::uint64_t bytes_sent() const override { return 0; }
   std::uint64_t bytes_received() const override { return read_bytes; }
 
@@ -54,7 +57,7 @@ class MemoryLink final : public wire::CoordinatorLink {
   std::atomic<bool> superseded{false};    // resuming is refused, commits become forks
   std::atomic<bool> lose_replies{false};  // commits are done, but the answer is lost
   std::atomic<int> delay_ms{0};
-  std::atomic<std::uint64_t> reads{0}, read_bytes{0}, lists{0}, closes{0};
+  std::atomic<std::uint64_t> reads{0}, read_bytes{0}, lists{0}, closes{0}, hand_overs{0};
   std::atomic<std::uint64_t> key_lists{0}, keys_listed{0}, value_reads{0};
   std::size_t entries_per_part = 1000;
   std::size_t key_bytes_per_part = 256 << 10;
@@ -68,6 +71,8 @@ class MemoryLink final : public wire::CoordinatorLink {
   Result<const support::KeyModel*> hive_at(const profile::ProfilePath& path) const;
   profile::Entry& make_parents(const std::string& path);
 
+  std::mutex listener_mutex_;
+  std::function<void(const wire::Push&)> listener_;
   mutable std::mutex mutex_;
   std::map<std::string, File> items_;  // by path; "" is the root
   struct NameLess {

@@ -196,8 +196,30 @@ asio::awaitable<Error> ClientConnection::read_replies(std::shared_ptr<Channel> c
       channel->close();
       co_return std::move(frame).error();
     }
-    deliver(std::move(*frame));
+    if (frame->type == FrameType::push)
+      hear(std::move(*frame));
+    else
+      deliver(std::move(*frame));
   }
+}
+
+void ClientConnection::set_push_listener(std::function<void(const Push&)> listener) {
+  std::lock_guard guard(listener_mutex_);
+  listener_ = std::move(listener);
+}
+
+void ClientConnection::hear(Frame frame) {
+  {
+    std::lock_guard guard(mutex_);
+    last_heard_ = Clock::now();
+  }
+  auto push = decode_push(std::move(frame));
+  if (!push) {
+    log_warning("coordinator {}: {}", options_.address, push.error().to_string());
+    return;
+  }
+  std::lock_guard guard(listener_mutex_);
+  if (listener_) listener_(*push);
 }
 
 void ClientConnection::deliver(Frame frame) {

@@ -40,6 +40,8 @@ class ClientConnection {
   // The peer may be gone without a word: closes the call's connection unless something was heard lately.
   void suspect(const Call& call);
 
+  void set_push_listener(std::function<void(const Push&)> listener);
+
   std::uint64_t bytes_sent() const;
   std::uint64_t bytes_received() const;
 
@@ -49,6 +51,7 @@ class ClientConnection {
   asio::awaitable<Result<void>> greet(std::shared_ptr<Channel> channel);
   asio::awaitable<Error> read_replies(std::shared_ptr<Channel> channel);
   void deliver(Frame frame);
+  void hear(Frame frame);
   void lose(const Error& error);
 
   const TlsLinkOptions options_;
@@ -57,6 +60,9 @@ class ClientConnection {
   std::unique_ptr<asio::ssl::context> context_;
   asio::io_context io_{1};
   asio::steady_timer wanted_signal_{io_};  // a condition: cancelled to wake run()
+
+  std::mutex listener_mutex_;  // held while the listener is called; taken with no other
+  std::function<void(const Push&)> listener_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -2,6 +2,7 @@
 // in process on a real repository. Calls block, are thread-safe, and end within the link's timeout.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,21 @@ struct OpenRequest {
   }
 };
 
+// One thing to fetch at once at log-in, because former log-ins did: a folder's list, a file from its start,
+// or a key of the hive at `path` with what is below it if that is little.
+struct WorkingItem {
+  enum class Kind : std::uint8_t { directory = 0, file = 1, key = 2 };
+  Kind kind = Kind::directory;
+  std::string path;
+  std::string key;
+
+  bool operator==(const WorkingItem&) const = default;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(kind, path, key);
+  }
+};
+
 struct OpenReply {
   Guid session;         // public id
   Guid session_secret;  // needed for every later call
@@ -44,12 +60,13 @@ struct OpenReply {
       0;  // of the *previous* incarnation, on resume: batches up to it are durable
   profile::Entry root;
   std::uint32_t lease_seconds = 0;
-  std::vector<std::string> working_set;  // paths to fetch first
+  bool may_save = true;  // false: the profile is open elsewhere; batches of this session become forks
+  std::vector<WorkingItem> working_set;  // to fetch first, in this order
 
   template <class Archive>
   void serialize(Archive& archive) {
     archive(session, session_secret, incarnation, epoch, version, committed_ordinal, root, lease_seconds,
-            working_set);
+            may_save, working_set);
   }
 };
 
@@ -75,6 +92,34 @@ struct CommitReply {
 };
 
 inline constexpr std::size_t kMaxReadBytes = 1 << 20;
+
+enum class PushKind : std::uint8_t {
+  // The profile is wanted elsewhere: snapshot, send, hand_over, within the deadline. After it the session is
+  // superseded.
+  flush = 0,
+  // `profile` is about to be opened on this desktop.
+  prepare = 1,
+  // The session is to be logged out, by an administrator's wish, within the deadline.
+  close = 2,
+  // What the desktop was told of its sessions may have changed.
+  policy_changed = 3,
+};
+inline constexpr PushKind kLastPushKind = PushKind::policy_changed;
+
+// What a coordinator says unasked. May come more than once, and late; may be lost with its connection.
+struct Push {
+  PushKind kind = PushKind::flush;
+  Guid session;                   // public id; zero where none is meant
+  std::uint32_t deadline_ms = 0;  // from now on; 0: none
+  std::string profile;            // its name
+  std::string text;               // why, for logs and people
+
+  bool operator==(const Push&) const = default;
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(kind, session, deadline_ms, profile, text);
+  }
+};
 
 class CoordinatorLink {
  public:
@@ -104,6 +149,13 @@ class CoordinatorLink {
                                      profile::ContentSource& content) = 0;
   virtual Result<void> renew(const Guid& session_secret) = 0;
   virtual Result<void> close(const Guid& session_secret) = 0;
+  // Everything that this session has to send is sent: whoever waits for the profile may have it. The session
+  // is superseded; what it sends later becomes a fork.
+  virtual Result<void> hand_over(const Guid& session_secret) = 0;
+  // Called with what the coordinator says unasked, for all its sessions, on a thread of the link that must
+  // not be kept; may call no method of the link. Null: nobody listens. Once this returns, the listener before
+  // is called no more. Pushes reach a desktop only while it has a connection; any call makes one.
+  virtual void set_push_listener(std::function<void(const Push&)> listener) = 0;
   // Bytes that went over the network so far.
   virtual std::uint64_t bytes_sent() const = 0;
   virtual std::uint64_t bytes_received() const = 0;

@@ -35,8 +35,10 @@ enum class FrameType : std::uint8_t {
   keys_reply = 19,
   value = 20,
   value_reply = 21,
+  push = 22,       // coordinator to desktop, unasked: request number 0
+  hand_over = 23,  // answered by done
 };
-inline constexpr FrameType kLastFrameType = FrameType::value_reply;
+inline constexpr FrameType kLastFrameType = FrameType::hand_over;
 
 struct FrameHeader {
   std::uint32_t payload_bytes = 0;

@@ -60,6 +60,17 @@ template Result<SessionRequest> decode_message(Frame, const char*);
 template Result<BatchBegin> decode_message(Frame, const char*);
 template Result<Credit> decode_message(Frame, const char*);
 template Result<CommitReply> decode_message(Frame, const char*);
+template Result<Push> decode_message(Frame, const char*);
+
+Result<Push> decode_push(Frame frame) {
+  RS_TRY(auto push, decode_message<Push>(std::move(frame), "push"));
+  if (push.kind > kLastPushKind)
+    return fail(ErrorCode::protocol,
+                "push: unknown kind " + std::to_string(static_cast<unsigned>(push.kind)));
+  if (push.profile.size() > kMaxPushText || push.text.size() > kMaxPushText)
+    return fail(ErrorCode::protocol, "push: a text of more than " + std::to_string(kMaxPushText) + " bytes");
+  return push;
+}
 
 Bytes encode_message(const Hello& message) { return encode(message); }
 Bytes encode_message(const HelloReply& message) { return encode(message); }
@@ -78,5 +89,6 @@ Bytes encode_message(const SessionRequest& message) { return encode(message); }
 Bytes encode_message(const BatchBegin& message) { return encode(message); }
 Bytes encode_message(const Credit& message) { return encode(message); }
 Bytes encode_message(const CommitReply& message) { return encode(message); }
+Bytes encode_message(const Push& message) { return encode(message); }
 
 }  // namespace roamstead::wire

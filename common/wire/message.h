@@ -10,7 +10,8 @@
 namespace roamstead::wire {
 
 inline constexpr std::uint32_t kProtocolMagic = 0x50415352;  // "RSAP"
-inline constexpr std::uint16_t kProtocolVersion = 2;         // 2: registry keys
+// 2: registry keys; 3: pushes, hand-over, sessions that may not save
+inline constexpr std::uint16_t kProtocolVersion = 3;
 // Plain bytes of a batch that may be under way before the server has taken any, and so the most that it keeps
 // in memory.
 inline constexpr std::uint64_t kBatchWindowBytes = 4u << 20;
@@ -100,7 +101,7 @@ struct ValueRequest {
   }
 };
 
-// renew and close
+// renew, close and hand_over
 struct SessionRequest {
   Guid session_secret;
 
@@ -136,6 +137,9 @@ struct Credit {
   }
 };
 
+// Longer texts of a Push are refused.
+inline constexpr std::size_t kMaxPushText = 4096;
+
 Failure to_failure(const Error& error);
 // An unknown code becomes ErrorCode::internal.
 Error to_error(const Failure& failure);
@@ -159,6 +163,8 @@ extern template Result<SessionRequest> decode_message(Frame, const char*);
 extern template Result<BatchBegin> decode_message(Frame, const char*);
 extern template Result<Credit> decode_message(Frame, const char*);
 extern template Result<CommitReply> decode_message(Frame, const char*);
+// Also refuses what no coordinator says: an unknown kind, too long a text.
+Result<Push> decode_push(Frame frame);
 
 Bytes encode_message(const Hello& message);
 Bytes encode_message(const HelloReply& message);
@@ -177,5 +183,6 @@ Bytes encode_message(const SessionRequest& message);
 Bytes encode_message(const BatchBegin& message);
 Bytes encode_message(const Credit& message);
 Bytes encode_message(const CommitReply& message);
+Bytes encode_message(const Push& message);
 
 }  // namespace roamstead::wire

@@ -59,6 +59,20 @@ TEST_CASE("an encoded batch that is cut or has bytes too many is refused") {
   CHECK(!decode_batch(encoded));
 }
 
+TEST_CASE("a push comes back as it was encoded; kinds and texts that no coordinator says are refused") {
+  Push push{PushKind::close, Guid::random(), 10'000, "alice", "the pool is being emptied"};
+  const auto decoded = [](const Push& message) {
+    return decode_push({FrameType::push, false, 0, encode_message(message)});
+  };
+  CHECK(decoded(push).value() == push);
+  push.kind = static_cast<PushKind>(4);
+  CHECK(decoded(push).error().code == ErrorCode::protocol);
+  push.kind = PushKind::flush;
+  push.text.resize(kMaxPushText + 1);
+  CHECK(decoded(push).error().code == ErrorCode::protocol);
+  CHECK(!decode_push({FrameType::push, false, 0, Bytes(5)}));
+}
+
 TEST_CASE("flipped bits in a batch never do more than fail") {
   auto random = support::seeded_random();
   auto encoded = encode_batch(sample_batch()).value();

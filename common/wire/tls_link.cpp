@@ -262,6 +262,16 @@ Result<void> TlsLink::close(const Guid& session_secret) {
   return {};
 }
 
+Result<void> TlsLink::hand_over(const Guid& session_secret) {
+  auto payload = encode_message(SessionRequest{session_secret});
+  RS_TRY(auto frame, impl_->exchange(FrameType::hand_over, payload, FrameType::done));
+  return {};
+}
+
+void TlsLink::set_push_listener(std::function<void(const Push&)> listener) {
+  impl_->connection().set_push_listener(std::move(listener));
+}
+
 std::uint64_t TlsLink::bytes_sent() const { return impl_->connection().bytes_sent(); }
 std::uint64_t TlsLink::bytes_received() const { return impl_->connection().bytes_received(); }
 

@@ -14,12 +14,17 @@
 #include "common/base/fault.h"
 #include "common/wire/message.h"
 #include "coordinator/server/session.h"
+#include "coordinator/server/session_policy.h"
 
 namespace roamstead::server {
 
 struct SessionOptions {
   std::chrono::seconds lease{30};
   std::chrono::milliseconds hand_over_wait{10'000};  // for a commit under way when the profile changes hands
+  // Of the pool of the desktop that wants what another has open. Asked on any thread.
+  std::function<SessionPolicy(const std::string& desktop)> policy_of = [](const std::string&) {
+    return SessionPolicy::takeover;
+  };
   std::function<Session::Clock::time_point()> now = [] { return Session::Clock::now(); };
   // The repository could not write: it may refuse to go on until it is opened again. ErrorCode::stale:
   // another coordinator has taken it over. Called on a committing thread; only to take note.

@@ -36,6 +36,7 @@ void decode_frame(ByteView input) {
   decode_as<wire::BatchBegin>(frame);
   decode_as<wire::Credit>(frame);
   decode_as<wire::CommitReply>(frame);
+  if (auto push = wire::decode_push(frame); push && wire::encode_message(*push).empty()) __builtin_trap();
 }
 
 void decode_batch(ByteView input) {
