@@ -1,8 +1,12 @@
-// Lets writers of the profile pass freely, and a snapshot hold them all back for a moment.
+// Lets writers of the profile pass freely, and a snapshot hold them all back for a moment. Programs can be
+// refused for good: the profile was handed over to another desktop.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
+
+#include "common/base/result.h"
 
 namespace roamstead::agent {
 
@@ -30,6 +34,15 @@ class Gate {
    private:
     Gate& gate_;
   };
+
+  // Set while holding, so that a snapshot shows all that programs were told is done. What the agent itself
+  // loads still passes. Asked after passing.
+  void refuse_programs(bool refuse) { refuses_programs_ = refuse; }
+  bool refuses_programs() const { return refuses_programs_; }
+  Result<void> check_program() const {
+    if (!refuses_programs_) return {};
+    return fail(ErrorCode::denied, "the profile can only be read here: it is open on another desktop");
+  }
 
  private:
   void enter() {
@@ -59,6 +72,7 @@ class Gate {
   int passing_ = 0;
   int holders_ = 0;  // holding or waiting to
   bool held_ = false;
+  std::atomic<bool> refuses_programs_{false};
 };
 
 }  // namespace roamstead::agent

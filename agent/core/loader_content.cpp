@@ -185,6 +185,7 @@ Result<void> Loader::write(VolumeHandle& stream, std::uint64_t offset, ByteView 
   auto item = find(stream);
   if (!item) {
     Gate::Pass pass(gate_);
+    RS_CHECK(gate_.check_program());
     return stream.write(offset, data);
   }
   for (bool done = false; !done;) {
@@ -200,6 +201,7 @@ Result<void> Loader::write_loaded(Item& item, VolumeHandle& stream, std::uint64_
   bool flush_first = false;
   {
     Gate::Pass pass(gate_);
+    RS_CHECK(gate_.check_program());
     std::lock_guard lock(item.mutex);
     if (auto found = item.streams.find(stream.stream()); found != item.streams.end() && !data.empty()) {
       auto& state = found->second;
@@ -219,6 +221,7 @@ Result<void> Loader::truncate(VolumeHandle& stream, std::uint64_t size_bytes) {
   auto item = find(stream);
   if (!item) {
     Gate::Pass pass(gate_);
+    RS_CHECK(gate_.check_program());
     return stream.truncate(size_bytes);
   }
   for (;;) {
@@ -234,6 +237,7 @@ Result<void> Loader::truncate(VolumeHandle& stream, std::uint64_t size_bytes) {
           return fail(ErrorCode::timeout, "waited for content of " + item->base_path.text());
     }
     Gate::Pass pass(gate_);
+    RS_CHECK(gate_.check_program());
     std::lock_guard lock(item->mutex);
     auto& state = item->streams[stream.stream()];
     if (size_bytes < state.base_limit) {
@@ -284,6 +288,7 @@ Result<void> Loader::change_metadata(VolumeHandle& handle, const std::function<R
                                      std::optional<std::uint64_t> created_100ns) {
   auto item = find(handle);
   Gate::Pass pass(gate_);
+  RS_CHECK(gate_.check_program());
   if (!item) return change();
   std::lock_guard lock(item->mutex);
   // The creation time is part of what the item is known by: announced before it changes.

@@ -73,6 +73,7 @@ Result<std::optional<Opened>> Opening::resume(const SessionFacts& facts) {
   opened.root = std::move(reply.root);
   opened.resumed = true;
   opened.lease_seconds = reply.lease_seconds;
+  opened.may_save = reply.may_save;
   return std::optional(std::move(opened));
 }
 
@@ -166,6 +167,7 @@ Result<Opened> Opening::open_afresh() {
                   true};
   opened.root = std::move(reply.root);
   opened.lease_seconds = reply.lease_seconds;
+  opened.may_save = reply.may_save;
   // From here on a crash leaves a session that is resumed, or closed and opened anew when the journal is
   // missing.
   RS_CHECK(log_.begin_session(opened.facts));

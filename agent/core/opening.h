@@ -12,6 +12,7 @@ struct Opened {
   profile::Entry root;
   bool resumed = false;
   std::uint32_t lease_seconds = 0;
+  bool may_save = true;  // false: the profile is open on another desktop
 };
 
 // Everything durable is done in an order that a crash at any point leaves a state from which calling this

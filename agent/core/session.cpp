@@ -8,6 +8,22 @@ namespace roamstead::agent {
 
 using Clock = Activity::Clock;
 
+std::string_view to_string(SessionPhase phase) {
+  switch (phase) {
+    case SessionPhase::open:
+      return "open";
+    case SessionPhase::reading:
+      return "reading";
+    case SessionPhase::flushing:
+      return "flushing";
+    case SessionPhase::handed_over:
+      return "handed over";
+    case SessionPhase::superseded:
+      return "superseded";
+  }
+  return "unknown";
+}
+
 Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wire::CoordinatorLink& link,
                                                 ProfileVolume& volume, SnapshotPort& snapshots,
                                                 Faults faults) {
@@ -25,6 +41,10 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
   session->loader_ =
       std::make_unique<Loader>(link, opened.facts.session_secret, volume, *session->journal_, config.loader);
   auto& loader = *session->loader_;
+  if (!opened.may_save) {
+    session->phase_ = SessionPhase::reading;
+    loader.gate().refuse_programs(true);
+  }
   RS_CHECK(session->start_registry());
   if (opened.resumed) RS_CHECK(loader.recover());
   RS_CHECK(loader.publish_root(opened.root));
@@ -75,11 +95,15 @@ Result<void> Session::load_key(const std::string& hive, const std::string& key) 
 
 void Session::start_threads() {
   sender_->start();
+  answerer_.start([this] { answer_pushes(); });
+  link_.set_push_listener([this](const wire::Push& push) { hear(push); });
   housekeeper_.start([this] { keep_house(); });
   if (config_.snapshot_interval.count() != 0) snapshotter_.start([this] { take_snapshots(); });
 }
 
 void Session::stop_threads() {
+  link_.set_push_listener(nullptr);
+  answerer_.stop();
   if (fill_) fill_->stop();
   snapshotter_.stop();
   housekeeper_.stop();
@@ -101,7 +125,10 @@ void Session::keep_house() {
     if (auto flushed = loader_->flush_tags(); !flushed) note_error(flushed);
     if (Clock::now() < renew_at) continue;
     renew_at = Clock::now() + renew_every_;
-    note_error(link_.renew(facts_.session_secret));
+    if (phase_ == SessionPhase::handed_over || phase_ == SessionPhase::superseded) continue;
+    auto renewed = link_.renew(facts_.session_secret);
+    note_error(renewed);
+    if (!renewed && renewed.error().code == ErrorCode::stale) note_superseded();
   }
 }
 
@@ -139,6 +166,7 @@ Result<SessionStatus> Session::status() {
   RS_TRY(auto facts, log_->session());
   if (facts) status.facts = *facts;
   status.resumed = resumed_;
+  status.phase = phase_;
   status.login_seconds = login_seconds_;
   RS_TRY(status.sender, sender_->status());
   status.fill = fill_->progress();
@@ -160,6 +188,8 @@ Result<SessionStatus> Session::status() {
 
 Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
   auto start = Clock::now();
+  link_.set_push_listener(nullptr);  // it is on its way out already
+  answerer_.stop();
   fill_->stop();
   snapshotter_.stop();
   RS_TRY_CTX(auto last, "log-out", cycle_->take(SnapshotKind::final, patience));

@@ -2,6 +2,7 @@
 // profile's root published on the volume, loading, snapshots and sending under way.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <optional>
 
@@ -12,6 +13,16 @@
 #include "agent/core/snapshot_cycle.h"
 
 namespace roamstead::agent {
+
+// What has become of the session at the coordinator.
+enum class SessionPhase {
+  open,
+  reading,      // opened beside another desktop's: programs may not change the profile
+  flushing,     // wanted elsewhere: what there is is being sent
+  handed_over,  // everything was sent, the profile is open elsewhere or may be; programs may not change it
+  superseded,   // handed over without us: what was not sent becomes a fork; programs may not change it
+};
+std::string_view to_string(SessionPhase phase);
 
 struct SessionConfig {
   std::string profile;                               // SID or name
@@ -24,6 +35,8 @@ struct SessionConfig {
   std::uint64_t fill_bytes_per_second = 0;              // 0: no limit
   LoaderOptions loader;
   SenderOptions sender;
+  // The coordinator wants the user logged out; called on a thread of the session, only to take note.
+  std::function<void(const wire::Push&)> on_close_wanted;
 };
 
 struct LogoutReport {
@@ -42,6 +55,7 @@ struct LogoutReport {
 struct SessionStatus {
   changelog::SessionFacts facts;
   bool resumed = false;
+  SessionPhase phase = SessionPhase::open;
   double login_seconds = 0;
   SenderStatus sender;
   FillProgress fill;
@@ -92,6 +106,11 @@ class Session {
   void keep_house();
   void take_snapshots();
   void note_error(const Result<void>& result);
+  void hear(const wire::Push& push);  // on the link's thread
+  void answer_pushes();
+  void hand_over(const wire::Push& push);
+  Result<void> flush_and_hand_over(std::chrono::milliseconds patience);
+  void note_superseded();
 
   const SessionConfig config_;
   wire::CoordinatorLink& link_;
@@ -117,6 +136,10 @@ class Session {
   std::string last_error_;
   Worker housekeeper_;  // tags, lease, trash
   Worker snapshotter_;  // interval snapshots
+  std::atomic<SessionPhase> phase_{SessionPhase::open};
+  std::mutex pushes_mutex_;
+  std::deque<wire::Push> pushes_;  // to be answered
+  Worker answerer_;
 };
 
 }  // namespace roamstead::agent

@@ -10,7 +10,7 @@ Result<SnapshotResult> SnapshotCycle::take(SnapshotKind kind, std::chrono::milli
   SnapshotResult result;
   RS_TRY(bool room, make_room(kind, patience));
   if (!room) return result;
-  RS_TRY_CTX(auto frozen, "snapshot", freeze(result.hold_seconds));
+  RS_TRY_CTX(auto frozen, "snapshot", freeze(kind, result.hold_seconds));
   result.taken = true;
   RS_TRY(auto layers, snapshots_.frozen_layers());
   if (layers > kMostFrozenLayers) {
@@ -52,13 +52,14 @@ Result<bool> SnapshotCycle::make_room(SnapshotKind kind, std::chrono::millisecon
   return waiting == 0;
 }
 
-Result<FrozenLayer> SnapshotCycle::freeze(double& hold_seconds) {
+Result<FrozenLayer> SnapshotCycle::freeze(SnapshotKind kind, double& hold_seconds) {
   RS_CHECK(loader_.flush_tags());  // most of the work before anybody is held
   Gate::Hold hold(loader_.gate());
   auto start = Activity::Clock::now();
   RS_CHECK(loader_.flush_tags());
   RS_CHECK(volume_.sync());
   auto frozen = snapshots_.freeze();
+  if (frozen && kind == SnapshotKind::hand_over) loader_.gate().refuse_programs(true);
   hold_seconds = Activity::seconds_since(start);
   return frozen;
 }

@@ -24,7 +24,8 @@ struct SnapshotResult {
 enum class SnapshotKind {
   interval,  // put off when sending lags
   explicit_request,
-  final,  // at log-out: nothing follows
+  hand_over,  // programs may not change the profile after it
+  final,      // at log-out: nothing follows
 };
 
 // Thread-safe: snapshots take their turn.
@@ -42,7 +43,7 @@ class SnapshotCycle {
 
  private:
   Result<bool> make_room(SnapshotKind kind, std::chrono::milliseconds patience);
-  Result<FrozenLayer> freeze(double& hold_seconds);
+  Result<FrozenLayer> freeze(SnapshotKind kind, double& hold_seconds);
   Result<std::size_t> tidy_locked();
 
   Loader& loader_;

@@ -10,6 +10,8 @@ Result<std::unique_ptr<Desktop>> Desktop::log_in(const DesktopConfig& config, Fa
   auto start = Activity::Clock::now();
   std::unique_ptr<Desktop> desktop(new Desktop());
   desktop->config_ = config;
+  auto session_config = config.session;
+  session_config.on_close_wanted = [raw = desktop.get()](const wire::Push&) { raw->close_wanted_ = true; };
   RS_TRY(auto options, wire::load_desktop_identity(os::real_file_system(), config.identity_directory));
   if (!config.coordinator.empty()) options.address = config.coordinator;
   RS_TRY(desktop->link_, wire::TlsLink::create(options));
@@ -17,7 +19,7 @@ Result<std::unique_ptr<Desktop>> Desktop::log_in(const DesktopConfig& config, Fa
   if (!desktop->volume_->is_ntfs())
     return fail(ErrorCode::unsupported, config.volume + " is not an NTFS volume mounted by ntfs-3g");
   RS_TRY_CTX(desktop->snapshots_, "disk " + config.disk.disk_path, DiskSnapshots::open(config.disk));
-  RS_TRY(desktop->session_, Session::start(config.session, *desktop->link_, *desktop->volume_,
+  RS_TRY(desktop->session_, Session::start(session_config, *desktop->link_, *desktop->volume_,
                                            *desktop->snapshots_, std::move(faults)));
   auto* session = desktop->session_.get();
   RS_TRY(desktop->mount_,
@@ -108,6 +110,7 @@ Result<json> Desktop::status() {
               {"incarnation", status.facts.incarnation.to_string()},
               {"highest_ordinal", status.facts.highest_ordinal},
               {"resumed", status.resumed},
+              {"phase", to_string(status.phase)},
               {"mount", config_.mount_point},
               {"login_seconds", log_in_seconds_},
               {"directories_populated", status.directories_populated},

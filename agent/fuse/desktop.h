@@ -35,6 +35,8 @@ class Desktop {
   // Answers a request of the control socket: {"op": …}. Failures are {"error": {"code", "message"}}.
   nlohmann::json answer(const nlohmann::json& request);
   bool logged_out() const { return logged_out_; }
+  // The coordinator asked for it; whoever serves this desktop is to log it out.
+  bool close_wanted() const { return close_wanted_; }
 
  private:
   Desktop() = default;
@@ -47,6 +49,7 @@ class Desktop {
 
   DesktopConfig config_;
   double log_in_seconds_ = 0;
+  std::atomic<bool> close_wanted_{false};  // before the session, which sets it
   std::unique_ptr<wire::TlsLink> link_;
   std::unique_ptr<PosixVolume> volume_;
   std::unique_ptr<DiskSnapshots> snapshots_;

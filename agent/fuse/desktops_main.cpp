@@ -93,7 +93,13 @@ int serve(const Arguments& arguments, const std::function<void(const json&)>& re
   if (!desktop) return refuse(desktop.error());
   ready((*desktop)->describe_log_in());
   (*control)->serve([&](const json& request) { return (*desktop)->answer(request); },
-                    [&] { return stop_requested != 0 || (*desktop)->logged_out(); });
+                    [&] {
+                      if (!(*desktop)->close_wanted() || (*desktop)->logged_out())
+                        return stop_requested != 0 || (*desktop)->logged_out();
+                      auto report = (*desktop)->answer({{"op", "logout"}});
+                      log_info("log-out that the coordinator asked for: {}", report.dump());
+                      return (*desktop)->logged_out() || report.contains("error");
+                    });
   desktop->reset();
   (void)os::real_file_system().remove(state + "/pid");
   control->reset();  // last: who waits for the socket to go may start anew

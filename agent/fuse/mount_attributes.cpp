@@ -58,6 +58,7 @@ Result<void> set_write_time(ProfileMount::Impl& mount, VolumeHandle& handle, con
 int change_owner_or_mode(ProfileMount::Impl& mount, fuse_ino_t node, const struct stat& wanted, int mask) {
   std::shared_lock lock(mount.names_mutex);
   Gate::Pass pass(mount.loader.gate());
+  if (mount.loader.gate().refuses_programs()) return EROFS;
   auto path = mount.nodes.path(node);
   if (!path) return ESTALE;
   if ((mask & FUSE_SET_ATTR_MODE) != 0 &&

@@ -41,10 +41,11 @@ void on_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
     auto path = mount.nodes.path(parent, name);
     Gate::Pass pass(mount.loader.gate());
     FileDescriptor made;
-    if (path)
+    bool refused = mount.loader.gate().refuses_programs();
+    if (path && !refused)
       made = FileDescriptor(::openat(mount.volume.root(), path->c_str(),
                                      O_RDWR | O_CREAT | (info->flags & O_EXCL) | O_CLOEXEC, mode));
-    error = !path ? ESTALE : made ? 0 : errno;
+    error = !path ? ESTALE : refused ? EROFS : made ? 0 : errno;
   }
   if (error == 0) error = mount.reply_entry_for(parent, name, entry);
   if (error == 0) {

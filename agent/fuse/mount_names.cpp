@@ -49,6 +49,7 @@ int ProfileMount::Impl::bury(NodeId parent, const std::string& name, const std::
 int ProfileMount::Impl::remove_file(NodeId parent, const std::string& name) {
   std::unique_lock lock(names_mutex);
   Gate::Pass pass(loader.gate());
+  if (loader.gate().refuses_programs()) return EROFS;
   auto path = nodes.path(parent, name);
   if (!path) return ESTALE;
   struct stat status {};
@@ -67,6 +68,7 @@ int ProfileMount::Impl::rename(NodeId parent, const std::string& name, NodeId ne
   if ((flags & ~unsigned{RENAME_NOREPLACE}) != 0) return EINVAL;
   std::unique_lock lock(names_mutex);
   Gate::Pass pass(loader.gate());
+  if (loader.gate().refuses_programs()) return EROFS;
   auto from = nodes.path(parent, name), to = nodes.path(new_parent, new_name);
   if (!from || !to) return ESTALE;
   struct stat source {
@@ -105,6 +107,7 @@ int ProfileMount::Impl::exchange(NodeId parent, const std::string& name, NodeId 
                                  const std::string& new_name) {
   std::unique_lock lock(names_mutex);
   Gate::Pass pass(loader.gate());
+  if (loader.gate().refuses_programs()) return EROFS;
   auto first = nodes.path(parent, name), second = nodes.path(new_parent, new_name);
   if (!first || !second) return ESTALE;
   auto between = loader.new_staging_path();
@@ -161,7 +164,7 @@ void make_new(fuse_req_t request, fuse_ino_t parent, const char* name, Make make
     std::shared_lock lock(mount.names_mutex);
     Gate::Pass pass(mount.loader.gate());
     auto path = mount.nodes.path(parent, name);
-    error = path ? make(mount.volume.root(), *path) : ESTALE;
+    error = mount.loader.gate().refuses_programs() ? EROFS : path ? make(mount.volume.root(), *path) : ESTALE;
   }
   if (error == 0) {
     mount.note_change();
@@ -239,7 +242,10 @@ void on_rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
       std::unique_lock lock(mount.names_mutex);
       Gate::Pass pass(mount.loader.gate());
       auto path = mount.nodes.path(parent, name);
-      error = !path ? ESTALE : ::unlinkat(mount.volume.root(), path->c_str(), AT_REMOVEDIR) == 0 ? 0 : errno;
+      error = mount.loader.gate().refuses_programs()                              ? EROFS
+              : !path                                                             ? ESTALE
+              : ::unlinkat(mount.volume.root(), path->c_str(), AT_REMOVEDIR) == 0 ? 0
+                                                                                  : errno;
       if (error == 0) {
         mount.nodes.removed(parent, name);
         mount.loader.forget(entry.attr.st_ino);

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <fstream>
+#include <thread>
 
 #include "agent/fuse/posix_volume.h"
 #include "agent/testing/memory_link.h"
@@ -254,6 +255,54 @@ TEST_CASE("whatever step of the change log fails, every change arrives exactly o
         REQUIRE((*session)->logout(kPatience));
         CHECK(machine.arrived() == std::vector<std::string>{"one", "two", "three"});
       }
+}
+
+TEST_CASE(
+    "a session whose profile is wanted elsewhere sends what there is, and programs can change nothing") {
+  Machine machine;
+  auto session = machine.must_start();
+  auto id = session->status()->facts.session;
+  machine.snapshots.change("f", "not sent yet");
+  auto phase_is = [&](SessionPhase wanted) {
+    for (int i = 0; i < 500 && session->status()->phase != wanted; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return session->status()->phase == wanted;
+  };
+  machine.link.push({wire::PushKind::flush, Guid::random(), 1000, "alice", "another session's"});
+  SUBCASE("in time") {
+    machine.link.push({wire::PushKind::flush, id, 5000, "alice", "desk-b"});
+    REQUIRE(phase_is(SessionPhase::handed_over));
+    CHECK(machine.arrived() == std::vector<std::string>{"f"});
+    CHECK(machine.link.hand_overs == 1);
+    machine.link.push({wire::PushKind::flush, id, 5000, "alice", "again"});
+    CHECK(!session->loader().gate().check_program());
+    machine.snapshots.change("g", "the volume changed all the same");
+    auto report = session->logout(kPatience);
+    REQUIRE(report);
+    CHECK(report->forked);
+    CHECK(machine.link.hand_overs == 1);
+  }
+  SUBCASE("the coordinator cannot be reached: the session goes on") {
+    machine.link.away = true;
+    machine.link.push({wire::PushKind::flush, id, 200, "alice", "desk-b"});
+    REQUIRE(phase_is(SessionPhase::flushing));
+    REQUIRE(phase_is(SessionPhase::open));
+    CHECK(session->loader().gate().check_program());
+    machine.link.away = false;
+    machine.link.push({wire::PushKind::flush, id, 5000, "alice", "desk-b"});
+    REQUIRE(phase_is(SessionPhase::handed_over));
+    CHECK(machine.arrived() == std::vector<std::string>{"f"});
+  }
+}
+
+TEST_CASE("a coordinator's wish for a log-out reaches who runs the session") {
+  Machine machine;
+  std::atomic<bool> wanted{false};
+  machine.config.on_close_wanted = [&](const wire::Push&) { wanted = true; };
+  auto session = machine.must_start();
+  machine.link.push({wire::PushKind::close, session->status()->facts.session, 0, "alice", "maintenance"});
+  for (int i = 0; i < 500 && !wanted; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  CHECK(wanted);
 }
 
 }  // namespace

@@ -76,6 +76,7 @@ Result<void> ProfileFiles::change_names(const std::vector<std::string>& paths,
   {
     std::unique_lock lock(names_mutex_);
     Gate::Pass pass(session_.loader().gate());
+    RS_CHECK(session_.loader().gate().check_program());
     changed = change();
   }
   session_.note_change();

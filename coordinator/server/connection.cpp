@@ -24,18 +24,60 @@ asio::awaitable<void> wait_for(asio::steady_timer& condition) {
 
 }  // namespace
 
-Connection::Connection(std::shared_ptr<wire::Channel> channel, ConnectionContext context, std::string desktop)
+// Rung on any thread; the coroutine that waits is woken on its own, while it is there.
+struct Connection::Bell {
+  explicit Bell(asio::any_io_executor executor_of_io)
+      : executor(std::move(executor_of_io)), timer(executor) {}
+
+  static void ring(const std::shared_ptr<Bell>& bell) {
+    std::lock_guard lock(bell->mutex);
+    if (bell->gone) return;  // and with it, perhaps, the io thread
+    asio::post(bell->executor, [bell] {
+      bell->rung = true;
+      bell->timer.cancel();
+    });
+  }
+
+  asio::any_io_executor executor;
+  asio::steady_timer timer;  // of the io thread, as is `rung`
+  bool rung = false;
+  std::mutex mutex;  // guards `gone`
+  bool gone = false;
+};
+
+Connection::Connection(std::shared_ptr<wire::Channel> channel, ConnectionContext context, std::string desktop,
+                       std::shared_ptr<DesktopShare> share)
     : channel_(std::move(channel)),
       context_(context),
       changed_(channel_->executor(), asio::steady_timer::time_point::max()),
-      desktop_(std::move(desktop)) {}
+      desktop_(std::move(desktop)),
+      share_(std::move(share)) {}
 
 void Connection::wake() { changed_.cancel(); }
 
+void Connection::push(const wire::Push& push) {
+  if (greeted_) channel_->send(wire::encode_frame(FrameType::push, 0, wire::encode_message(push)));
+}
+
 asio::awaitable<void> Connection::run() {
   auto self = shared_from_this();
-  bool welcome = co_await greet();
-  while (welcome && !channel_->closed()) {
+  greeted_ = co_await greet();
+  if (greeted_) {
+    context_.presence.arrive(desktop_);
+    co_await converse();
+    context_.presence.leave(desktop_);
+  }
+  // Batches that were arriving are dropped: the desktop sends them again.
+  for (auto& [id, upload] : uploads_) {
+    upload->abandoned = true;
+    upload->arrived.cancel();
+  }
+  if (!channel_->closed()) channel_->close_when_sent();
+  for (const auto& bell : bells_) bell->timer.cancel();
+}
+
+asio::awaitable<void> Connection::converse() {
+  while (!channel_->closed()) {
     // Among so many uploads some are abandoned, and end without anything being read.
     while ((requests_ >= kMaxRequests || takings_ >= 2 * kMaxUploads) && !channel_->closed())
       co_await wait_for(changed_);
@@ -57,12 +99,6 @@ asio::awaitable<void> Connection::run() {
       break;
     }
   }
-  // Batches that were arriving are dropped: the desktop sends them again.
-  for (auto& [id, upload] : uploads_) {
-    upload->abandoned = true;
-    upload->arrived.cancel();
-  }
-  if (!channel_->closed()) channel_->close_when_sent();
 }
 
 asio::awaitable<bool> Connection::greet() {
@@ -111,12 +147,16 @@ asio::awaitable<bool> Connection::greet() {
 Result<void> Connection::dispatch(Frame frame) {
   switch (frame.type) {
     case FrameType::open:
+      ++requests_;
+      asio::co_spawn(channel_->executor(), serve_open(std::move(frame)), asio::detached);
+      return {};
     case FrameType::list:
     case FrameType::read:
     case FrameType::keys:
     case FrameType::value:
     case FrameType::renew:
     case FrameType::close:
+    case FrameType::hand_over:
       ++requests_;
       asio::co_spawn(channel_->executor(), serve(std::move(frame)), asio::detached);
       return {};
@@ -139,8 +179,8 @@ Result<void> Connection::dispatch(Frame frame) {
 
 asio::awaitable<void> Connection::serve(Frame frame) {
   auto self = shared_from_this();
-  // Opening and closing may wait for a commit under way; reading must not wait behind them.
-  bool may_wait = frame.type == FrameType::open || frame.type == FrameType::close;
+  // Closing may wait for a commit under way; reading must not wait behind it.
+  bool may_wait = frame.type == FrameType::close || frame.type == FrameType::hand_over;
   auto& pool = may_wait ? context_.commit_pool : context_.request_pool;
   // One at a time: were all its requests to wait in the pool, nobody's batch would be committed.
   while (may_wait && changing_) co_await wait_for(changed_);
@@ -151,6 +191,39 @@ asio::awaitable<void> Connection::serve(Frame frame) {
   auto reply = co_await run_on(pool, std::move(work));
   channel_->send(std::move(reply));
   if (may_wait) changing_ = false;
+  --requests_;
+  wake();
+}
+
+// However many wait for other desktops to flush, no thread does: else the batches they wait for would find
+// none.
+asio::awaitable<void> Connection::serve_open(Frame frame) {
+  auto self = shared_from_this();
+  auto bell = std::make_shared<Bell>(channel_->executor());
+  bells_.insert(bell);
+  auto opening = std::make_shared<RequestHandler::Opening>(std::move(frame), [bell] { Bell::ring(bell); });
+  while (!channel_->closed()) {
+    while (changing_) co_await wait_for(changed_);
+    changing_ = true;
+    auto work = [self, opening] { return self->context_.handler.open(self->desktop_, *opening); };
+    auto step = co_await run_on(context_.commit_pool, std::move(work));
+    changing_ = false;
+    wake();
+    if (!step.answer.empty()) {
+      channel_->send(std::move(step.answer));
+      break;
+    }
+    if (!bell->rung && !channel_->closed()) {
+      bell->timer.expires_after(step.ask_again);
+      co_await wait_for(bell->timer);
+    }
+    bell->rung = false;
+  }
+  {
+    std::lock_guard lock(bell->mutex);
+    bell->gone = true;
+  }
+  bells_.erase(bell);
   --requests_;
   wake();
 }
@@ -221,13 +294,15 @@ asio::awaitable<void> Connection::take_batch(std::shared_ptr<Upload> upload) {
     auto& spool = *admission.spool;
     bool complete = co_await receive(upload, spool);
     if (complete) {
-      co_await commit_turn();
+      co_await share_->commit.take();
+      bool large = RequestHandler::is_large(upload->begin);
+      if (large) co_await context_.large_batch.take();
       auto work = [self, upload, &spool] {
         return self->context_.handler.commit(self->desktop_, upload->request, upload->begin, spool);
       };
       auto reply = co_await run_on(context_.commit_pool, std::move(work));
-      committing_ = false;
-      wake();
+      if (large) context_.large_batch.leave();
+      share_->commit.leave();
       channel_->send(std::move(reply));
     }
   }
@@ -235,11 +310,6 @@ asio::awaitable<void> Connection::take_batch(std::shared_ptr<Upload> upload) {
   if (it != uploads_.end() && it->second == upload) uploads_.erase(it);
   --takings_;
   wake();
-}
-
-asio::awaitable<void> Connection::commit_turn() {
-  while (committing_) co_await wait_for(changed_);
-  committing_ = true;
 }
 
 }  // namespace roamstead::server

@@ -3,17 +3,22 @@
 //
 // Bounds: kMaxRequests under way and kMaxUnsentBytes of answers, beyond which nothing more is read;
 // kMaxUploads batches arriving, each with at most a window of bytes in memory, and as many that were
-// abandoned and are being ended; one batch committing and one session opened or closed at a time.
+// abandoned and are being ended; one session being opened or closed at a time (one that waits for another
+// desktop is not). Of all connections of one desktop, one batch is decoded and committed at a time; of all
+// desktops, one large batch.
 #pragma once
 
 #include <asio/steady_timer.hpp>
 #include <asio/thread_pool.hpp>
 #include <deque>
 #include <map>
+#include <set>
 
 #include "common/wire/channel.h"
+#include "coordinator/server/presence.h"
 #include "coordinator/server/request_handler.h"
 #include "coordinator/server/state_store.h"
+#include "coordinator/server/turn.h"
 
 namespace roamstead::server {
 
@@ -23,6 +28,14 @@ struct ConnectionContext {
   asio::thread_pool& commit_pool;
   RequestHandler& handler;
   StateStore& store;
+  Presence& presence;
+  Turn& large_batch;  // of all desktops
+};
+
+// What the connections of one desktop share. Of the io thread.
+struct DesktopShare {
+  explicit DesktopShare(const asio::any_io_executor& executor) : commit(executor) {}
+  Turn commit;
 };
 
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -32,14 +45,19 @@ class Connection : public std::enable_shared_from_this<Connection> {
   static constexpr std::size_t kMaxUploads = 4;
 
   // `desktop` is who its certificate says it is.
-  Connection(std::shared_ptr<wire::Channel> channel, ConnectionContext context, std::string desktop);
+  Connection(std::shared_ptr<wire::Channel> channel, ConnectionContext context, std::string desktop,
+             std::shared_ptr<DesktopShare> share);
 
   // After the TLS handshake: until the connection ends.
   asio::awaitable<void> run();
   void close() { channel_->close(); }
   const std::string& desktop() const { return desktop_; }
+  const std::shared_ptr<DesktopShare>& share() const { return share_; }
+  // Not before the desktop was greeted.
+  void push(const wire::Push& push);
 
  private:
+  struct Bell;  // rung for an open that waits for another desktop
   struct Upload {
     std::uint64_t request = 0;
     wire::BatchBegin begin;
@@ -56,20 +74,23 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Result<void> begin_upload(wire::Frame frame);
   Result<void> add_part(wire::Frame frame);
   asio::awaitable<void> serve(wire::Frame frame);
+  asio::awaitable<void> serve_open(wire::Frame frame);
+  asio::awaitable<void> converse();  // after the greeting
   asio::awaitable<void> take_batch(std::shared_ptr<Upload> upload);
   // The whole batch is in the spool, or the upload is over (answered, abandoned or cut).
   asio::awaitable<bool> receive(std::shared_ptr<Upload> upload, Spool& spool);
-  asio::awaitable<void> commit_turn();
   void wake();
 
   std::shared_ptr<wire::Channel> channel_;  // shared with its own pending operations
   ConnectionContext context_;
   asio::steady_timer changed_;  // a condition: cancelled when a request or a commit ends
   const std::string desktop_;
+  const std::shared_ptr<DesktopShare> share_;
+  bool greeted_ = false;
+  std::set<std::shared_ptr<Bell>> bells_;
   std::size_t requests_ = 0;
   std::size_t takings_ = 0;  // coroutines of uploads; those of abandoned ones end a little later
-  bool committing_ = false;
-  bool changing_ = false;  // a session is being opened or closed
+  bool changing_ = false;    // a session is being opened or closed
   std::map<std::uint64_t, std::shared_ptr<Upload>> uploads_;
 };
 

@@ -10,7 +10,7 @@ using wire::Frame;
 using wire::FrameType;
 
 // Records of up to so many encoded bytes may be decoded by every committing thread at once.
-constexpr std::uint64_t kLargeBatchBytes = 8u << 20;
+constexpr std::uint64_t kLargeBatchBytes = 4u << 20;
 
 template <class Request, class Answer>
 Bytes handle(Frame frame, const char* what, FrameType reply_type, Compression compression,
@@ -48,10 +48,6 @@ Bytes failure_frame(std::uint64_t request, const Error& error) {
 Bytes RequestHandler::answer(const std::string& desktop, Frame request) {
   auto id = request.request;
   switch (request.type) {
-    case FrameType::open:  // never compressed: it holds a secret beside what others may choose
-      return handle<wire::OpenRequest>(
-          std::move(request), "open", FrameType::open_reply, Compression::no,
-          [&](const auto& message) { return payload(sessions_.open(desktop, message)); });
     case FrameType::list:
       return handle<wire::ListRequest>(
           std::move(request), "list", FrameType::list_reply, Compression::if_smaller,
@@ -76,6 +72,10 @@ Bytes RequestHandler::answer(const std::string& desktop, Frame request) {
       return handle<wire::SessionRequest>(
           std::move(request), "close", FrameType::done, Compression::no,
           [&](const auto& message) { return nothing(sessions_.close(desktop, message.session_secret)); });
+    case FrameType::hand_over:
+      return handle<wire::SessionRequest>(
+          std::move(request), "hand-over", FrameType::done, Compression::no,
+          [&](const auto& message) { return nothing(sessions_.hand_over(desktop, message.session_secret)); });
     default:
       return failure_frame(
           id, Error(ErrorCode::protocol, "a frame of type " +
@@ -84,9 +84,22 @@ Bytes RequestHandler::answer(const std::string& desktop, Frame request) {
   }
 }
 
+RequestHandler::OpeningStep RequestHandler::open(const std::string& desktop, Opening& opening) {
+  auto id = opening.frame.request;
+  auto request = wire::decode_message<wire::OpenRequest>(opening.frame, "open");
+  if (!request) return {failure_frame(id, request.error()), {}};
+  auto step = sessions_.try_open(desktop, *request, opening.attempt, opening.wake);
+  if (!step) return {failure_frame(id, step.error()), {}};
+  if (!step->reply) return {{}, step->ask_again};
+  auto reply = payload<wire::OpenReply>(std::move(*step->reply));
+  if (!reply) return {failure_frame(id, reply.error()), {}};
+  // Never compressed: it holds a secret beside what others may choose.
+  return {wire::encode_frame(FrameType::open_reply, id, *reply), {}};
+}
+
 RequestHandler::Admission RequestHandler::admit(const std::string& desktop, std::uint64_t request,
                                                 const wire::BatchBegin& begin) {
-  if (begin.batch_bytes > wire::kMaxEncodedBatchBytes || begin.content_bytes > budget_.limit)
+  if (begin.batch_bytes > wire::kMaxEncodedBatchBytes || begin.content_bytes > budget_.limit())
     return {nullptr, failure_frame(request, Error(ErrorCode::full,
                                                   "a batch of " + std::to_string(begin.batch_bytes) + " + " +
                                                       std::to_string(begin.content_bytes) + " bytes"))};
@@ -94,7 +107,7 @@ RequestHandler::Admission RequestHandler::admit(const std::string& desktop, std:
   if (!committed) return {nullptr, failure_frame(request, committed.error())};
   if (*committed)
     return {nullptr, wire::encode_frame(FrameType::commit_reply, request, wire::encode_message(**committed))};
-  auto spool = Spool::create(spool_directory_, begin.batch_bytes + begin.content_bytes, budget_);
+  auto spool = Spool::create(spool_directory_, desktop, begin.batch_bytes + begin.content_bytes, budget_);
   if (!spool) return {nullptr, failure_frame(request, spool.error())};
   return {std::move(*spool), {}};
 }
@@ -112,6 +125,8 @@ Result<std::uint64_t> RequestHandler::take(const std::string& desktop, const wir
   return taken;
 }
 
+bool RequestHandler::is_large(const wire::BatchBegin& begin) { return begin.batch_bytes > kLargeBatchBytes; }
+
 Bytes RequestHandler::commit(const std::string& desktop, std::uint64_t request, const wire::BatchBegin& begin,
                              const Spool& spool) {
   auto reply = commit_spooled(desktop, begin, spool);
@@ -122,8 +137,6 @@ Bytes RequestHandler::commit(const std::string& desktop, std::uint64_t request, 
 
 Result<wire::CommitReply> RequestHandler::commit_spooled(const std::string& desktop,
                                                          const wire::BatchBegin& begin, const Spool& spool) {
-  std::unique_lock large(large_batch_mutex_, std::defer_lock);
-  if (begin.batch_bytes > kLargeBatchBytes) large.lock();
   Bytes encoded(static_cast<std::size_t>(begin.batch_bytes));
   RS_CHECK(spool.read(0, encoded));
   RS_TRY(auto batch, wire::decode_batch(encoded));

@@ -1,7 +1,6 @@
 // Answers the frames of one desktop. Blocks: called on a pool's threads, never on the io thread. Thread-safe.
 #pragma once
 
-#include <mutex>
 #include <string>
 
 #include "coordinator/server/session_table.h"
@@ -11,11 +10,28 @@ namespace roamstead::server {
 
 class RequestHandler {
  public:
-  RequestHandler(SessionTable& sessions, std::string spool_directory, std::uint64_t spool_limit_bytes)
-      : sessions_(sessions), spool_directory_(std::move(spool_directory)), budget_(spool_limit_bytes) {}
+  RequestHandler(SessionTable& sessions, std::string spool_directory, std::uint64_t spool_limit_bytes,
+                 std::uint64_t spool_limit_per_desktop_bytes)
+      : sessions_(sessions),
+        spool_directory_(std::move(spool_directory)),
+        budget_(spool_limit_bytes, spool_limit_per_desktop_bytes) {}
 
-  // open, list, read, keys, value, renew, close: the reply as a frame, a failure included.
+  // list, read, keys, value, renew, close, hand_over: the reply as a frame, a failure included.
   Bytes answer(const std::string& desktop, wire::Frame request);
+
+  // A request to open, asked again and again until there is an answer.
+  struct Opening {
+    Opening(wire::Frame request, std::function<void()> wake_up)
+        : frame(std::move(request)), wake(std::move(wake_up)) {}
+    wire::Frame frame;
+    std::function<void()> wake;  // called on any thread when asking again is worthwhile
+    OpenAttempt attempt;
+  };
+  struct OpeningStep {
+    Bytes answer;  // a frame; empty: ask again, at the latest after
+    std::chrono::milliseconds ask_again{0};
+  };
+  OpeningStep open(const std::string& desktop, Opening& opening);
 
   // A batch is announced: where its bytes go, or the frame that answers at once (durable already, or
   // refused).
@@ -27,7 +43,10 @@ class RequestHandler {
   // Appends parts; returns their plain bytes. Keeps the lease alive.
   Result<std::uint64_t> take(const std::string& desktop, const wire::BatchBegin& begin, Spool& spool,
                              std::vector<wire::Frame> parts);
-  // The whole batch is there: commits it; the frame that answers.
+  // Whether so much of it is in memory while it is committed that only one such batch may be.
+  static bool is_large(const wire::BatchBegin& begin);
+  // The whole batch is there: commits it; the frame that answers. One of a desktop, and one large one, at a
+  // time.
   Bytes commit(const std::string& desktop, std::uint64_t request, const wire::BatchBegin& begin,
                const Spool& spool);
 
@@ -38,7 +57,6 @@ class RequestHandler {
   SessionTable& sessions_;
   std::string spool_directory_;
   SpoolBudget budget_;
-  std::mutex large_batch_mutex_;  // one batch with very many records is in memory at a time
 };
 
 Bytes failure_frame(std::uint64_t request, const Error& error);

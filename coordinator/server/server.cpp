@@ -17,6 +17,7 @@ namespace {
 
 using asio::ip::tcp;
 constexpr std::chrono::milliseconds kAcceptRetry{100};
+constexpr std::chrono::seconds kLookInterval{1};
 
 Result<tcp::endpoint> parse_endpoint(const std::string& text) {
   auto colon = text.rfind(':');
@@ -40,17 +41,20 @@ std::string to_text(const tcp::endpoint& endpoint) {
 
 }  // namespace
 
-class Server::Impl {
+class Server::Impl final : public DesktopPort {
  public:
   Impl(const ServerOptions& options, StateStore& store, SessionTable& sessions,
        std::unique_ptr<asio::ssl::context> tls)
       : options_(options),
+        sessions_(sessions),
+        presence_(sessions),
         tls_(std::move(tls)),
         request_pool_(options.request_threads),
         commit_pool_(options.commit_threads),
-        handler_(sessions, os::join_path(options.state_directory, "spool"), options.spool_limit_bytes),
-        context_{request_pool_, commit_pool_, handler_, store} {}
-  ~Impl() { stop(); }
+        handler_(sessions, os::join_path(options.state_directory, "spool"), options.spool_limit_bytes,
+                 options.spool_limit_per_desktop_bytes),
+        context_{request_pool_, commit_pool_, handler_, store, presence_, large_batch_} {}
+  ~Impl() override { stop(); }
 
   Result<void> listen(const tcp::endpoint& endpoint) {
     asio::error_code error;
@@ -61,14 +65,18 @@ class Server::Impl {
     if (error) return fail(ErrorCode::io, "cannot listen on " + to_text(endpoint) + ": " + error.message());
     address_ = to_text(acceptor_.local_endpoint(error));
     asio::co_spawn(io_, accept(), asio::detached);
+    asio::co_spawn(io_, look_after_sessions(), asio::detached);
+    sessions_.set_port(this);
     thread_ = std::thread([this] { io_.run(); });
     return {};
   }
 
   void stop() {
     if (!thread_.joinable()) return;
+    sessions_.set_port(nullptr);
     asio::post(io_, [this] {
       stopping_ = true;
+      look_.cancel();
       asio::error_code ignored;
       acceptor_.close(ignored);
       room_.cancel();
@@ -88,10 +96,31 @@ class Server::Impl {
     });
   }
 
+  bool is_connected(const std::string& desktop) const override { return presence_.is_here(desktop); }
+  void push(const std::string& desktop, const wire::Push& push) override {
+    asio::post(io_, [this, desktop, push] {
+      for (const auto& connection : connections_)
+        if (connection->desktop() == desktop) connection->push(push);
+    });
+  }
+
   const std::string& address() const { return address_; }
   std::size_t connections() const { return connection_count_; }
 
  private:
+  asio::awaitable<void> look_after_sessions() {
+    while (!stopping_) {
+      co_await run_on(request_pool_, [this] {
+        sessions_.look_for_vanished();
+        return true;
+      });
+      if (stopping_) co_return;
+      asio::error_code ignored;
+      look_.expires_after(kLookInterval);
+      co_await look_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+  }
+
   asio::awaitable<void> accept() {
     while (!stopping_) {
       asio::error_code error;
@@ -127,13 +156,20 @@ class Server::Impl {
       channel->close();
       co_return;
     }
-    auto connection = std::make_shared<Connection>(channel, context_, peer->common_name);
+    auto connection =
+        std::make_shared<Connection>(channel, context_, peer->common_name, share_of(peer->common_name));
     connections_.insert(connection);
     connection_count_ = connections_.size();
     co_await connection->run();
     connections_.erase(connection);
     connection_count_ = connections_.size();
     room_.cancel();
+  }
+
+  std::shared_ptr<DesktopShare> share_of(const std::string& desktop) {
+    for (const auto& connection : connections_)
+      if (connection->desktop() == desktop) return connection->share();
+    return std::make_shared<DesktopShare>(io_.get_executor());
   }
 
   // Those that have not greeted yet count too.
@@ -146,12 +182,16 @@ class Server::Impl {
   }
 
   const ServerOptions options_;
+  SessionTable& sessions_;
+  Presence presence_;
+  asio::io_context io_{1};
+  Turn large_batch_{io_.get_executor()};
+  asio::steady_timer look_{io_};
   std::unique_ptr<asio::ssl::context> tls_;
   asio::thread_pool request_pool_;
   asio::thread_pool commit_pool_;
   RequestHandler handler_;
   ConnectionContext context_;
-  asio::io_context io_{1};
   tcp::acceptor acceptor_{io_};
   asio::steady_timer room_{io_, asio::steady_timer::time_point::max()};  // a condition: a place became free
   std::string address_;

@@ -18,6 +18,8 @@ struct ServerOptions {
   std::vector<std::string> names;         // further names for the certificate
   std::string state_directory;            // spool/ is made there
   std::uint64_t spool_limit_bytes = 64ull << 30;
+  // Half: one desktop's batches, however large, leave the others room.
+  std::uint64_t spool_limit_per_desktop_bytes = 32ull << 30;
   std::size_t request_threads = 4;
   std::size_t commit_threads = 16;  // they wait for storage, and share its flushes
   std::size_t max_connections = 4096;

@@ -159,6 +159,8 @@ TEST_CASE("an answer lost on the way is asked for again and the batch is not com
 
 TEST_CASE("one desktop cannot use another's secret, nor read beyond its version") {
   Loopback loop;
+  loop.session_options.policy_of = [](const std::string&) { return SessionPolicy::refuse; };
+  loop.restart();
   auto a = loop.link("desk-a");
   auto b = loop.link("desk-b");
   auto session = a->open({"alice", "", {}}).value();
@@ -401,17 +403,23 @@ TEST_CASE("a batch that lies about itself is refused and the session goes on") {
 }
 
 TEST_CASE("a full spool is said, and is free again when the batch that filled it is gone") {
-  SpoolBudget budget(1000);
+  SpoolBudget budget(1000, 900);
   support::TemporaryDirectory folder;
-  auto first = Spool::create(folder.path(), 800, budget);
+  auto first = Spool::create(folder.path(), "desk-a", 800, budget);
   REQUIRE(first);
-  auto second = Spool::create(folder.path(), 300, budget);
+  auto second = Spool::create(folder.path(), "desk-a", 300, budget);
   REQUIRE(!second);
   CHECK(second.error().code == ErrorCode::full);
-  CHECK(!Spool::create(folder.path(), ~std::uint64_t{0}, budget));
+  CHECK(!Spool::create(folder.path(), "desk-a", ~std::uint64_t{0}, budget));
   first->reset();
-  CHECK(Spool::create(folder.path(), 300, budget));
-  CHECK(budget.used == 0);
+  CHECK(Spool::create(folder.path(), "desk-a", 300, budget));
+  auto large = Spool::create(folder.path(), "desk-a", 901, budget);
+  REQUIRE(!large);
+  CHECK(large.error().message.find("desk-a") != std::string::npos);
+  auto most = Spool::create(folder.path(), "desk-a", 900, budget);
+  REQUIRE(most);
+  CHECK(Spool::create(folder.path(), "desk-b", 100, budget));  // what one desktop can never take
+  CHECK(!Spool::create(folder.path(), "desk-b", 101, budget));
 }
 
 }  // namespace

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "coordinator/server/state_store.h"
@@ -31,6 +34,14 @@ struct Incarnation {
   Committed at(std::uint64_t ordinal) const;
 };
 
+// Another desktop wants the profile, and the one that has it was asked to send what it has.
+struct HandOver {
+  using Clock = std::chrono::steady_clock;
+  std::string to;              // the desktop that asked first
+  Clock::time_point deadline;  // then the session is superseded all the same
+  std::vector<std::function<void()>> waiting;
+};
+
 struct Session {
   using Clock = std::chrono::steady_clock;
 
@@ -43,6 +54,8 @@ struct Session {
   // Guarded by the table's mutex:
   Clock::time_point lease_until;
   std::shared_ptr<const repository::Tree> tree;  // pinned; shared with reads under way; null until first used
+  std::optional<HandOver> hand_over;
+  bool vanished = false;  // no connection and no lease: noted once, until it is heard of again
 
   Incarnation* find(const Guid& incarnation);
   Incarnation& current() { return incarnations.back(); }

@@ -58,7 +58,8 @@ Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const pr
     return wire::CommitReply{batch.ordinal, incarnation->tip(), incarnation->forked()};
   }
   bool entitled = batch.quiesced && state_of(session) == SessionState::active &&
-                  incarnation == &session.current() && !incarnation->forked();
+                  session.row.mode != SessionMode::reader && incarnation == &session.current() &&
+                  !incarnation->forked();
   repository::CommitOrigin origin{entitled ? repository::VersionKind::batch : repository::VersionKind::fork,
                                   session.row.desktop, session.row.id, session.row.epoch};
   RS_CHECK(faults_.check("server.before_commit"));
@@ -121,6 +122,12 @@ SessionInfo SessionTable::describe(Session& session) {
     std::lock_guard guard(mutex_);
     info.row = session.row;
     info.lease_seconds = std::chrono::duration<double>(session.lease_until - options_.now()).count();
+    info.vanished = session.vanished;
+    if (session.hand_over) info.wanted_by = session.hand_over->to;
+  }
+  {
+    std::lock_guard guard(port_mutex_);
+    info.connected = port_ != nullptr && port_->is_connected(session.row.desktop);
   }
   info.last_ordinal = session.current().last_ordinal();
   info.last_version = session.tip();

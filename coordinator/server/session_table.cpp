@@ -14,26 +14,11 @@ namespace {
 constexpr std::size_t kListNames = 512;
 // Read at once: an entry with many streams has megabytes, and a directory may be full of them.
 constexpr std::size_t kListStep = 32;
-constexpr std::size_t kMaxProfileName = 1024;  // as the keystore has it
-constexpr std::size_t kMaxRootBytes = 3 * 32767;
 // Encoded entries of one list reply; well below the frame's limit, as the last entry may go beyond.
 constexpr std::size_t kListBytes = 512u << 10;
 constexpr std::size_t kKeysBytes = 256u << 10;  // the same for keys
 constexpr std::size_t kMaxCursorBytes = 512u << 10;
 constexpr std::chrono::minutes kKeepEndedSessions{10};
-
-// All 128 bits random: a version-4 GUID would fix six of them.
-Guid random_128_bits() {
-  Guid value;
-  fill_random(value.bytes);
-  return value;
-}
-
-std::string describe_holder(const SessionRow& row, double lease_seconds) {
-  return "profile '" + row.profile_name + "' is open on desktop '" + row.desktop + "' (session " +
-         row.id.to_string() + "); its lease ends in " + std::to_string(static_cast<long>(lease_seconds) + 1) +
-         " s unless renewed";
-}
 
 }  // namespace
 
@@ -67,7 +52,7 @@ Result<std::shared_ptr<Session>> SessionTable::remember(const SessionRow& row) {
   session->lease_until = options_.now() + options_.lease;
   std::lock_guard guard(mutex_);
   auto [it, added] = by_digest_.emplace(row.secret_digest, session);
-  if (added && row.state == SessionState::active) holders_[row.profile] = session;
+  if (added && row.state == SessionState::active) active_[row.profile].push_back(session);
   return it->second;
 }
 
@@ -98,7 +83,11 @@ Result<std::shared_ptr<Session>> SessionTable::authorise(const std::string& desk
     return fail(ErrorCode::denied, "no such session");
   }
   std::lock_guard guard(mutex_);
-  if (session->row.state == SessionState::active) session->lease_until = options_.now() + options_.lease;
+  if (session->row.state != SessionState::active) return session;
+  session->lease_until = options_.now() + options_.lease;
+  if (std::exchange(session->vanished, false))
+    log_info("session {} of '{}': desktop '{}' is heard of again", session->row.id.to_string(),
+             session->row.profile_name, desktop);
   return session;
 }
 
@@ -212,10 +201,10 @@ Result<void> SessionTable::renew(const std::string& desktop, const Guid& secret)
   return {};
 }
 
-std::shared_ptr<Session> SessionTable::holder_of(const repository::ProfileId& profile) {
+SessionTable::Sessions SessionTable::active_of(const repository::ProfileId& profile) {
   std::lock_guard guard(mutex_);
-  auto it = holders_.find(profile);
-  return it == holders_.end() ? nullptr : it->second;
+  auto it = active_.find(profile);
+  return it == active_.end() ? Sessions() : it->second;
 }
 
 Result<std::unique_lock<std::timed_mutex>> SessionTable::lock_for_hand_over(Session& session) {
@@ -228,15 +217,28 @@ Result<std::unique_lock<std::timed_mutex>> SessionTable::lock_for_hand_over(Sess
   return lock;
 }
 
-Result<void> SessionTable::end(Session& session, SessionState state) {
-  auto now = now_100ns();
-  RS_CHECK(store_.end_session(session.row.id, state, now));
-  std::lock_guard guard(mutex_);
+std::vector<std::function<void()>> SessionTable::note_end(Session& session, SessionState state,
+                                                          std::uint64_t now) {
   session.row.state = state;
   session.row.ended_100ns = now;
   session.tree.reset();
-  auto it = holders_.find(session.row.profile);
-  if (it != holders_.end() && it->second.get() == &session) holders_.erase(it);
+  std::vector<std::function<void()>> waiting;
+  if (session.hand_over) waiting.swap(session.hand_over->waiting);
+  session.hand_over.reset();
+  if (auto it = active_.find(session.row.profile); it != active_.end()) {
+    std::erase_if(it->second, [&](const auto& each) { return each.get() == &session; });
+    if (it->second.empty()) active_.erase(it);
+  }
+  return waiting;
+}
+
+Result<void> SessionTable::end(Session& session, SessionState state) {
+  auto now = now_100ns();
+  RS_CHECK(store_.end_session(session.row.id, state, now));
+  std::unique_lock lock(mutex_);
+  auto waiting = note_end(session, state, now);
+  lock.unlock();
+  for (const auto& wake : waiting) wake();
   return {};
 }
 
@@ -248,139 +250,6 @@ Result<void> SessionTable::close(const std::string& desktop, const Guid& secret)
   log_info("session {} of '{}' on '{}' closed", session->row.id.to_string(), session->row.profile_name,
            desktop);
   return {};
-}
-
-Result<wire::OpenReply> SessionTable::open(const std::string& desktop, const wire::OpenRequest& request) {
-  if (request.profile.size() > kMaxProfileName || request.profile_root.size() > kMaxRootBytes)
-    return fail(ErrorCode::protocol, "open: too long a name or root of a profile");
-  auto profile = repository_.find_profile(request.profile);
-  if (!profile && profile.error().code != ErrorCode::not_found) return fail(std::move(profile).error());
-  bool assigned = false;
-  if (profile) {
-    RS_TRY(assigned, store_.is_assigned(desktop, profile->id));
-  }
-  if (!assigned) {  // the same answer whether or not there is such a profile
-    log_warning("desktop '{}' asked for profile '{}', which is not assigned to it: denied", desktop,
-                request.profile);
-    return fail(ErrorCode::denied,
-                "profile '" + request.profile + "' is not assigned to desktop '" + desktop + "'");
-  }
-  forget_old_sessions();
-  if (request.resume) return resume(desktop, *request.resume);
-  return open_fresh(desktop, request, *profile);
-}
-
-Result<std::uint64_t> SessionTable::next_epoch(const repository::ProfileId& profile) {
-  RS_TRY(auto epoch, store_.epoch(profile));
-  // The repository remembers epochs too: a state directory that was lost must not make them start again.
-  RS_TRY(auto versions, repository_.versions(profile));
-  for (const auto& version : versions) epoch = std::max(epoch, version.epoch);
-  return epoch + 1;
-}
-
-Result<wire::OpenReply> SessionTable::open_fresh(const std::string& desktop, const wire::OpenRequest& request,
-                                                 const repository::ProfileInfo& profile) {
-  for (;;) {
-    auto holder = holder_of(profile.id);
-    std::unique_lock<std::timed_mutex> lock;
-    if (holder) {
-      double left = 0;
-      {
-        std::lock_guard guard(mutex_);
-        left = std::chrono::duration<double>(holder->lease_until - options_.now()).count();
-      }
-      // A desktop that opens what it has open itself has lost its state: it need not wait for itself.
-      if (left > 0 && holder->row.desktop != desktop)
-        return fail(ErrorCode::busy, describe_holder(holder->row, left));
-      RS_TRY(lock, lock_for_hand_over(*holder));
-    }
-    // Only now, so that nobody who opens another profile waits for this one's holder.
-    std::lock_guard guard(open_mutex_);
-    if (holder_of(profile.id) == holder) return begin_session(desktop, request, profile, holder);
-  }
-}
-
-// open_mutex_ and the holder's commit_mutex are held.
-Result<wire::OpenReply> SessionTable::begin_session(const std::string& desktop,
-                                                    const wire::OpenRequest& request,
-                                                    const repository::ProfileInfo& profile,
-                                                    const std::shared_ptr<Session>& holder) {
-  auto secret = random_128_bits();
-  auto session = std::make_shared<Session>();
-  // Looked up again: the previous holder may have moved the head until its lock was taken.
-  RS_TRY(auto fresh, repository_.find_profile(request.profile));
-  RS_TRY(auto epoch, next_epoch(profile.id));
-  session->row = {Guid::random(),       digest_of(secret),    desktop, profile.id,
-                  profile.name,         request.profile_root, epoch,   fresh.head,
-                  SessionState::active, now_100ns(),          0};
-  IncarnationRow first{random_128_bits(), 1, fresh.head, 0, {}};
-  session->incarnations.push_back({first, {}, {}});
-  RS_CHECK(store_.begin_session(session->row, first, holder ? std::optional(holder->row.id) : std::nullopt));
-  {
-    std::lock_guard guard(mutex_);
-    if (holder) {
-      holder->row.state = SessionState::superseded;
-      holder->row.ended_100ns = session->row.opened_100ns;
-      holder->tree.reset();
-    }
-    session->lease_until = options_.now() + options_.lease;
-    by_digest_[session->row.secret_digest] = session;
-    holders_[profile.id] = session;
-  }
-  if (holder)
-    log_info("profile '{}' handed over from desktop '{}' to '{}', epoch {}", profile.name,
-             holder->row.desktop, desktop, epoch);
-  log_info("session {}: desktop '{}' opened '{}' at version {}", session->row.id.to_string(), desktop,
-           profile.name, fresh.head);
-  return reply_for(*session, secret);
-}
-
-// A desktop may come back with the incarnation it was given last, or, when it never learnt of that one, the
-// one before. Anything else, and anything that knows of fewer batches than are durable, is a state from the
-// past.
-Result<wire::OpenReply> SessionTable::resume(const std::string& desktop, const wire::ResumeInfo& resume) {
-  RS_TRY(auto session, authorise_active(desktop, resume.session_secret));
-  RS_TRY(auto lock, lock_for_hand_over(*session));
-  RS_CHECK(check_active(*session));  // it may have ended while this waited
-  auto& known = session->incarnations;
-  auto position = static_cast<std::size_t>(
-      std::find_if(known.begin(), known.end(),
-                   [&](const Incarnation& each) { return each.row.incarnation == resume.incarnation; }) -
-      known.begin());
-  bool later_unused =
-      std::all_of(known.begin() + static_cast<std::ptrdiff_t>(std::min(position + 1, known.size())),
-                  known.end(), [](const Incarnation& later) { return later.last_ordinal() == 0; });
-  if (position == known.size() || !later_unused || resume.highest_ordinal < known[position].last_ordinal()) {
-    RS_CHECK(end(*session, SessionState::superseded));
-    log_warning("session {}: desktop '{}' came back in an earlier state (a reverted machine?): superseded",
-                session->row.id.to_string(), desktop);
-    return fail(ErrorCode::stale,
-                "the desktop is in an earlier state than its last saved batch; its session is superseded");
-  }
-  auto committed = known[position].last_ordinal();
-  auto base = known[position].tip();
-  bool base_forked = known[position].forked();
-  IncarnationRow fresh{random_128_bits(), known.back().row.sequence + 1, base, 0, {}};
-  RS_CHECK(store_.add_incarnation(session->row.id, fresh));
-  known.push_back({fresh, {}, {}});
-  log_info("session {}: desktop '{}' resumed after batch {}{}", session->row.id.to_string(), desktop,
-           committed, base_forked ? " on a fork" : "");
-  RS_TRY(auto reply, reply_for(*session, resume.session_secret));
-  reply.committed_ordinal = committed;
-  return reply;
-}
-
-Result<wire::OpenReply> SessionTable::reply_for(Session& session, const Guid& secret) {
-  RS_TRY(auto tree, tree_of(session));
-  wire::OpenReply reply;
-  reply.session = session.row.id;
-  reply.session_secret = secret;
-  reply.incarnation = session.current().row.incarnation;
-  reply.epoch = session.row.epoch;
-  reply.version = session.row.version;
-  RS_TRY(reply.root, tree->lookup({}));
-  reply.lease_seconds = static_cast<std::uint32_t>(options_.lease.count());
-  return reply;
 }
 
 void SessionTable::forget_old_sessions() {

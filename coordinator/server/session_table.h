@@ -2,7 +2,7 @@
 // fork. Knows nothing of connections; the desktop's name that each call is given comes from its certificate.
 //
 // Thread-safe; calls block on the repository and the state store. Lock order: a session's commit_mutex,
-// open_mutex_, mutex_.
+// open_mutex_, mutex_, port_mutex_.
 #pragma once
 
 #include <chrono>
@@ -13,6 +13,7 @@
 
 #include "common/base/fault.h"
 #include "common/wire/message.h"
+#include "coordinator/server/desktop_port.h"
 #include "coordinator/server/session.h"
 #include "coordinator/server/session_policy.h"
 
@@ -20,7 +21,9 @@ namespace roamstead::server {
 
 struct SessionOptions {
   std::chrono::seconds lease{30};
-  std::chrono::milliseconds hand_over_wait{10'000};  // for a commit under way when the profile changes hands
+  // How long who wants a profile waits for the desktop that has it to send its changes, and then once more
+  // for a batch that is just being committed.
+  std::chrono::milliseconds hand_over_wait{10'000};
   // Of the pool of the desktop that wants what another has open. Asked on any thread.
   std::function<SessionPolicy(const std::string& desktop)> policy_of = [](const std::string&) {
     return SessionPolicy::takeover;
@@ -37,6 +40,20 @@ struct SessionInfo {
   std::uint64_t last_ordinal = 0;  // of the current incarnation
   std::uint64_t last_version = 0;
   Guid last_snapshot;
+  bool connected = false;  // its desktop is
+  bool vanished = false;   // no connection, and the lease has run out
+  std::string wanted_by;   // the desktop it was asked to hand over to; empty: none
+};
+
+// One wish to open a profile, from the first time it is asked to its answer.
+struct OpenAttempt {
+  // Since when a batch under way keeps the profile from changing hands.
+  std::optional<Session::Clock::time_point> blocked_since;
+};
+
+struct OpenStep {
+  std::optional<wire::OpenReply> reply;
+  std::chrono::milliseconds ask_again{0};  // at the latest, when there is no reply yet
 };
 
 class SessionTable {
@@ -46,13 +63,35 @@ class SessionTable {
   static Result<std::unique_ptr<SessionTable>> create(StateStore& store, repository::Repository& repository,
                                                       SessionOptions options, Faults faults);
 
+  // Waits for the desktop that has the profile, where the policy says so.
   Result<wire::OpenReply> open(const std::string& desktop, const wire::OpenRequest& request);
+  // The same without waiting, to be called until there is a reply or an error. `wake` is called, on any
+  // thread, as soon as asking again is worthwhile.
+  Result<OpenStep> try_open(const std::string& desktop, const wire::OpenRequest& request,
+                            OpenAttempt& attempt, const std::function<void()>& wake);
   Result<wire::DirectoryPart> list(const std::string& desktop, const wire::ListRequest& request);
   Result<Bytes> read(const std::string& desktop, const wire::ReadRequest& request);
   Result<profile::KeyStates> keys(const std::string& desktop, const wire::KeysRequest& request);
   Result<Bytes> read_value(const std::string& desktop, const wire::ValueRequest& request);
   Result<void> renew(const std::string& desktop, const Guid& secret);
   Result<void> close(const std::string& desktop, const Guid& secret);
+  // The desktop has sent what it had: superseded, and who waits for the profile goes on.
+  Result<void> hand_over(const std::string& desktop, const Guid& secret);
+
+  // Null: desktops cannot be reached. Once this returns the port before is used no more.
+  void set_port(DesktopPort* port);
+  // A desktop has a new connection: says again what it may have missed.
+  void note_connection(const std::string& desktop);
+  // Logs sessions whose desktops were not heard of for their lease and have no connection. Every few seconds.
+  void look_for_vanished();
+  // Asks a session's desktop to log out, within the time. ErrorCode::not_found, or unavailable while the
+  // desktop has no connection.
+  Result<void> ask_to_close(const std::string& session_or_profile, std::chrono::milliseconds within,
+                            const std::string& why);
+  // Tells a desktop that a profile will be opened on it, or that its pool's rules changed; lost while it has
+  // no connection.
+  void announce(const std::string& desktop, const std::string& profile);
+  void announce_policy(const std::string& desktop);
 
   // Before a batch's bytes are taken: its reply when it is known to be durable already, nothing when it is
   // welcome.
@@ -86,18 +125,31 @@ class SessionTable {
   Result<std::shared_ptr<Session>> remember(const SessionRow& row);
   Result<std::shared_ptr<const repository::Tree>> tree_of(Session& session);
   Result<std::shared_ptr<Session>> by_id(const Guid& id);
-  std::shared_ptr<Session> holder_of(const repository::ProfileId& profile);
+  using Sessions = std::vector<std::shared_ptr<Session>>;
+  Sessions active_of(const repository::ProfileId& profile);
   SessionState state_of(const Session& session);
 
-  Result<wire::OpenReply> open_fresh(const std::string& desktop, const wire::OpenRequest& request,
-                                     const repository::ProfileInfo& profile);
+  Result<repository::ProfileInfo> find_assigned(const std::string& desktop, const std::string& profile);
+  Result<OpenStep> open_fresh(const std::string& desktop, const wire::OpenRequest& request,
+                              const repository::ProfileInfo& profile, OpenAttempt& attempt,
+                              const std::function<void()>& wake);
+  // How long to wait for the desktops that have the profile; nothing: no longer.
+  std::optional<std::chrono::milliseconds> ask_to_flush(const Sessions& holders, const std::string& desktop,
+                                                        const std::function<void()>& wake);
   Result<wire::OpenReply> begin_session(const std::string& desktop, const wire::OpenRequest& request,
-                                        const repository::ProfileInfo& profile,
-                                        const std::shared_ptr<Session>& holder);
-  Result<wire::OpenReply> resume(const std::string& desktop, const wire::ResumeInfo& resume);
+                                        const repository::ProfileInfo& profile, SessionMode mode,
+                                        const Sessions& ended);
+  Result<OpenStep> resume(const std::string& desktop, const wire::ResumeInfo& resume, OpenAttempt& attempt);
+  // The session's commit_mutex, or nothing while a batch is being committed: ErrorCode::busy when that takes
+  // too long.
+  Result<std::unique_lock<std::timed_mutex>> try_lock(Session& session, OpenAttempt& attempt);
+  void push_to(const std::string& desktop, const wire::Push& push);
+  wire::Push flush_push(const Session& session) const;  // under mutex_
   Result<wire::OpenReply> reply_for(Session& session, const Guid& secret);
   Result<std::uint64_t> next_epoch(const repository::ProfileId& profile);
   Result<void> end(Session& session, SessionState state);  // under its commit_mutex
+  // Under mutex_; returns whom to wake once it is released.
+  std::vector<std::function<void()>> note_end(Session& session, SessionState state, std::uint64_t now);
   void forget_old_sessions();
   Result<wire::CommitReply> commit_locked(Session& session, const profile::Batch& batch,
                                           profile::ContentSource& content);
@@ -113,7 +165,9 @@ class SessionTable {
                            // waited for
   std::mutex mutex_;       // guards the maps below and the parts of sessions that say so
   std::map<Digest, std::shared_ptr<Session>> by_digest_;
-  std::map<repository::ProfileId, std::shared_ptr<Session>> holders_;  // active sessions
+  std::map<repository::ProfileId, Sessions> active_;
+  std::mutex port_mutex_;  // held while the port is called; taken last
+  DesktopPort* port_ = nullptr;
 };
 
 }  // namespace roamstead::server

@@ -6,59 +6,12 @@
 #include <set>
 #include <thread>
 
-#include "coordinator/server/testing/memory_repository.h"
-#include "coordinator/server/testing/sample_batch.h"
-#include "tests/support/temporary_directory.h"
+#include "coordinator/server/testing/session_fixture.h"
 
 namespace roamstead::server {
 namespace {
 
-// Two desktops to which "alice" is assigned, and a clock that the test moves.
-struct Fixture {
-  support::TemporaryDirectory folder;
-  MemoryRepository repository;
-  repository::ProfileInfo alice =
-      repository.add_profile("alice", {{"a.txt", "first"}, {"d/b.txt", "second"}});
-  std::unique_ptr<StateStore> store = StateStore::open(folder.path()).value();
-  Session::Clock::time_point now = Session::Clock::now();
-  std::unique_ptr<SessionTable> table;
-
-  Fixture() {
-    for (const char* desktop : {"desk-a", "desk-b"}) REQUIRE(store->assign({desktop, alice.id, "alice"}));
-    restart();
-  }
-  void restart() {
-    table.reset();
-    store = StateStore::open(folder.path()).value();
-    SessionOptions options;
-    options.hand_over_wait = std::chrono::milliseconds(50);
-    options.now = [this] { return now; };
-    table = SessionTable::create(*store, repository, options, {}).value();
-  }
-  Result<wire::OpenReply> open(const std::string& desktop, std::optional<wire::ResumeInfo> resume = {}) {
-    return table->open(desktop, {"alice", "Users/alice", resume});
-  }
-  Result<wire::CommitReply> commit(const std::string& desktop, const wire::OpenReply& session,
-                                   std::uint64_t ordinal, const std::map<std::string, std::string>& files,
-                                   bool quiesced = true) {
-    SampleBatch sample(session.incarnation, ordinal, files);
-    sample.batch.quiesced = quiesced;
-    return table->commit(desktop, session.session_secret, sample.batch, sample);
-  }
-  Result<std::string> read(const std::string& desktop, const wire::OpenReply& session,
-                           const std::string& path) {
-    auto bytes = table->read(desktop, {session.session_secret, path_of(path), "", 0, 1000});
-    if (!bytes) return fail(bytes.error());
-    return std::string(as_text(*bytes));
-  }
-  std::uint64_t head() { return repository.find_profile("alice")->head; }
-};
-
-template <class T>
-ErrorCode code_of(const Result<T>& result) {
-  REQUIRE(!result);
-  return result.error().code;
-}
+using Fixture = SessionFixture;
 
 TEST_CASE("a desktop opens only what is assigned to it, and learns nothing about the rest") {
   Fixture f;
@@ -134,7 +87,7 @@ TEST_CASE("a batch without records is remembered without a version, across a res
 }
 
 TEST_CASE("while a lease lives another desktop is told who has the profile and for how long") {
-  Fixture f;
+  Fixture f(SessionPolicy::refuse);
   auto a = f.open("desk-a").value();
   auto refused = f.open("desk-b");
   CHECK(code_of(refused) == ErrorCode::busy);
@@ -172,6 +125,7 @@ TEST_CASE("a lease that ran out and that nobody wanted is simply renewed") {
   auto a = f.open("desk-a").value();
   f.now += std::chrono::hours(5);
   CHECK(!f.commit("desk-a", a, 1, {{"x", "1"}})->forked);
+  f.policy = SessionPolicy::refuse;
   CHECK(code_of(f.open("desk-b")) == ErrorCode::busy);
 }
 
@@ -265,6 +219,7 @@ TEST_CASE("sessions survive a restart, with what the repository holds and the st
   CHECK(f.read("desk-a", a, "a.txt").value() == "first");
   CHECK(f.commit("desk-a", a, 2, {{"x", "2"}})->version == 3);
   CHECK(f.commit("desk-a", a, 3, {{"x", "3"}})->version == 4);
+  f.policy = SessionPolicy::refuse;
   CHECK(code_of(f.open("desk-b")) == ErrorCode::busy);
   auto again = f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 3}).value();
   CHECK(again.committed_ordinal == 3);

@@ -27,23 +27,41 @@ int open_nameless(const std::string& directory) {
 
 }  // namespace
 
-Result<std::unique_ptr<Spool>> Spool::create(const std::string& directory, std::uint64_t expected_bytes,
-                                             SpoolBudget& budget) {
-  auto used = budget.used.load();
-  do {
-    if (expected_bytes > budget.limit || used > budget.limit - expected_bytes)
-      return fail(ErrorCode::full, "spool: no room for a batch of " + std::to_string(expected_bytes) +
-                                       " bytes, " + std::to_string(used) + " of " +
-                                       std::to_string(budget.limit) + " are in use");
-  } while (!budget.used.compare_exchange_weak(used, used + expected_bytes));
-  std::unique_ptr<Spool> spool(new Spool(open_nameless(directory), expected_bytes, budget));
+Result<void> SpoolBudget::take(const std::string& desktop, std::uint64_t bytes) {
+  std::lock_guard lock(mutex_);
+  const auto refuse = [bytes](const std::string& whose, std::uint64_t used, std::uint64_t limit) {
+    return fail(ErrorCode::full, "spool: no room for a batch of " + std::to_string(bytes) + " bytes, " +
+                                     std::to_string(used) + " of " + std::to_string(limit) + " " + whose +
+                                     " are in use");
+  };
+  auto known = used_by_.find(desktop);
+  auto used = known == used_by_.end() ? 0 : known->second;
+  if (bytes > limit_per_desktop_ || used > limit_per_desktop_ - bytes)
+    return refuse("for desktop '" + desktop + "'", used, limit_per_desktop_);
+  if (used_ > limit_ - bytes) return refuse("in all", used_, limit_);
+  used_ += bytes;
+  used_by_[desktop] += bytes;
+  return {};
+}
+
+void SpoolBudget::give_back(const std::string& desktop, std::uint64_t bytes) {
+  std::lock_guard lock(mutex_);
+  used_ -= bytes;
+  auto known = used_by_.find(desktop);
+  if ((known->second -= bytes) == 0) used_by_.erase(known);
+}
+
+Result<std::unique_ptr<Spool>> Spool::create(const std::string& directory, const std::string& desktop,
+                                             std::uint64_t expected_bytes, SpoolBudget& budget) {
+  RS_CHECK(budget.take(desktop, expected_bytes));
+  std::unique_ptr<Spool> spool(new Spool(open_nameless(directory), desktop, expected_bytes, budget));
   if (spool->descriptor_ < 0) return spool_failure("cannot make a file in " + directory);
   return spool;
 }
 
 Spool::~Spool() {
   if (descriptor_ >= 0) ::close(descriptor_);
-  budget_.used -= expected_bytes_;
+  budget_.give_back(desktop_, expected_bytes_);
 }
 
 Result<void> Spool::append(ByteView data) {

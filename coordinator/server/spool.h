@@ -2,27 +2,41 @@
 // can be opened by another.
 #pragma once
 
-#include <atomic>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "common/wire/batch_stream.h"
 
 namespace roamstead::server {
 
-// Bytes spooled by all batches together, and how many may be.
-struct SpoolBudget {
-  explicit SpoolBudget(std::uint64_t bytes) : limit(bytes) {}
-  const std::uint64_t limit;
-  std::atomic<std::uint64_t> used{0};
+// Bytes set aside for batches, of all desktops and of each, and how many may be: no desktop can take all of
+// it from the others. Thread-safe.
+class SpoolBudget {
+ public:
+  SpoolBudget(std::uint64_t limit_bytes, std::uint64_t limit_per_desktop_bytes)
+      : limit_(limit_bytes), limit_per_desktop_(std::min(limit_bytes, limit_per_desktop_bytes)) {}
+
+  // ErrorCode::full says which limit keeps the bytes out.
+  Result<void> take(const std::string& desktop, std::uint64_t bytes);
+  void give_back(const std::string& desktop, std::uint64_t bytes);
+  std::uint64_t limit() const { return limit_per_desktop_; }  // of one batch
+
+ private:
+  const std::uint64_t limit_;
+  const std::uint64_t limit_per_desktop_;
+  std::mutex mutex_;
+  std::uint64_t used_ = 0;
+  std::map<std::string, std::uint64_t> used_by_;
 };
 
 // One writer appends; then it is read. The budget must outlive it.
 class Spool {
  public:
   // Sets `expected_bytes` aside; ErrorCode::full when the budget does not allow them.
-  static Result<std::unique_ptr<Spool>> create(const std::string& directory, std::uint64_t expected_bytes,
-                                               SpoolBudget& budget);
+  static Result<std::unique_ptr<Spool>> create(const std::string& directory, const std::string& desktop,
+                                               std::uint64_t expected_bytes, SpoolBudget& budget);
   ~Spool();
   Spool(const Spool&) = delete;
   Spool& operator=(const Spool&) = delete;
@@ -34,10 +48,14 @@ class Spool {
   std::uint64_t expected_bytes() const { return expected_bytes_; }
 
  private:
-  Spool(int descriptor, std::uint64_t expected_bytes, SpoolBudget& budget)
-      : descriptor_(descriptor), expected_bytes_(expected_bytes), budget_(budget) {}
+  Spool(int descriptor, std::string desktop, std::uint64_t expected_bytes, SpoolBudget& budget)
+      : descriptor_(descriptor),
+        desktop_(std::move(desktop)),
+        expected_bytes_(expected_bytes),
+        budget_(budget) {}
 
   int descriptor_;
+  const std::string desktop_;
   std::uint64_t expected_bytes_;
   SpoolBudget& budget_;
   std::uint64_t size_ = 0;

@@ -8,7 +8,6 @@
 namespace roamstead::server {
 namespace {
 
-constexpr std::uint64_t kSchemaVersion = 1;
 constexpr const char* kSchema = R"sql(
 CREATE TABLE desktops(serial TEXT PRIMARY KEY, name TEXT NOT NULL, enrolled INTEGER NOT NULL, revoked INTEGER NOT NULL);
 CREATE UNIQUE INDEX live_desktops ON desktops(name) WHERE revoked = 0;
@@ -22,9 +21,15 @@ CREATE TABLE incarnations(incarnation BLOB PRIMARY KEY, session BLOB NOT NULL RE
   sequence INTEGER NOT NULL, base_version INTEGER NOT NULL, noted_ordinal INTEGER NOT NULL, noted_snapshot BLOB NOT NULL);
 CREATE INDEX incarnations_of_session ON incarnations(session);
 )sql";
+// The schema's versions: what makes each of the one before. Only ever appended to.
+constexpr const char* kSchemaSteps[] = {
+    kSchema,
+    "ALTER TABLE sessions ADD COLUMN mode INTEGER NOT NULL DEFAULT 0",
+};
+constexpr std::uint64_t kSchemaVersion = std::size(kSchemaSteps);
 constexpr const char* kSessionColumns =
     "SELECT id, secret_digest, desktop, profile, profile_name, profile_root, epoch, version, state, opened, "
-    "ended FROM sessions ";
+    "ended, mode FROM sessions ";
 
 SessionRow session_of(const Statement& row) {
   SessionRow session;
@@ -39,6 +44,7 @@ SessionRow session_of(const Statement& row) {
   session.state = static_cast<SessionState>(row.integer(8));
   session.opened_100ns = row.integer(9);
   session.ended_100ns = row.integer(10);
+  session.mode = static_cast<SessionMode>(row.integer(11));
   return session;
 }
 
@@ -90,9 +96,9 @@ Result<std::unique_ptr<StateStore>> StateStore::open(const std::string& director
   if (version > kSchemaVersion)
     return fail(ErrorCode::unsupported, path + ": of version " + std::to_string(version) +
                                             ", this program knows " + std::to_string(kSchemaVersion));
-  if (version == 0) {
-    RS_CHECK(database->execute(kSchema));
-    RS_CHECK(database->execute("PRAGMA user_version = 1"));
+  if (version < kSchemaVersion) {
+    for (; version < kSchemaVersion; ++version) RS_CHECK(database->execute(kSchemaSteps[version]));
+    RS_CHECK(database->execute(("PRAGMA user_version = " + std::to_string(version)).c_str()));
   }
   RS_CHECK(transaction.commit());
   return std::unique_ptr<StateStore>(new StateStore(std::make_unique<Impl>(std::move(database))));
@@ -200,7 +206,7 @@ Result<void> StateStore::begin_session(const SessionRow& session, const Incarnat
                .bind(session.profile)
                .bind(session.epoch)
                .run());
-  RS_CHECK(impl_->database->prepare("INSERT INTO sessions VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+  RS_CHECK(impl_->database->prepare("INSERT INTO sessions VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
                .bind(session.id)
                .bind(ByteView(session.secret_digest))
                .bind(session.desktop)
@@ -212,6 +218,7 @@ Result<void> StateStore::begin_session(const SessionRow& session, const Incarnat
                .bind(static_cast<std::uint64_t>(session.state))
                .bind(session.opened_100ns)
                .bind(session.ended_100ns)
+               .bind(static_cast<std::uint64_t>(session.mode))
                .run());
   RS_CHECK(insert_incarnation(*impl_->database, session.id, first));
   return transaction.commit();

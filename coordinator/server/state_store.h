@@ -38,6 +38,12 @@ enum class SessionState : std::uint8_t {
       2,  // the profile was handed over, or the desktop was declared dead, or it came back from the past
 };
 
+enum class SessionMode : std::uint8_t {
+  exclusive = 0,   // the only one that may move the head
+  reader = 1,      // what it saves becomes a fork
+  concurrent = 2,  // one of several that may move the head
+};
+
 struct SessionRow {
   Guid id;
   Bytes secret_digest;  // SHA-256 of the secret; the secret itself is not kept
@@ -50,6 +56,7 @@ struct SessionRow {
   SessionState state = SessionState::active;
   std::uint64_t opened_100ns = 0;
   std::uint64_t ended_100ns = 0;
+  SessionMode mode = SessionMode::exclusive;
 };
 
 struct IncarnationRow {

@@ -43,6 +43,7 @@ class Loopback {
   support::TemporaryDirectory folder;
   MemoryRepository repository;
   repository::ProfileInfo alice;
+  SessionOptions session_options;  // for the next start
   std::unique_ptr<StateStore> store;
   std::unique_ptr<SessionTable> sessions;
   std::unique_ptr<Server> server;

@@ -1,0 +1,199 @@
+// Profiles that are wanted on a second desktop.
+#include <atomic>
+#include <future>
+#include <set>
+#include <thread>
+
+#include "coordinator/server/testing/session_fixture.h"
+
+namespace roamstead::server {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Keeps what is pushed; `on_push` plays the desktop.
+struct ScriptedPort final : DesktopPort {
+  bool is_connected(const std::string& desktop) const override { return connected.count(desktop) != 0; }
+  void push(const std::string& desktop, const wire::Push& push) override {
+    std::lock_guard lock(mutex);
+    pushes.emplace_back(desktop, push);
+  }
+  std::vector<std::pair<std::string, wire::Push>> taken() {
+    std::lock_guard lock(mutex);
+    return std::exchange(pushes, {});
+  }
+
+  std::set<std::string> connected{"desk-a", "desk-b"};
+  std::mutex mutex;
+  std::vector<std::pair<std::string, wire::Push>> pushes;
+};
+
+struct HandOverFixture : SessionFixture {
+  explicit HandOverFixture(SessionPolicy at_first = SessionPolicy::takeover,
+                           std::chrono::milliseconds wait = 10s)
+      : SessionFixture(at_first) {
+    hand_over_wait = wait;
+    restart();
+    table->set_port(&port);
+  }
+  OpenStep step(const std::string& desktop) {
+    return table->try_open(desktop, {"alice", "Users/alice", {}}, attempt, [this] { ++rung; }).value();
+  }
+  ScriptedPort port;
+  OpenAttempt attempt;
+  std::atomic<int> rung{0};
+};
+
+TEST_CASE("a desktop that is wanted elsewhere is asked to flush, and the second goes on from what it sent") {
+  HandOverFixture f;
+  auto a = f.open("desk-a").value();
+  auto waiting = f.step("desk-b");
+  REQUIRE(!waiting.reply);
+  CHECK(waiting.ask_again > 5s);
+  auto pushes = f.port.taken();
+  REQUIRE(pushes.size() == 1);
+  CHECK(pushes[0].first == "desk-a");
+  CHECK(pushes[0].second.kind == wire::PushKind::flush);
+  CHECK(pushes[0].second.session == a.session);
+  CHECK(pushes[0].second.deadline_ms > 5'000);
+  CHECK(f.table->find("alice")->wanted_by == "desk-b");
+  CHECK(!f.step("desk-b").reply);  // asking again asks the desktop no second time
+  CHECK(f.port.taken().empty());
+
+  CHECK(!f.commit("desk-a", a, 1, {{"x", "flushed"}})->forked);
+  CHECK(f.rung == 0);
+  REQUIRE(f.table->hand_over("desk-a", a.session_secret));
+  CHECK(f.rung > 0);
+  auto b = f.step("desk-b");
+  REQUIRE(b.reply);
+  CHECK(b.reply->version == 2);
+  CHECK(b.reply->epoch > a.epoch);
+  CHECK(f.read("desk-b", *b.reply, "x").value() == "flushed");
+  CHECK(f.commit("desk-a", a, 2, {{"x", "late"}})->forked);
+  CHECK(code_of(f.table->renew("desk-a", a.session_secret)) == ErrorCode::stale);
+  CHECK(f.table->hand_over("desk-a", a.session_secret));  // the answer may have been lost
+  CHECK(!f.commit("desk-b", *b.reply, 1, {{"x", "b"}})->forked);
+}
+
+TEST_CASE("who waits for a profile is woken by the hand-over") {
+  HandOverFixture f;
+  auto a = f.open("desk-a").value();
+  auto began = Session::Clock::now();
+  auto second = std::async(std::launch::async, [&] { return f.open("desk-b"); });
+  while (f.port.taken().empty()) std::this_thread::sleep_for(1ms);
+  SUBCASE("handed over") { REQUIRE(f.table->hand_over("desk-a", a.session_secret)); }
+  SUBCASE("logged out meanwhile") { REQUIRE(f.table->close("desk-a", a.session_secret)); }
+  CHECK(second.get());
+  CHECK(Session::Clock::now() - began < 5s);
+}
+
+TEST_CASE("a desktop that does not answer loses the profile after the wait, and its late batch is a fork") {
+  HandOverFixture f(SessionPolicy::takeover, 60ms);
+  auto a = f.open("desk-a").value();
+  REQUIRE(f.commit("desk-a", a, 1, {{"x", "1"}}));
+  auto began = Session::Clock::now();
+  auto b = f.open("desk-b").value();
+  CHECK(Session::Clock::now() - began >= 60ms);
+  CHECK(b.version == 2);
+  CHECK(f.commit("desk-a", a, 2, {{"x", "late"}})->forked);
+  CHECK(code_of(f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 2})) == ErrorCode::stale);
+  CHECK(!f.commit("desk-b", b, 1, {{"x", "b"}})->forked);
+}
+
+TEST_CASE("nobody waits longer than the lease of a desktop that is gone") {
+  HandOverFixture f;
+  auto a = f.open("desk-a").value();
+  f.now += 29s;
+  CHECK(f.step("desk-b").ask_again <= 1s);
+  f.now += 2s;
+  CHECK(f.step("desk-b").reply);
+}
+
+TEST_CASE("a flush that a desktop missed is said again on its next connection") {
+  HandOverFixture f;
+  f.table->set_port(nullptr);
+  auto a = f.open("desk-a").value();
+  CHECK(!f.step("desk-b").reply);
+  f.table->set_port(&f.port);
+  f.table->note_connection("desk-b");
+  CHECK(f.port.taken().empty());
+  f.table->note_connection("desk-a");
+  auto pushes = f.port.taken();
+  REQUIRE(pushes.size() == 1);
+  CHECK(pushes[0].second.session == a.session);
+}
+
+TEST_CASE("a coordinator that restarts during a hand-over asks again") {
+  HandOverFixture f;
+  auto a = f.open("desk-a").value();
+  CHECK(!f.step("desk-b").reply);
+  f.port.taken();
+  f.restart();
+  f.table->set_port(&f.port);
+  CHECK(!f.step("desk-b").reply);
+  CHECK(f.port.taken().size() == 1);
+  REQUIRE(f.table->hand_over("desk-a", a.session_secret));
+  CHECK(f.step("desk-b").reply);
+}
+
+TEST_CASE("where the policy is read-only the second may read, and what it saves becomes a fork") {
+  HandOverFixture f(SessionPolicy::read_only);
+  auto a = f.open("desk-a").value();
+  CHECK(a.may_save);
+  auto b = f.open("desk-b").value();
+  CHECK(!b.may_save);
+  CHECK(f.port.taken().empty());
+  CHECK(f.read("desk-b", b, "a.txt").value() == "first");
+  CHECK(!f.commit("desk-a", a, 1, {{"x", "a"}})->forked);
+  CHECK(f.commit("desk-b", b, 1, {{"x", "b"}})->forked);
+  f.restart();
+  CHECK(!f.open("desk-b", wire::ResumeInfo{b.session_secret, b.incarnation, 1})->may_save);
+  CHECK(!f.commit("desk-a", a, 2, {{"x", "a2"}})->forked);
+  // Once the first has logged out, who opens may save; the reader stays one.
+  REQUIRE(f.table->close("desk-a", a.session_secret));
+  auto again = f.open("desk-a").value();
+  CHECK(again.may_save);
+  CHECK(!f.commit("desk-a", again, 1, {{"x", "a3"}})->forked);
+  CHECK(f.commit("desk-b", b, 2, {{"x", "b2"}})->forked);
+  REQUIRE(f.table->close("desk-b", b.session_secret));
+  CHECK(f.table->sessions(true)->size() == 1);
+}
+
+TEST_CASE("a desktop whose lease ran out without a connection is noted as vanished, until it is heard of") {
+  HandOverFixture f;
+  auto a = f.open("desk-a").value();
+  f.now += 31s;
+  f.table->look_for_vanished();
+  CHECK(!f.table->find("alice")->vanished);  // connected, if silent
+  f.port.connected.erase("desk-a");
+  f.table->look_for_vanished();
+  auto info = f.table->find("alice").value();
+  CHECK(info.vanished);
+  CHECK(!info.connected);
+  REQUIRE(f.table->renew("desk-a", a.session_secret));
+  CHECK(!f.table->find("alice")->vanished);
+  f.table->look_for_vanished();
+  CHECK(!f.table->find("alice")->vanished);
+}
+
+TEST_CASE("an administrator may ask for a log-out, of a desktop that can be asked") {
+  HandOverFixture f;
+  CHECK(code_of(f.table->ask_to_close("alice", 5s, "maintenance")) == ErrorCode::not_found);
+  auto a = f.open("desk-a").value();
+  REQUIRE(f.table->ask_to_close("alice", 5s, "maintenance"));
+  auto pushes = f.port.taken();
+  REQUIRE(pushes.size() == 1);
+  CHECK(pushes[0].second == wire::Push{wire::PushKind::close, a.session, 5'000, "alice", "maintenance"});
+  f.port.connected.clear();
+  CHECK(code_of(f.table->ask_to_close("alice", 5s, "maintenance")) == ErrorCode::unavailable);
+}
+
+TEST_CASE("session policies have names") {
+  for (auto policy :
+       {SessionPolicy::takeover, SessionPolicy::refuse, SessionPolicy::read_only, SessionPolicy::concurrent})
+    CHECK(parse_session_policy(to_string(policy)).value() == policy);
+  CHECK(code_of(parse_session_policy("Takeover")) == ErrorCode::invalid_argument);
+}
+
+}  // namespace
+}  // namespace roamstead::server

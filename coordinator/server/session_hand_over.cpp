@@ -1,0 +1,133 @@
+// What sessions and their desktops tell each other besides answers: that a profile is wanted elsewhere, that
+// it may go, that a desktop is gone.
+#include <algorithm>
+
+#include "common/base/log.h"
+#include "common/wire/message.h"
+#include "coordinator/server/session_table.h"
+
+namespace roamstead::server {
+namespace {
+
+std::chrono::milliseconds until(Session::Clock::time_point deadline, Session::Clock::time_point now) {
+  return std::max(std::chrono::milliseconds(0), std::chrono::ceil<std::chrono::milliseconds>(deadline - now));
+}
+
+}  // namespace
+
+wire::Push SessionTable::flush_push(const Session& session) const {
+  auto left = until(session.hand_over->deadline, Session::Clock::now());
+  return {wire::PushKind::flush, session.row.id, static_cast<std::uint32_t>(left.count()),
+          session.row.profile_name, "desktop '" + session.hand_over->to + "' opens the profile"};
+}
+
+std::optional<std::chrono::milliseconds> SessionTable::ask_to_flush(const Sessions& holders,
+                                                                    const std::string& desktop,
+                                                                    const std::function<void()>& wake) {
+  std::vector<std::pair<std::string, wire::Push>> pushes;
+  std::chrono::milliseconds wait{0};
+  {
+    std::lock_guard guard(mutex_);
+    auto now = Session::Clock::now();
+    for (const auto& holder : holders) {
+      if (holder->row.state != SessionState::active) continue;
+      if (!holder->hand_over) {
+        holder->hand_over = HandOver{desktop, now + options_.hand_over_wait, {}};
+        pushes.emplace_back(holder->row.desktop, flush_push(*holder));
+        log_info("profile '{}' is wanted by desktop '{}': '{}' is to hand it over within {} ms (session {})",
+                 holder->row.profile_name, desktop, holder->row.desktop, options_.hand_over_wait.count(),
+                 holder->row.id.to_string());
+      }
+      // Nobody renews the lease of a desktop that is gone.
+      auto left =
+          std::min(until(holder->hand_over->deadline, now), until(holder->lease_until, options_.now()));
+      if (left.count() == 0) continue;
+      holder->hand_over->waiting.push_back(wake);
+      wait = std::max(wait, left);
+    }
+  }
+  for (const auto& [holder, push] : pushes) push_to(holder, push);
+  if (wait.count() == 0) return std::nullopt;
+  return wait;
+}
+
+Result<void> SessionTable::hand_over(const std::string& desktop, const Guid& secret) {
+  RS_TRY(auto session, authorise(desktop, secret));
+  RS_TRY(auto lock, lock_for_hand_over(*session));
+  if (state_of(*session) != SessionState::active) return {};
+  RS_CHECK(end(*session, SessionState::superseded));
+  log_info("session {} of '{}': desktop '{}' has handed it over at version {}", session->row.id.to_string(),
+           session->row.profile_name, desktop, session->tip());
+  return {};
+}
+
+void SessionTable::set_port(DesktopPort* port) {
+  std::lock_guard guard(port_mutex_);
+  port_ = port;
+}
+
+void SessionTable::push_to(const std::string& desktop, const wire::Push& push) {
+  std::lock_guard guard(port_mutex_);
+  if (port_ != nullptr) port_->push(desktop, push);
+}
+
+void SessionTable::note_connection(const std::string& desktop) {
+  std::vector<wire::Push> pushes;
+  {
+    std::lock_guard guard(mutex_);
+    for (const auto& [profile, sessions] : active_)
+      for (const auto& session : sessions)
+        if (session->row.desktop == desktop && session->hand_over) pushes.push_back(flush_push(*session));
+  }
+  for (const auto& push : pushes) push_to(desktop, push);
+}
+
+void SessionTable::look_for_vanished() {
+  Sessions silent;
+  {
+    std::lock_guard guard(mutex_);
+    auto now = options_.now();
+    for (const auto& [profile, sessions] : active_)
+      for (const auto& session : sessions)
+        if (!session->vanished && session->lease_until < now) silent.push_back(session);
+  }
+  for (const auto& session : silent) {
+    {
+      std::lock_guard guard(port_mutex_);
+      if (port_ == nullptr || port_->is_connected(session->row.desktop)) continue;
+    }
+    std::lock_guard guard(mutex_);
+    if (session->row.state != SessionState::active || session->lease_until >= options_.now()) continue;
+    session->vanished = true;
+    log_warning(
+        "desktop '{}' has vanished: no connection, and the lease of session {} of '{}' has run out. It may "
+        "go "
+        "on when it comes back; if it does not: roamstead session extract",
+        session->row.desktop, session->row.id.to_string(), session->row.profile_name);
+  }
+}
+
+Result<void> SessionTable::ask_to_close(const std::string& session_or_profile,
+                                        std::chrono::milliseconds within, const std::string& why) {
+  RS_TRY(auto info, find(session_or_profile));
+  if (info.row.state != SessionState::active)
+    return fail(ErrorCode::not_found, "'" + session_or_profile + "' is not open on any desktop");
+  if (!info.connected)
+    return fail(ErrorCode::unavailable,
+                "desktop '" + info.row.desktop + "' has no connection; it cannot be asked to log out");
+  push_to(info.row.desktop, {wire::PushKind::close, info.row.id, static_cast<std::uint32_t>(within.count()),
+                             info.row.profile_name, why.substr(0, wire::kMaxPushText)});
+  log_info("session {} of '{}': desktop '{}' was asked to log out", info.row.id.to_string(),
+           info.row.profile_name, info.row.desktop);
+  return {};
+}
+
+void SessionTable::announce(const std::string& desktop, const std::string& profile) {
+  push_to(desktop, {wire::PushKind::prepare, {}, 0, profile, "the profile is assigned to this desktop"});
+}
+
+void SessionTable::announce_policy(const std::string& desktop) {
+  push_to(desktop, {wire::PushKind::policy_changed, {}, 0, "", "the rules of the desktop's pool changed"});
+}
+
+}  // namespace roamstead::server

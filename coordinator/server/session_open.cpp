@@ -1,0 +1,248 @@
+// Opening: who gets a profile, when several want it.
+#include <algorithm>
+#include <condition_variable>
+
+#include "common/base/file_time.h"
+#include "common/base/log.h"
+#include "coordinator/server/session_table.h"
+
+namespace roamstead::server {
+namespace {
+
+constexpr std::size_t kMaxProfileName = 1024;  // as the keystore has it
+constexpr std::size_t kMaxRootBytes = 3 * 32767;
+// A commit under way is over in a moment, mostly.
+constexpr std::chrono::milliseconds kCommitPause{20};
+
+// All 128 bits random: a version-4 GUID would fix six of them.
+Guid random_128_bits() {
+  Guid value;
+  fill_random(value.bytes);
+  return value;
+}
+
+std::string describe_holder(const SessionRow& row, double lease_seconds) {
+  return "profile '" + row.profile_name + "' is open on desktop '" + row.desktop + "' (session " +
+         row.id.to_string() + "); its lease ends in " + std::to_string(static_cast<long>(lease_seconds) + 1) +
+         " s unless renewed";
+}
+
+}  // namespace
+
+Result<wire::OpenReply> SessionTable::open(const std::string& desktop, const wire::OpenRequest& request) {
+  struct Bell {  // shared with sessions that may ring it after this call has ended
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool rung = false;
+  };
+  auto bell = std::make_shared<Bell>();
+  const auto wake = [bell] {
+    std::lock_guard lock(bell->mutex);
+    bell->rung = true;
+    bell->changed.notify_all();
+  };
+  OpenAttempt attempt;
+  for (;;) {
+    RS_TRY(auto step, try_open(desktop, request, attempt, wake));
+    if (step.reply) return std::move(*step.reply);
+    std::unique_lock lock(bell->mutex);
+    bell->changed.wait_for(lock, step.ask_again, [&] { return bell->rung; });
+    bell->rung = false;
+  }
+}
+
+Result<repository::ProfileInfo> SessionTable::find_assigned(const std::string& desktop,
+                                                            const std::string& name) {
+  auto profile = repository_.find_profile(name);
+  if (!profile && profile.error().code != ErrorCode::not_found) return profile;
+  bool assigned = false;
+  if (profile) {
+    RS_TRY(assigned, store_.is_assigned(desktop, profile->id));
+  }
+  if (assigned) return profile;
+  // The same answer whether or not there is such a profile.
+  log_warning("desktop '{}' asked for profile '{}', which is not assigned to it: denied", desktop, name);
+  return fail(ErrorCode::denied, "profile '" + name + "' is not assigned to desktop '" + desktop + "'");
+}
+
+Result<OpenStep> SessionTable::try_open(const std::string& desktop, const wire::OpenRequest& request,
+                                        OpenAttempt& attempt, const std::function<void()>& wake) {
+  if (request.profile.size() > kMaxProfileName || request.profile_root.size() > kMaxRootBytes)
+    return fail(ErrorCode::protocol, "open: too long a name or root of a profile");
+  RS_TRY(auto profile, find_assigned(desktop, request.profile));
+  forget_old_sessions();
+  if (request.resume) return resume(desktop, *request.resume, attempt);
+  return open_fresh(desktop, request, profile, attempt, wake);
+}
+
+Result<std::uint64_t> SessionTable::next_epoch(const repository::ProfileId& profile) {
+  RS_TRY(auto epoch, store_.epoch(profile));
+  // The repository remembers epochs too: a state directory that was lost must not make them start again.
+  RS_TRY(auto versions, repository_.versions(profile));
+  for (const auto& version : versions) epoch = std::max(epoch, version.epoch);
+  return epoch + 1;
+}
+
+Result<std::unique_lock<std::timed_mutex>> SessionTable::try_lock(Session& session, OpenAttempt& attempt) {
+  std::unique_lock lock(session.commit_mutex, std::try_to_lock);
+  auto now = Session::Clock::now();
+  if (lock) {
+    attempt.blocked_since.reset();
+  } else if (!attempt.blocked_since) {
+    attempt.blocked_since = now;
+  } else if (now - *attempt.blocked_since >= options_.hand_over_wait) {
+    return fail(ErrorCode::busy,
+                "a batch of session " + session.row.id.to_string() + " is just being committed; try again");
+  }
+  return lock;
+}
+
+Result<OpenStep> SessionTable::open_fresh(const std::string& desktop, const wire::OpenRequest& request,
+                                          const repository::ProfileInfo& profile, OpenAttempt& attempt,
+                                          const std::function<void()>& wake) {
+  for (;;) {
+    auto there = active_of(profile.id);
+    // A desktop that opens what it has open itself has lost its state: it need not wait for itself. Nor does
+    // anybody wait for a lease that has run out.
+    Sessions ended, holders;
+    double lease_left = 0;
+    {
+      std::lock_guard guard(mutex_);
+      for (const auto& session : there) {
+        auto left = std::chrono::duration<double>(session->lease_until - options_.now()).count();
+        bool protects = left > 0 && session->row.desktop != desktop;
+        if (!protects)
+          ended.push_back(session);
+        else if (session->row.mode != SessionMode::reader)
+          holders.push_back(session), lease_left = std::max(lease_left, left);
+      }
+    }
+    auto mode = SessionMode::exclusive;
+    if (!holders.empty()) {
+      switch (options_.policy_of(desktop)) {
+        case SessionPolicy::refuse:
+          return fail(ErrorCode::busy, describe_holder(holders.front()->row, lease_left));
+        case SessionPolicy::read_only:
+          mode = SessionMode::reader;
+          break;
+        case SessionPolicy::concurrent:
+          mode = SessionMode::concurrent;
+          break;
+        case SessionPolicy::takeover:
+          if (auto wait = ask_to_flush(holders, desktop, wake)) return OpenStep{{}, *wait};
+          ended.insert(ended.end(), holders.begin(), holders.end());
+      }
+    }
+    std::vector<std::unique_lock<std::timed_mutex>> locks;
+    for (const auto& session : ended) {
+      RS_TRY(auto lock, try_lock(*session, attempt));
+      if (!lock) return OpenStep{{}, kCommitPause};
+      locks.push_back(std::move(lock));
+    }
+    // Only now, so that nobody who opens another profile waits for this one's holders.
+    std::lock_guard guard(open_mutex_);
+    if (active_of(profile.id) != there) continue;
+    RS_TRY(auto reply, begin_session(desktop, request, profile, mode, ended));
+    return OpenStep{std::move(reply), {}};
+  }
+}
+
+// open_mutex_ and the commit_mutex of each of `ended` are held.
+Result<wire::OpenReply> SessionTable::begin_session(const std::string& desktop,
+                                                    const wire::OpenRequest& request,
+                                                    const repository::ProfileInfo& profile, SessionMode mode,
+                                                    const Sessions& ended) {
+  // One goes in the same transaction that begins the new one; more are there only after concurrent ones.
+  for (std::size_t i = 1; i < ended.size(); ++i) RS_CHECK(end(*ended[i], SessionState::superseded));
+  auto secret = random_128_bits();
+  auto session = std::make_shared<Session>();
+  // Looked up again: a previous holder may have moved the head until its lock was taken.
+  RS_TRY(auto fresh, repository_.find_profile(request.profile));
+  RS_TRY(auto epoch, next_epoch(profile.id));
+  if (mode == SessionMode::reader) --epoch;  // it takes nothing from who has the profile
+  session->row = {Guid::random(),       digest_of(secret),    desktop, profile.id,
+                  profile.name,         request.profile_root, epoch,   fresh.head,
+                  SessionState::active, now_100ns(),          0,       mode};
+  IncarnationRow first{random_128_bits(), 1, fresh.head, 0, {}};
+  session->incarnations.push_back({first, {}, {}});
+  auto former = ended.empty() ? nullptr : ended.front();
+  RS_CHECK(store_.begin_session(session->row, first, former ? std::optional(former->row.id) : std::nullopt));
+  std::vector<std::function<void()>> waiting;
+  bool in_time = true;
+  {
+    std::lock_guard guard(mutex_);
+    if (former) {
+      in_time = !former->hand_over;
+      waiting = note_end(*former, SessionState::superseded, session->row.opened_100ns);
+    }
+    session->lease_until = options_.now() + options_.lease;
+    by_digest_[session->row.secret_digest] = session;
+    active_[profile.id].push_back(session);
+  }
+  for (const auto& wake : waiting) wake();
+  if (!in_time)
+    log_warning("session {}: desktop '{}' did not hand '{}' over in time; what it sends now becomes a fork",
+                former->row.id.to_string(), former->row.desktop, profile.name);
+  else if (former)
+    log_info("profile '{}' handed over from desktop '{}' to '{}', epoch {}", profile.name,
+             former->row.desktop, desktop, epoch);
+  log_info("session {}: desktop '{}' opened '{}' at version {}{}", session->row.id.to_string(), desktop,
+           profile.name, fresh.head,
+           mode == SessionMode::reader       ? ", for reading"
+           : mode == SessionMode::concurrent ? ", beside others"
+                                             : "");
+  return reply_for(*session, secret);
+}
+
+// A desktop may come back with the incarnation it was given last, or, when it never learnt of that one, the
+// one before. Anything else, and anything that knows of fewer batches than are durable, is a state from the
+// past.
+Result<OpenStep> SessionTable::resume(const std::string& desktop, const wire::ResumeInfo& resume,
+                                      OpenAttempt& attempt) {
+  RS_TRY(auto session, authorise_active(desktop, resume.session_secret));
+  RS_TRY(auto lock, try_lock(*session, attempt));
+  if (!lock) return OpenStep{{}, kCommitPause};
+  RS_CHECK(check_active(*session));  // it may have ended meanwhile
+  auto& known = session->incarnations;
+  auto position = static_cast<std::size_t>(
+      std::find_if(known.begin(), known.end(),
+                   [&](const Incarnation& each) { return each.row.incarnation == resume.incarnation; }) -
+      known.begin());
+  bool later_unused =
+      std::all_of(known.begin() + static_cast<std::ptrdiff_t>(std::min(position + 1, known.size())),
+                  known.end(), [](const Incarnation& later) { return later.last_ordinal() == 0; });
+  if (position == known.size() || !later_unused || resume.highest_ordinal < known[position].last_ordinal()) {
+    RS_CHECK(end(*session, SessionState::superseded));
+    log_warning("session {}: desktop '{}' came back in an earlier state (a reverted machine?): superseded",
+                session->row.id.to_string(), desktop);
+    return fail(ErrorCode::stale,
+                "the desktop is in an earlier state than its last saved batch; its session is superseded");
+  }
+  auto committed = known[position].last_ordinal();
+  auto base = known[position].tip();
+  bool base_forked = known[position].forked();
+  IncarnationRow fresh{random_128_bits(), known.back().row.sequence + 1, base, 0, {}};
+  RS_CHECK(store_.add_incarnation(session->row.id, fresh));
+  known.push_back({fresh, {}, {}});
+  log_info("session {}: desktop '{}' resumed after batch {}{}", session->row.id.to_string(), desktop,
+           committed, base_forked ? " on a fork" : "");
+  RS_TRY(auto reply, reply_for(*session, resume.session_secret));
+  reply.committed_ordinal = committed;
+  return OpenStep{std::move(reply), {}};
+}
+
+Result<wire::OpenReply> SessionTable::reply_for(Session& session, const Guid& secret) {
+  RS_TRY(auto tree, tree_of(session));
+  wire::OpenReply reply;
+  reply.session = session.row.id;
+  reply.session_secret = secret;
+  reply.incarnation = session.current().row.incarnation;
+  reply.epoch = session.row.epoch;
+  reply.version = session.row.version;
+  RS_TRY(reply.root, tree->lookup({}));
+  reply.lease_seconds = static_cast<std::uint32_t>(options_.lease.count());
+  reply.may_save = session.row.mode != SessionMode::reader;
+  return reply;
+}
+
+}  // namespace roamstead::server
