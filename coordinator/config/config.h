@@ -33,7 +33,7 @@ struct Config {
 
   struct Sessions {
     Duration lease{30'000};
-    Duration hand_over_wait{10'000};  // for a commit under way when a profile changes hands
+    Duration hand_over_wait{10'000};  // for the desktop that has a wanted profile to send its changes
   } sessions;
 
   struct Limits {
@@ -41,6 +41,7 @@ struct Config {
     std::uint64_t connections_per_desktop = 8;
     std::uint64_t handshakes = 256;           // connections not yet known to be desktops
     std::uint64_t spool_bytes = 64ull << 30;  // batches on their way, all together
+    std::uint64_t spool_per_desktop_bytes = 32ull << 30;
     Duration handshake_timeout{10'000};
     Duration stall_timeout{30'000};
     Duration idle_timeout{300'000};

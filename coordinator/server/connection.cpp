@@ -67,13 +67,26 @@ asio::awaitable<void> Connection::run() {
     co_await converse();
     context_.presence.leave(desktop_);
   }
-  // Batches that were arriving are dropped: the desktop sends them again.
+  abandon_uploads();
+  if (!channel_->closed()) channel_->close_when_sent();
+  for (const auto& bell : bells_) bell->timer.cancel();
+}
+
+// Batches that were arriving are dropped: the desktop sends them again.
+void Connection::abandon_uploads() {
   for (auto& [id, upload] : uploads_) {
     upload->abandoned = true;
     upload->arrived.cancel();
   }
-  if (!channel_->closed()) channel_->close_when_sent();
+}
+
+asio::awaitable<void> Connection::finish() {
+  auto self = shared_from_this();
+  finishing_ = true;
+  abandon_uploads();
   for (const auto& bell : bells_) bell->timer.cancel();
+  while ((requests_ > 0 || takings_ > 0) && !channel_->closed()) co_await wait_for(changed_);
+  channel_->close_when_sent();
 }
 
 asio::awaitable<void> Connection::converse() {
@@ -145,6 +158,7 @@ asio::awaitable<bool> Connection::greet() {
 }
 
 Result<void> Connection::dispatch(Frame frame) {
+  if (finishing_) return {};  // the desktop asks again, whoever listens then
   switch (frame.type) {
     case FrameType::open:
       ++requests_;
@@ -213,6 +227,7 @@ asio::awaitable<void> Connection::serve_open(Frame frame) {
       channel_->send(std::move(step.answer));
       break;
     }
+    if (finishing_) break;
     if (!bell->rung && !channel_->closed()) {
       bell->timer.expires_after(step.ask_again);
       co_await wait_for(bell->timer);

@@ -51,6 +51,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // After the TLS handshake: until the connection ends.
   asio::awaitable<void> run();
   void close() { channel_->close(); }
+  // Takes nothing new, answers what is under way and closes; batches that are still arriving are dropped, and
+  // so are opens that wait for another desktop.
+  asio::awaitable<void> finish();
   const std::string& desktop() const { return desktop_; }
   const std::shared_ptr<DesktopShare>& share() const { return share_; }
   // Not before the desktop was greeted.
@@ -79,6 +82,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::awaitable<void> take_batch(std::shared_ptr<Upload> upload);
   // The whole batch is in the spool, or the upload is over (answered, abandoned or cut).
   asio::awaitable<bool> receive(std::shared_ptr<Upload> upload, Spool& spool);
+  void abandon_uploads();
   void wake();
 
   std::shared_ptr<wire::Channel> channel_;  // shared with its own pending operations
@@ -91,6 +95,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t requests_ = 0;
   std::size_t takings_ = 0;  // coroutines of uploads; those of abandoned ones end a little later
   bool changing_ = false;    // a session is being opened or closed
+  bool finishing_ = false;
   std::map<std::uint64_t, std::shared_ptr<Upload>> uploads_;
 };
 

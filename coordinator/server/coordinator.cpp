@@ -8,11 +8,14 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
   auto& files = os::real_file_system();
   std::unique_ptr<Coordinator> coordinator(new Coordinator());
   const auto& state = options.state_directory;
+  coordinator->public_address_ = options.public_address;
   RS_CHECK(files.make_directories(state));
   RS_TRY(coordinator->repository_,
          repository::Repository::open(files, {options.repository_directory, state, false}, faults));
   RS_TRY(auto authority,
-         identity::CertificateAuthority::open_or_create(files, os::join_path(state, kAuthorityDirectory)));
+         identity::CertificateAuthority::open_or_create(files, options.authority_directory.empty()
+                                                                   ? os::join_path(state, kAuthorityDirectory)
+                                                                   : options.authority_directory));
   coordinator->authority_ = std::make_unique<identity::CertificateAuthority>(std::move(authority));
   RS_TRY(coordinator->store_, StateStore::open(state));
   RS_TRY(coordinator->sessions_, SessionTable::create(*coordinator->store_, *coordinator->repository_,
@@ -37,9 +40,9 @@ Coordinator::~Coordinator() = default;
 Result<nlohmann::json> Coordinator::execute(const nlohmann::json& request,
                                             const admin::ProgressSink& progress) {
   auto disconnect = [this](const std::string& desktop) { server_->disconnect(desktop); };
-  return server::execute(
-      {*repository_, *store_, *sessions_, *authority_, address(), disconnect, *extractors_}, request,
-      progress);
+  return server::execute({*repository_, *store_, *sessions_, *authority_,
+                          public_address_.empty() ? address() : public_address_, disconnect, *extractors_},
+                         request, progress);
 }
 
 }  // namespace roamstead::server

@@ -16,6 +16,8 @@ struct CoordinatorOptions {
   std::string state_directory;
   ServerOptions server;  // its state_directory is filled in
   SessionOptions sessions;
+  std::string authority_directory = {};  // "": `ca` in the state directory
+  std::string public_address = {};       // what desktops are told to connect to; "": where this listens
 };
 
 class Coordinator {
@@ -25,6 +27,7 @@ class Coordinator {
   ~Coordinator();  // stops; what is being committed is finished
 
   std::string address() const { return server_->address(); }
+  Server& server() { return *server_; }
   StateStore& store() { return *store_; }
   SessionTable& sessions() { return *sessions_; }
   repository::Repository& repository() { return *repository_; }
@@ -33,6 +36,8 @@ class Coordinator {
 
  private:
   Coordinator() = default;
+
+  std::string public_address_;
 
   // In the order in which they are made; taken down the other way round.
   std::unique_ptr<repository::Repository> repository_;

@@ -3,10 +3,8 @@
 #include "coordinator/server/coordinator.h"
 
 #include <doctest/doctest.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -16,6 +14,7 @@
 #include "common/wire/tls_link.h"
 #include "coordinator/server/commands.h"
 #include "coordinator/server/testing/sample_batch.h"
+#include "coordinator/server/testing/site.h"
 #include "tests/support/seed.h"
 #include "tests/support/temporary_directory.h"
 
@@ -23,107 +22,6 @@ namespace roamstead::server {
 namespace {
 
 using nlohmann::json;
-
-// A repository with profile "alice" assigned to the enrolled desktops desk-a and desk-b.
-struct Site {
-  support::TemporaryDirectory folder;
-  std::map<std::string, wire::TlsLinkOptions> identities;
-
-  Site() {
-    auto& files = os::real_file_system();
-    std::filesystem::create_directories(folder / "source/Documents");
-    std::ofstream(folder / "source/a.txt") << "first";
-    std::ofstream(folder / "source/Documents/b.txt") << std::string(200'000, 'b');
-    REQUIRE(repository::Repository::init(files, {folder / "repo", folder / "state", false}));
-    auto coordinator = start();
-    REQUIRE(coordinator->execute(
-        {{"command", "profile.import"}, {"profile", "alice"}, {"source", folder / "source"}}, {}));
-    for (const char* name : {"desk-a", "desk-b"}) {
-      auto issued = coordinator->execute({{"command", "desktop.enroll"}, {"desktop", name}}, {}).value();
-      auto& identity = identities[name];
-      identity.key_pem = issued["key_pem"];
-      identity.certificate_pem = issued["certificate_pem"];
-      identity.ca_pem = issued["ca_pem"];
-      REQUIRE(
-          coordinator->execute({{"command", "assignment.add"}, {"desktop", name}, {"profile", "alice"}}, {}));
-    }
-  }
-  std::unique_ptr<Coordinator> start(std::chrono::seconds lease = std::chrono::seconds(30),
-                                     Faults faults = {}) {
-    CoordinatorOptions options{folder / "repo", folder / "state", {}, {}};
-    options.server.listen = "127.0.0.1:0";
-    options.sessions.lease = lease;
-    auto coordinator = Coordinator::start(options, std::move(faults));
-    if (!coordinator) throw std::runtime_error(coordinator.error().to_string());
-    return std::move(*coordinator);
-  }
-  std::unique_ptr<wire::TlsLink> link(const std::string& desktop, const std::string& address) {
-    auto options = identities.at(desktop);
-    options.address = address;
-    return wire::TlsLink::create(options).value();
-  }
-  std::vector<repository::VersionInfo> versions() {
-    auto repository =
-        repository::Repository::open(os::real_file_system(), {folder / "repo", folder / "state", true})
-            .value();
-    return repository->versions(repository->find_profile("alice")->id).value();
-  }
-};
-
-// roamstead-coordinator as a process of its own.
-class Process {
- public:
-  Process(const Site& site, const std::string& listen, const std::string& fault) {
-    int ends[2];
-    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
-    std::vector<std::string> words{ROAMSTEAD_COORDINATOR,
-                                   "--repo",
-                                   site.folder / "repo",
-                                   "--state",
-                                   site.folder / "state",
-                                   "--listen",
-                                   listen};
-    std::vector<char*> arguments;
-    for (auto& word : words) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    pid_ = ::fork();
-    REQUIRE(pid_ >= 0);
-    if (pid_ == 0) {
-      ::dup2(ends[1], STDOUT_FILENO);
-      int null = ::open("/dev/null", O_WRONLY);
-      ::dup2(null, STDERR_FILENO);
-      ::setenv("ROAMSTEAD_FAULT", fault.c_str(), 1);
-      ::execv(arguments[0], arguments.data());
-      ::_exit(127);
-    }
-    ::close(ends[1]);
-    char c = 0;
-    while (::read(ends[0], &c, 1) == 1 && c != '\n') ready_ += c;
-    ::close(ends[0]);
-    REQUIRE(ready_.rfind("ready ", 0) == 0);
-  }
-  ~Process() {
-    if (pid_ > 0) {
-      ::kill(pid_, SIGKILL);
-      wait();
-    }
-  }
-  std::string address() const { return ready_.substr(6); }
-  int wait() {
-    int status = 0;
-    ::waitpid(pid_, &status, 0);
-    pid_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-  int terminate() {
-    ::kill(pid_, SIGTERM);
-    return wait();
-  }
-
- private:
-  pid_t pid_ = -1;
-  std::string ready_;
-};
 
 TEST_CASE("what one desktop saves the other one reads, through a real repository") {
   Site site;
@@ -210,7 +108,7 @@ TEST_CASE("after a write that failed the repository is opened again, and the des
 
 TEST_CASE("a lease that runs out lets the next desktop in, and the first one's late batch is a fork") {
   Site site;
-  auto coordinator = site.start(std::chrono::seconds(1));
+  auto coordinator = site.start(std::chrono::seconds(1), {}, SessionPolicy::refuse);
   auto a = site.link("desk-a", coordinator->address());
   auto b = site.link("desk-b", coordinator->address());
   auto first = a->open({"alice", "", {}}).value();

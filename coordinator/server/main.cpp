@@ -1,107 +1,122 @@
-// roamstead-coordinator: serves desktops until it is told to end (SIGTERM, SIGINT). Logs to standard error,
-// as systemd's journal takes it; a line "ready 127.0.0.1:7420" on standard output says that it listens.
-#include <pthread.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
-
+// roamstead-coordinator: serves desktops until it is told to end. Where its settings come from is said in
+// coordinator/config/loader.h, what signals do in service.h. Logs to standard error, as systemd's journal
+// takes it; a line "ready 127.0.0.1:7420" on standard output says that it listens.
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <csignal>
-#include <cstdlib>
+#include <cstdio>
 #include <iostream>
+#include <optional>
 
 #include "common/base/log.h"
-#include "coordinator/server/commands.h"
-#include "coordinator/server/coordinator.h"
+#include "coordinator/config/loader.h"
+#include "coordinator/manual/completion.h"
+#include "coordinator/manual/man_page.h"
+#include "coordinator/server/service.h"
+#include "coordinator/server/service_manager.h"
 
 namespace {
 
 using namespace roamstead;
 
-// systemd's readiness protocol: one datagram to the socket that it names.
-void notify_systemd(const std::string& state) {
-  const char* path = std::getenv("NOTIFY_SOCKET");
-  sockaddr_un address{};
-  if (path == nullptr || *path == '\0' || std::strlen(path) >= sizeof address.sun_path) return;
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path, std::strlen(path));
-  if (address.sun_path[0] == '@') address.sun_path[0] = '\0';
-  auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
-  int descriptor = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (descriptor < 0) return;
-  if (::sendto(descriptor, state.data(), state.size(), MSG_NOSIGNAL,
-               reinterpret_cast<const sockaddr*>(&address), length) < 0)
-    log_warning("cannot tell systemd '{}'", state);
-  ::close(descriptor);
+struct Arguments {
+  std::string config_file;
+  std::string repository;
+  std::string state;
+  std::string listen;
+  std::vector<std::string> names;
+  std::optional<long> lease_seconds;
+  std::vector<std::string> settings;
+  bool check_only = false;
+  std::string generate;
+  bool foreground = true;
+};
+
+void add_options(CLI::App& app, Arguments& arguments) {
+  app.add_option("--config", arguments.config_file,
+                 std::string("The configuration file; conf.d beside it is read too (default: ") +
+                     config::kDefaultFile + ", where --repo does not say that there is none)");
+  app.add_flag("--check-config", arguments.check_only, "Say what is wrong with the configuration, and end");
+  app.add_option("--set", arguments.settings, "SECTION.KEY=VALUE: comes before what files say");
+  app.add_option("--repo", arguments.repository, "The repository's directory")->envname("ROAMSTEAD_REPO");
+  app.add_option("--state", arguments.state,
+                 "The local state directory (default: state in the repository's)");
+  app.add_option("--listen", arguments.listen, "Address and port to listen on; port 0: any");
+  app.add_option("--name", arguments.names, "Further DNS names or addresses for the certificate");
+  app.add_option("--lease", arguments.lease_seconds,
+                 "Seconds after which a silent desktop's profile may be opened elsewhere");
+  app.add_option("--generate", arguments.generate, "man, bash, zsh or fish: a text for packages")->group("");
+  app.add_flag("--foreground", arguments.foreground, "Stay in the foreground (it always does)");
 }
 
-constexpr std::chrono::seconds kLeastTimeBetweenRestarts{2};
-constexpr std::chrono::seconds kRestartRetry{2};
-
-// Ends the wait with a signal of the set, or 0 after the timeout.
-int wait_for_signal(const sigset_t& set, std::chrono::seconds timeout) {
-  timespec limit{timeout.count(), 0};
-  return std::max(0, ::sigtimedwait(&set, nullptr, &limit));
-}
-
-Result<void> run(server::CoordinatorOptions options) {
-  ::umask(077);
-  std::signal(SIGPIPE, SIG_IGN);
-  // Blocked before threads start, so that only the waits below get them. SIGUSR1 is how a committing thread
-  // reports that the storage failed.
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (int each : {SIGTERM, SIGINT, SIGUSR1}) sigaddset(&signals, each);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  auto superseded = std::make_shared<std::atomic<bool>>(false);  // shared with the committing threads
-  options.sessions.on_storage_failure = [superseded](const Error& error) {
-    log_error("the repository cannot write: {}", error.to_string());
-    if (error.code == ErrorCode::stale) *superseded = true;
-    ::kill(::getpid(), SIGUSR1);
-  };
-  RS_TRY(auto faults, Faults::from_environment());
-  RS_TRY(auto coordinator, server::Coordinator::start(options, faults));
-  options.server.listen = coordinator->address();  // the same port after a restart
-  log_info("listening on {}", coordinator->address());
-  std::cout << "ready " << coordinator->address() << std::endl;
-  notify_systemd("READY=1");
-  // After a write that failed nobody knows what is on the disk: the repository is opened again, and finds
-  // out. Sessions and desktops' links outlive that.
-  auto last_start = std::chrono::steady_clock::now();
-  for (;;) {
-    int received = 0;
-    if (coordinator) {
-      ::sigwait(&signals, &received);
-    } else {
-      received = wait_for_signal(signals, kRestartRetry);
-    }
-    if (received == SIGTERM || received == SIGINT) break;
-    // Taking it back would be a quarrel; going on would be to open versions that are not the latest.
-    if (*superseded)
-      return fail(ErrorCode::stale, "another program has taken over " + options.repository_directory +
-                                        "; start this coordinator again if it is to have it back");
-    auto early = last_start + kLeastTimeBetweenRestarts - std::chrono::steady_clock::now();
-    if (coordinator && early.count() > 0) {
-      received = wait_for_signal(signals, std::chrono::ceil<std::chrono::seconds>(early));
-      if (received == SIGTERM || received == SIGINT) break;
-    }
-    coordinator.reset();
-    auto again = server::Coordinator::start(options, faults);
-    last_start = std::chrono::steady_clock::now();
-    if (again) {
-      coordinator = std::move(*again);
-      log_info("the repository is open again");
-    } else {
-      log_error("cannot open the repository again: {}", again.error().to_string());
-    }
+Result<config::Sources> sources_of(const Arguments& arguments) {
+  config::Sources sources;
+  sources.file = arguments.config_file;
+  if (sources.file.empty() && arguments.repository.empty()) sources.file = config::kDefaultFile;
+  auto& settings = sources.settings;
+  for (const auto& setting : arguments.settings) {
+    auto equals = setting.find('=');
+    if (equals == std::string::npos)
+      return fail(ErrorCode::invalid_argument, "--set " + setting + ": expected SECTION.KEY=VALUE");
+    settings.emplace_back(setting.substr(0, equals), setting.substr(equals + 1));
   }
-  log_info("ending");
-  notify_systemd("STOPPING=1");
+  // Who names a repository means it, and not the state of the one that a file names.
+  if (!arguments.repository.empty()) {
+    settings.emplace_back("repository.directory", arguments.repository);
+    settings.emplace_back("repository.state", arguments.state);
+  } else if (!arguments.state.empty()) {
+    settings.emplace_back("repository.state", arguments.state);
+  }
+  if (!arguments.listen.empty()) settings.emplace_back("listen.address", arguments.listen);
+  std::string names;
+  for (const auto& name : arguments.names) names += (names.empty() ? "" : ",") + name;
+  if (!names.empty()) settings.emplace_back("listen.names", names);
+  if (arguments.lease_seconds)
+    settings.emplace_back("sessions.lease", std::to_string(*arguments.lease_seconds) + "s");
+  return sources;
+}
+
+Result<void> run(const Arguments& arguments) {
+  RS_TRY(auto sources, sources_of(arguments));
+  auto load = [sources] { return config::load(os::real_file_system(), sources); };
+  RS_TRY(auto loaded, load());
+  RS_CHECK(config::check_complete(loaded.config));
+  if (arguments.check_only) {
+    for (const auto& file : loaded.files) std::cout << file << '\n';
+    std::cout << "the configuration is good\n";
+    return {};
+  }
+  RS_TRY(auto faults, Faults::from_environment());
+  return server::run_service({std::move(loaded), load, std::move(faults)});
+}
+
+Result<void> generate(const CLI::App& app, const std::string& what) {
+  auto tree = manual::command_tree(app);
+  if (what == "man") {
+    manual::PageFacts facts{
+        ROAMSTEAD_VERSION,
+        8,
+        {{"SIGNALS",
+          "SIGTERM: accepts nothing new, finishes what is being committed within "
+          "service.drain_timeout, and ends.\n\nSIGHUP: reads the configuration again; sessions "
+          "go on. The log says what takes effect only at the next start."},
+         {"FILES", std::string(config::kDefaultFile) + "\n\n/etc/roamstead/conf.d/*.toml"}},
+        {"coordinator.toml(5)", "roamstead(1)", "roamstead-setup(1)"}};
+    std::cout << manual::program_page(tree, facts).content;
+  } else if (what == "bash") {
+    std::cout << manual::bash_completion(tree);
+  } else if (what == "zsh") {
+    std::cout << manual::zsh_completion(tree);
+  } else if (what == "fish") {
+    std::cout << manual::fish_completion(tree);
+  } else {
+    return fail(ErrorCode::invalid_argument, "--generate " + what + ": expected man, bash, zsh or fish");
+  }
   return {};
+}
+
+// The journal takes a message's weight from "<4>" before it.
+void log_to_journal(LogLevel level, const std::string& message) {
+  constexpr int kPriorities[] = {7, 6, 4, 3};  // debug, info, warning, err: sd-daemon(3)
+  std::fprintf(stderr, "<%d>%s\n", kPriorities[static_cast<int>(level)], message.c_str());
 }
 
 }  // namespace
@@ -109,27 +124,11 @@ Result<void> run(server::CoordinatorOptions options) {
 int main(int argc, char** argv) {
   CLI::App app{"Keeps users' profiles and serves them to desktops", "roamstead-coordinator"};
   app.set_version_flag("--version", ROAMSTEAD_VERSION);
-  server::CoordinatorOptions options;
-  bool foreground = true;
-  long lease_seconds = 30;
-  app.add_option("--repo", options.repository_directory, "The repository's directory")
-      ->envname("ROAMSTEAD_REPO")
-      ->required();
-  app.add_option("--state", options.state_directory,
-                 "The local state directory (default: state in the repository's)");
-  app.add_option("--listen", options.server.listen, "Address and port to listen on; port 0: any")
-      ->default_val(server::kDefaultListen);
-  app.add_option("--name", options.server.names, "Further DNS names or addresses for the certificate");
-  app.add_option("--lease", lease_seconds,
-                 "Seconds after which a silent desktop's profile may be opened elsewhere")
-      ->check(CLI::Range(5L, 3600L))
-      ->default_val(lease_seconds);
-  app.add_flag("--foreground", foreground, "Stay in the foreground (it always does)");
+  Arguments arguments;
+  add_options(app, arguments);
   CLI11_PARSE(app, argc, argv);
-  if (options.state_directory.empty())
-    options.state_directory = os::join_path(options.repository_directory, "state");
-  options.sessions.lease = std::chrono::seconds(lease_seconds);
-  auto result = run(options);
+  if (server::service_manager::logs_to_journal()) set_log_sink(log_to_journal);
+  auto result = arguments.generate.empty() ? run(arguments) : generate(app, arguments.generate);
   if (result) return 0;
   std::cerr << "roamstead-coordinator: " << result.error().to_string() << '\n';
   return 1;

@@ -1,9 +1,16 @@
 #include "coordinator/server/server.h"
 
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 #include <asio/io_context.hpp>
 #include <asio/redirect_error.hpp>
+#include <cerrno>
+#include <cstring>
+#include <future>
 #include <set>
 #include <thread>
 
@@ -34,12 +41,32 @@ Result<tcp::endpoint> parse_endpoint(const std::string& text) {
   return tcp::endpoint(address, static_cast<unsigned short>(std::stoul(digits)));
 }
 
+// Where a socket listens that somebody else opened.
+Result<tcp::endpoint> endpoint_of(int listener) {
+  tcp::endpoint endpoint;
+  auto size = static_cast<socklen_t>(endpoint.capacity());
+  if (::getsockname(listener, endpoint.data(), &size) != 0)
+    return fail(ErrorCode::io,
+                std::string("the socket that was passed has no address: ") + std::strerror(errno));
+  endpoint.resize(size);
+  return endpoint;
+}
+
 std::string to_text(const tcp::endpoint& endpoint) {
   auto host = endpoint.address().to_string();
   return (endpoint.address().is_v6() ? "[" + host + "]" : host) + ":" + std::to_string(endpoint.port());
 }
 
 }  // namespace
+
+void copy_limits(const ServerOptions& from, ServerOptions& to) {
+  to.max_connections = from.max_connections;
+  to.max_connections_per_desktop = from.max_connections_per_desktop;
+  to.max_handshakes = from.max_handshakes;
+  to.handshake_timeout = from.handshake_timeout;
+  to.stall_timeout = from.stall_timeout;
+  to.idle_timeout = from.idle_timeout;
+}
 
 class Server::Impl final : public DesktopPort {
  public:
@@ -58,14 +85,24 @@ class Server::Impl final : public DesktopPort {
 
   Result<void> listen(const tcp::endpoint& endpoint) {
     asio::error_code error;
-    acceptor_.open(endpoint.protocol(), error);
-    if (!error) acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
-    if (!error) acceptor_.bind(endpoint, error);
-    if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
+    if (options_.listener >= 0) {
+      // The one that was passed stays open, so that connections wait in it while nobody accepts.
+      int copy = ::fcntl(options_.listener, F_DUPFD_CLOEXEC, 0);
+      if (copy < 0)
+        return fail(ErrorCode::io, std::string("cannot duplicate the socket: ") + std::strerror(errno));
+      acceptor_.assign(endpoint.protocol(), copy, error);
+      if (error) ::close(copy);
+    } else {
+      acceptor_.open(endpoint.protocol(), error);
+      if (!error) acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
+      if (!error) acceptor_.bind(endpoint, error);
+      if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
+    }
     if (error) return fail(ErrorCode::io, "cannot listen on " + to_text(endpoint) + ": " + error.message());
     address_ = to_text(acceptor_.local_endpoint(error));
     asio::co_spawn(io_, accept(), asio::detached);
     asio::co_spawn(io_, look_after_sessions(), asio::detached);
+    if (options_.alive_interval.count() > 0) asio::co_spawn(io_, report_alive(), asio::detached);
     sessions_.set_port(this);
     thread_ = std::thread([this] { io_.run(); });
     return {};
@@ -77,9 +114,8 @@ class Server::Impl final : public DesktopPort {
     asio::post(io_, [this] {
       stopping_ = true;
       look_.cancel();
-      asio::error_code ignored;
-      acceptor_.close(ignored);
-      room_.cancel();
+      alive_.cancel();
+      stop_accepting();
       for (const auto& channel : handshaking_) channel->close();
       for (const auto& connection : connections_) connection->close();
     });
@@ -104,6 +140,20 @@ class Server::Impl final : public DesktopPort {
     });
   }
 
+  void change_limits(const ServerOptions& options) {
+    asio::post(io_, [this, options] {
+      copy_limits(options, options_);
+      room_.cancel();
+    });
+  }
+
+  bool drain(std::chrono::milliseconds limit) {
+    auto drained = std::make_shared<std::promise<void>>();  // outlives a caller that gives up
+    auto future = drained->get_future();
+    asio::co_spawn(io_, finish_all(drained), asio::detached);
+    return future.wait_for(limit) == std::future_status::ready;
+  }
+
   const std::string& address() const { return address_; }
   std::size_t connections() const { return connection_count_; }
 
@@ -121,14 +171,43 @@ class Server::Impl final : public DesktopPort {
     }
   }
 
-  asio::awaitable<void> accept() {
+  void stop_accepting() {
+    accepting_ = false;
+    asio::error_code ignored;
+    acceptor_.close(ignored);
+    room_.cancel();
+  }
+
+  asio::awaitable<void> finish_all(std::shared_ptr<std::promise<void>> drained) {
+    stop_accepting();
+    for (const auto& channel : handshaking_) channel->close();
+    for (const auto& connection : connections_) asio::co_spawn(io_, connection->finish(), asio::detached);
+    asio::error_code error;
+    while (!stopping_ && !(connections_.empty() && handshaking_.empty()))
+      co_await room_.async_wait(asio::redirect_error(asio::use_awaitable, error));
+    drained->set_value();
+  }
+
+  asio::awaitable<void> report_alive() {
     while (!stopping_) {
       asio::error_code error;
-      while (!stopping_ && (handshaking_.size() >= options_.max_handshakes ||
+      alive_.expires_after(options_.alive_interval);
+      co_await alive_.async_wait(asio::redirect_error(asio::use_awaitable, error));
+      if (stopping_) co_return;
+      co_await run_on(request_pool_, [] { return true; });
+      co_await run_on(commit_pool_, [] { return true; });
+      options_.on_alive();
+    }
+  }
+
+  asio::awaitable<void> accept() {
+    while (accepting_) {
+      asio::error_code error;
+      while (accepting_ && (handshaking_.size() >= options_.max_handshakes ||
                             connections_.size() + handshaking_.size() >= options_.max_connections))
         co_await room_.async_wait(asio::redirect_error(asio::use_awaitable, error));
       auto socket = co_await acceptor_.async_accept(asio::redirect_error(asio::use_awaitable, error));
-      if (stopping_) co_return;
+      if (!accepting_) co_return;
       if (error) {  // out of descriptors, or the peer went already
         log_warning("cannot accept a connection: {}", error.message());
         asio::steady_timer pause(io_, kAcceptRetry);
@@ -152,7 +231,7 @@ class Server::Impl final : public DesktopPort {
       co_return;
     }
     auto peer = wire::peer_certificate(channel->ssl());
-    if (stopping_ || !peer || !has_room_for(peer->common_name)) {
+    if (!accepting_ || !peer || !has_room_for(peer->common_name)) {
       channel->close();
       co_return;
     }
@@ -181,7 +260,7 @@ class Server::Impl final : public DesktopPort {
     return false;
   }
 
-  const ServerOptions options_;
+  ServerOptions options_;  // its limits and timeouts are of the io thread
   SessionTable& sessions_;
   Presence presence_;
   asio::io_context io_{1};
@@ -200,6 +279,8 @@ class Server::Impl final : public DesktopPort {
   // Of the io thread:
   std::set<std::shared_ptr<wire::Channel>> handshaking_;
   std::set<std::shared_ptr<Connection>> connections_;
+  asio::steady_timer alive_{io_};
+  bool accepting_ = true;
   bool stopping_ = false;
 };
 
@@ -209,7 +290,8 @@ Server::~Server() = default;
 Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options,
                                               const identity::CertificateAuthority& authority,
                                               StateStore& store, SessionTable& sessions) {
-  RS_TRY(auto endpoint, parse_endpoint(options.listen));
+  RS_TRY(auto endpoint,
+         options.listener >= 0 ? endpoint_of(options.listener) : parse_endpoint(options.listen));
   std::vector<std::string> names{wire::kCoordinatorName};
   if (!endpoint.address().is_unspecified()) names.push_back(endpoint.address().to_string());
   names.insert(names.end(), options.names.begin(), options.names.end());
@@ -225,6 +307,8 @@ Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options,
 std::string Server::address() const { return impl_->address(); }
 void Server::disconnect(const std::string& desktop) { impl_->disconnect(desktop); }
 std::size_t Server::connections() const { return impl_->connections(); }
+void Server::change_limits(const ServerOptions& options) { impl_->change_limits(options); }
+bool Server::drain(std::chrono::milliseconds limit) { return impl_->drain(limit); }
 void Server::stop() { impl_->stop(); }
 
 }  // namespace roamstead::server

@@ -3,7 +3,9 @@
 // Threads: one io thread (connections), a request pool, a commit pool (docs/threading.md). Thread-safe.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,8 +17,9 @@ namespace roamstead::server {
 
 struct ServerOptions {
   std::string listen = "127.0.0.1:7420";  // "address:port"; port 0: any
-  std::vector<std::string> names;         // further names for the certificate
-  std::string state_directory;            // spool/ is made there
+  int listener = -1;  // a socket that listens already, duplicated at each start; comes before `listen`
+  std::vector<std::string> names;  // further names for the certificate
+  std::string state_directory;     // spool/ is made there
   std::uint64_t spool_limit_bytes = 64ull << 30;
   // Half: one desktop's batches, however large, leave the others room.
   std::uint64_t spool_limit_per_desktop_bytes = 32ull << 30;
@@ -28,7 +31,14 @@ struct ServerOptions {
   std::chrono::milliseconds handshake_timeout{10'000};
   std::chrono::milliseconds stall_timeout{30'000};
   std::chrono::milliseconds idle_timeout{300'000};
+  // Called on the io thread at this interval (0: never), each time after both pools have answered: as long as
+  // it is called, connections are served and commits get their turn.
+  std::function<void()> on_alive = [] {};
+  std::chrono::milliseconds alive_interval{0};
 };
+
+// The part of them that a running server takes: limits on connections, and timeouts.
+void copy_limits(const ServerOptions& from, ServerOptions& to);
 
 class Server {
  public:
@@ -42,6 +52,11 @@ class Server {
   // Ends the connections of a desktop: its certificate was revoked.
   void disconnect(const std::string& desktop);
   std::size_t connections() const;
+  // Takes over the limits on connections and the timeouts; connections that are there keep their timeouts.
+  void change_limits(const ServerOptions& options);
+  // Accepts no more, lets every connection have the answers to what it has asked and to the batches it has
+  // sent whole, then closes it. Returns whether all were closed within the limit.
+  bool drain(std::chrono::milliseconds limit);
   // Closes all connections, waits for what is being committed.
   void stop();
 

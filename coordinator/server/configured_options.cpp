@@ -1,0 +1,41 @@
+#include "coordinator/server/configured_options.h"
+
+#include "common/base/log.h"
+#include "coordinator/config/loader.h"
+
+namespace roamstead::server {
+
+Result<CoordinatorOptions> options_for(const config::Config& config) {
+  CoordinatorOptions options;
+  options.repository_directory = config.repository.directory;
+  options.state_directory = config::state_directory(config);
+  RS_TRY(options.authority_directory, config::expand_credentials(config.tls.authority));
+  options.public_address = config.listen.public_address;
+
+  auto& server = options.server;
+  server.listen = config.listen.address;
+  server.names = config.listen.names;
+  server.spool_limit_bytes = config.limits.spool_bytes;
+  server.spool_limit_per_desktop_bytes = config.limits.spool_per_desktop_bytes;
+  server.request_threads = config.limits.request_threads;
+  server.commit_threads = config.limits.commit_threads;
+  server.max_connections = config.limits.connections;
+  server.max_connections_per_desktop = config.limits.connections_per_desktop;
+  server.max_handshakes = config.limits.handshakes;
+  server.handshake_timeout = config.limits.handshake_timeout;
+  server.stall_timeout = config.limits.stall_timeout;
+  server.idle_timeout = config.limits.idle_timeout;
+
+  options.sessions.lease = std::chrono::duration_cast<std::chrono::seconds>(config.sessions.lease);
+  options.sessions.hand_over_wait = config.sessions.hand_over_wait;
+  return options;
+}
+
+void apply_log_level(const config::Config& config) {
+  constexpr LogLevel kLevels[] = {LogLevel::debug, LogLevel::info, LogLevel::warning, LogLevel::error};
+  constexpr const char* kNames[] = {"debug", "info", "warning", "error"};
+  for (std::size_t i = 0; i < std::size(kLevels); ++i)
+    if (config.log.level == kNames[i]) set_log_level(kLevels[i]);
+}
+
+}  // namespace roamstead::server
