@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "coordinator/admin/commands.h"
+#include "coordinator/config/loader.h"
 #include "coordinator/server/commands.h"
 
 namespace roamstead::cli {
@@ -115,24 +116,34 @@ Result<json> ask_coordinator(const std::string& state_directory, const json& req
 }  // namespace
 
 void RepositoryChoice::add_to(CLI::App& verb) {
-  verb.add_option("--repo", directory, "The repository's directory")->envname("ROAMSTEAD_REPO")->required();
+  verb.add_option("--repo", directory, "The repository's directory")->envname("ROAMSTEAD_REPO");
   verb.add_option("--state", state_directory,
                   "The local state directory (default: state in the repository's)");
 }
 
 void RepositoryChoice::add_to_with_positional(CLI::App& verb) {
-  verb.add_option("dir,--repo", directory, "The repository's directory")
-      ->envname("ROAMSTEAD_REPO")
-      ->required();
+  verb.add_option("dir,--repo", directory, "The repository's directory")->envname("ROAMSTEAD_REPO");
   verb.add_option("--state", state_directory,
                   "The local state directory (default: state in the repository's)");
 }
 
 Result<repository::Options> RepositoryChoice::options(bool read_only) const {
-  if (directory.empty())
-    return fail(ErrorCode::invalid_argument, "which repository? Give --repo DIR or set ROAMSTEAD_REPO");
+  if (directory.empty()) return configured(read_only);
   return repository::Options{
       directory, state_directory.empty() ? os::join_path(directory, "state") : state_directory, read_only};
+}
+
+// That of the coordinator of this host.
+Result<repository::Options> RepositoryChoice::configured(bool read_only) const {
+  RS_TRY(auto loaded, config::load(os::real_file_system(), {config::kDefaultFile, true, {}}));
+  const auto& chosen = loaded.config.repository.directory;
+  if (chosen.empty())
+    return fail(ErrorCode::invalid_argument,
+                std::string("which repository? Give --repo DIR, set ROAMSTEAD_REPO, or "
+                            "name it in ") +
+                    config::kDefaultFile);
+  return repository::Options{
+      chosen, state_directory.empty() ? config::state_directory(loaded.config) : state_directory, read_only};
 }
 
 Result<std::unique_ptr<repository::Repository>> open_for_reading(const RepositoryChoice& choice) {

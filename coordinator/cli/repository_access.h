@@ -9,7 +9,8 @@
 
 namespace roamstead::cli {
 
-// Which repository a verb is about: --repo DIR (or ROAMSTEAD_REPO), --state DIR (by default DIR/state).
+// Which repository a verb is about: --repo DIR (or ROAMSTEAD_REPO), --state DIR (by default DIR/state);
+// without them the one of this host's coordinator, as it is configured.
 struct RepositoryChoice {
   std::string directory;
   std::string state_directory;
@@ -17,6 +18,9 @@ struct RepositoryChoice {
   void add_to(CLI::App& verb);                  // both as options
   void add_to_with_positional(CLI::App& verb);  // the directory as an argument of its own
   Result<repository::Options> options(bool read_only) const;
+
+ private:
+  Result<repository::Options> configured(bool read_only) const;
 };
 
 // Reads; works while a coordinator has the repository open.

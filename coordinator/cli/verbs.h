@@ -37,6 +37,9 @@ void add_repo_verbs(CLI::App& app, Context& context);
 void add_profile_verbs(CLI::App& app, Context& context);
 void add_profile_registry_verbs(CLI::App& noun, Context& context);  // of the noun "profile": registry …
 void add_desktop_verbs(CLI::App& app, Context& context);            // desktop, assign, session
+void add_config_verbs(CLI::App& app, Context& context);
+void add_setup_verb(CLI::App& app, Context& context);
+void add_generate_verbs(CLI::App& app, Context& context);  // hidden: manual pages, completions
 
 // The disk format that a file's name says.
 Result<vdisk::Format> format_for(const std::string& path);
