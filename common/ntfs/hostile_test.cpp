@@ -72,7 +72,7 @@ TEST_CASE("the sample volume is sound") {
   CHECK(file_at(*open(device), "fragmented").extension_records.size() > 1);
 }
 
-TEST_CASE("bits flipped at random give errors that say where, never a crash or a hang") {
+TEST_CASE("whatever is damaged in a volume, every question is answered or refused by name within a second") {
   if (!support::can_format_ntfs()) return;
   auto random = support::seeded_random();
   const auto& sample = sample_volume();
@@ -108,12 +108,15 @@ TEST_CASE("bits flipped at random give errors that say where, never a crash or a
     }
     slowest = std::max(slowest, std::clock() - start);
     refused += !errors.empty();
-    for (const auto& error : errors) CHECK(error.size() > 10);
+    for (const auto& error : errors) {
+      CHECK(error.size() > 10);
+      CHECK_MESSAGE(error.find("internal") == std::string::npos, error);
+    }
     for (auto change = changes.rbegin(); change != changes.rend(); ++change)
       device.content()[change->first] = change->second;
   }
   CHECK(refused > 100);
-  CHECK(slowest < 5 * CLOCKS_PER_SEC);
+  CHECK(slowest < CLOCKS_PER_SEC);
   CHECK(device.content() == sample);
 }
 

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "common/vdisk/disk.h"
+#include "common/vdisk/vhd_layer.h"
 #include "tests/support/command.h"
 #include "tests/support/corpus.h"
 #include "tests/support/temporary_directory.h"
@@ -91,6 +92,9 @@ TEST_CASE("a disk of Virtual PC has the size of its footer; qemu-img's, by the g
   REQUIRE(disk->read(0, ours));
   REQUIRE(other->read_exactly(0, theirs));
   CHECK(ours == theirs);
+  REQUIRE(support::run("7zz e -so -tvhd " + path + " 2>/dev/null | head -c " + std::to_string(theirs.size()) +
+                       " > " + raw));
+  CHECK(os::read_file(files(), raw, theirs.size()).value() == ours);
 }
 
 TEST_CASE("wrong checksums are refused, and ignored on demand; the parent is then found by its name") {
@@ -120,6 +124,58 @@ TEST_CASE("wrong checksums are refused, and ignored on demand; the parent is the
   REQUIRE(open(child, options)->read(0, again));
   CHECK(again == ours);
   CHECK(Disk::open(files(), child, Access::write, options).error().code == ErrorCode::invalid_argument);
+}
+
+TEST_CASE("the chain with wrong checksums reads as 7zz reads it once they are made right") {
+  if (!tools()) return;
+  support::TemporaryDirectory directory;
+  const auto child = fetch(directory, "dfvfs/image-differential.vhd");
+  const auto parent = fetch(directory, "dfvfs/image.vhd");
+  if (child.empty() || parent.empty()) return;
+  vdisk::OpenOptions options;
+  options.ignore_checksum = true;
+  Bytes ours(104'448);
+  REQUIRE(open(child, options)->read(0, ours));
+  for (const auto& path : {child, parent}) {
+    REQUIRE(support::run("chmod u+w " + path));
+    auto file = files().open(path, os::OpenMode::read_write).value();
+    const auto end = file->size().value() - 512;
+    vdisk::vhd::Footer footer;
+    vdisk::vhd::Header header;
+    REQUIRE(file->read_exactly(end, footer.bytes));
+    REQUIRE(file->read_exactly(512, header.bytes));
+    footer.seal();
+    header.seal();
+    for (const auto offset : {std::uint64_t{0}, end}) REQUIRE(file->write_at(offset, footer.bytes));
+    REQUIRE(file->write_at(512, header.bytes));
+  }
+  const auto out = directory / "out.raw";
+  REQUIRE(support::run("7zz e -so -tvhd " + child + " > " + out + " 2>/dev/null"));
+  CHECK(os::read_file(files(), out, 1 << 20).value() == ours);
+  REQUIRE(open(child)->read(0, ours));
+  CHECK(os::read_file(files(), out, 1 << 20).value() == ours);
+}
+
+TEST_CASE("a child made by Windows reads as 7zz reads it above a parent made for it") {
+  if (!tools()) return;
+  support::TemporaryDirectory directory;
+  const auto path = fetch(directory, "dfvfs/fat-differential.vhd");
+  if (path.empty()) return;
+  const auto info = vdisk::inspect(files(), path).value();
+  const auto parent = directory / "fat-parent.vhd";
+  REQUIRE(vdisk::create_disk(files(), parent, info.virtual_bytes, {.format = vdisk::Format::vhd}));
+  {
+    auto disk = Disk::open(files(), parent, Access::write).value();
+    Bytes content(info.virtual_bytes);
+    for (std::size_t i = 0; i < content.size(); ++i) content[i] = static_cast<std::byte>(i / 512 + 1);
+    REQUIRE(disk->write(0, content));
+    REQUIRE(disk->flush());
+  }
+  REQUIRE(
+      vdisk::vhd::VhdLayer::open(files(), parent, Access::write).value()->set_id(info.parent_id).has_value());
+  const auto out = directory / "out.raw";
+  REQUIRE(support::run("7zz e -so -tvhd " + path + " > " + out + " 2>/dev/null"));
+  compare(*open(path), out);
 }
 
 TEST_CASE("a child made by Windows whose parent is gone: the sectors it holds, and the parent by name") {

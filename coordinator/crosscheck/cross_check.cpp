@@ -4,7 +4,7 @@
 
 #include "common/vdisk/chain.h"
 #include "common/vdisk/check.h"
-#include "common/vdisk/vhdx_header.h"
+#include "common/vdisk/vhdx_layer.h"
 #include "coordinator/crosscheck/libvhdi_disk.h"
 
 namespace roamstead::crosscheck {
@@ -36,10 +36,13 @@ class Explainer {
     RS_TRY(explainer.chain_, vdisk::open_chain(files, path, vdisk::Access::read));
     for (const auto& each : explainer.chain_) {
       auto info = each.layer->info();
+      explainer.tables_.emplace_back();
       if (info.format != Format::vhdx) continue;
       RS_TRY(auto file, files.open(info.path, os::OpenMode::read));
       RS_TRY(auto current, vdisk::vhdx::read_header(*file));
       if (!current.header.log_guid.is_zero()) explainer.has_log_ = true;
+      if (info.kind == LayerKind::differencing)
+        if (auto table = table_of(*file, current.header)) explainer.tables_.back() = std::move(*table);
       for (auto offset : vdisk::vhdx::kHeaderOffsets) {
         Bytes copy(4);
         if (!file->read_exactly(offset, copy) || as_text(copy) != "head") explainer.header_lost_ = true;
@@ -52,8 +55,8 @@ class Explainer {
   bool header_lost() const { return header_lost_; }
 
   Result<std::string> explain(std::uint64_t sector) const {
-    for (const auto& each : chain_) {
-      const auto& layer = *each.layer;
+    for (std::size_t i = 0; i < chain_.size(); ++i) {
+      const auto& layer = *chain_[i].layer;
       if (sector >= layer.virtual_bytes()) break;
       auto info = layer.info();
       RS_TRY(auto piece, layer.lookup(sector, kSectorBytes));
@@ -63,8 +66,7 @@ class Explainer {
       }
       if (info.format == Format::vhdx && info.kind == LayerKind::differencing) {
         if (piece.source == Source::zero) return kZeroBlock;
-        RS_TRY(bool empty, chunk_is_empty(layer, info, sector));
-        if (piece.source == Source::below && empty) return kNoBitmapBlock;
+        if (piece.source == Source::below && lacks_bitmap(i, sector)) return kNoBitmapBlock;
       }
       // The chunk's size follows from the format alone: 2^23 sectors.
       auto chunk = (std::uint64_t{1} << 23) * layer.sector_bytes();
@@ -85,16 +87,23 @@ class Explainer {
     }
     return false;
   }
-  // Whether nothing of the block is in the layer.
-  static Result<bool> chunk_is_empty(const vdisk::Layer& layer, const vdisk::LayerInfo& info,
-                                     std::uint64_t sector) {
-    auto start = sector / info.block_bytes * info.block_bytes;
-    auto length = std::min<std::uint64_t>(info.block_bytes, info.virtual_bytes - start);
-    RS_TRY(auto piece, layer.lookup(start, length));
-    return piece.source == Source::below && piece.length == length;
+  // As it is in the file, without what a log would change: so libvhdi sees it.
+  static Result<vdisk::vhdx::BlockTable> table_of(const os::File& file, const vdisk::vhdx::Header& header) {
+    RS_TRY(const auto regions, vdisk::vhdx::read_regions(file, header));
+    RS_TRY(const auto metadata, vdisk::vhdx::read_metadata(file, regions.metadata));
+    return vdisk::vhdx::BlockTable::read_entries(file, metadata, regions);
+  }
+  // Whether the chunk that the sector lies in has no bitmap block.
+  bool lacks_bitmap(std::size_t layer, std::uint64_t sector) const {
+    using Table = vdisk::vhdx::BlockTable;
+    const auto& table = tables_[layer];
+    if (!table || !table->has_parent) return false;
+    const auto index = table->bitmap_index(sector / (table->chunk_ratio * table->block_bytes));
+    return index < table->entries.size() && Table::state(table->entries[index]) != Table::fully;
   }
 
   vdisk::Chain chain_;
+  std::vector<std::optional<vdisk::vhdx::BlockTable>> tables_;  // of differencing VHDX files
   bool has_log_ = false;
   bool header_lost_ = false;
 };
