@@ -37,10 +37,10 @@ struct LayerInfo {
   LayerKind kind = LayerKind::fixed;
   std::uint64_t virtual_bytes = 0;
   std::uint32_t block_bytes = 0;  // 0 for raw
-  Guid id;                        // VHDX: DataWriteGuid; zero where the format has none
-  Guid parent_id;                 // what the child's file names; zero without a parent or an id
-  std::string parent_path;        // as resolved
-  std::string foreign_format;     // what qemu calls it; empty unless the format is foreign
+  Guid id;         // renewed when the file is written to (VHDX: DataWriteGuid); zero: the file has none
+  Guid parent_id;  // what the child's file names; zero without a parent or an id
+  std::string parent_path;     // as resolved
+  std::string foreign_format;  // what qemu calls it; empty unless the format is foreign
 };
 
 // What the file at `path` says of itself, without its chain and without locks. `parent_path` is the first

@@ -72,9 +72,9 @@ struct Lineage {
 
 // A layer in a file format that knows parents: it can be frozen, have children and be merged.
 //
-// Ids: a format that keeps one per file (VHDX, VHD) renews it with the first write after an open, so that
-// children of the old content notice. A format without has the id zero everywhere; its parents are known by
-// path, and it is merged upwards only.
+// Ids: a file's id is renewed with the first write after an open, so that children of the old content notice,
+// and whoever keeps something about the content. A file without has the id zero (raw; qcow2 that others have
+// written to). qcow2's parents are known by path all the same, and it is merged upwards only.
 class ImageLayer : public Layer {
  public:
   // Nothing: no differencing layer.

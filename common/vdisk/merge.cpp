@@ -112,7 +112,8 @@ Result<void> ChainDisk::merge_locked(MergePair& pair) {
   RS_TRY(auto lower_only, pair.lower.layer->extents());
   lower_only.subtract(upper_extents);
   // Renaming over the upper needs both in one directory and of one format; going on after a crash needs ids.
-  bool possible = has_ids && upper_info.format == lower_info.format &&
+  // qcow2's header has no room for what that needs to note.
+  bool possible = has_ids && upper_info.format == lower_info.format && upper_info.format != Format::qcow2 &&
                   os::parent_directory(upper_info.path) == os::parent_directory(lower_info.path);
   if (possible && upper_extents.total_bytes() <= lower_only.total_bytes())
     return merge_down(pair, upper_extents);
@@ -224,7 +225,8 @@ Result<void> ChainDisk::forget_merge(ImageLayer& layer, Lineage lineage) {
     RS_TRY(auto there, files_.exists(path));
     if (there) {
       RS_TRY(auto left_over, inspect(files_, path));
-      if (left_over.id == lineage.merged_id) RS_CHECK(files_.remove(path));
+      // A format that does not note the id has noted the path only.
+      if (lineage.merged_id.is_zero() || left_over.id == lineage.merged_id) RS_CHECK(files_.remove(path));
     }
     RS_CHECK(files_.sync_directory(os::parent_directory(path)));
   }

@@ -39,6 +39,7 @@ Result<void> create_file(os::FileSystem& files, const std::string& path, const N
   header.refcount_table_clusters = static_cast<std::uint32_t>(table_clusters);
   header.refcount_table_offset = cluster;
   header.l1_offset = (1 + table_clusters + blocks) * cluster;
+  header.set_id(disk.id.value_or(Guid::random()));
   header.backing_name = disk.parent_path;
   if (disk.parent_format && !disk.parent_path.empty())
     header.set_text(kBackingFormat, std::string(format_name(*disk.parent_format)));

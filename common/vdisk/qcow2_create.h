@@ -12,6 +12,7 @@ struct NewDisk {
   std::uint32_t cluster_bytes = kUsualClusterBytes;
   std::string parent_path;  // relative to the file, with '/'; empty: none
   std::optional<Format> parent_format;
+  std::optional<Guid> id;  // nothing: a new one; zero: none
 };
 
 // Writes a new, empty qcow2 of version 3 under `path` (which must not exist) and flushes it; the name is not

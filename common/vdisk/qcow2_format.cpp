@@ -206,6 +206,21 @@ void Header::set_text(std::uint32_t type, const std::string& text) {
   }
 }
 
+Guid Header::id() const {
+  const auto* found = find(kLayerId);
+  const bool valid =
+      version >= 3 && (autoclear & kIdIsValid) != 0 && found != nullptr && found->data.size() == 16;
+  return valid ? Guid::from(found->data) : Guid{};
+}
+
+void Header::set_id(const Guid& id) {
+  std::erase_if(extensions, [](const auto& each) { return each.type == kLayerId; });
+  autoclear = 0;
+  if (version < 3 || id.is_zero()) return;
+  extensions.insert(extensions.begin(), {kLayerId, to_bytes(ByteView(id.bytes))});
+  autoclear = kIdIsValid;
+}
+
 Bytes Header::encode_fields() const {
   auto out = fields;
   if (out.empty()) out.resize(kFieldsBytes3 + 8);  // with the compression type: zlib

@@ -41,6 +41,11 @@ inline constexpr std::uint64_t kExtendedL2 = 16;
 inline constexpr std::uint32_t kBackingFormat = 0xe2792aca;
 inline constexpr std::uint32_t kFeatureNames = 0x6803f857;
 inline constexpr std::uint32_t kMergedPath = 0x726f616d;  // our own: Lineage::merged_path
+inline constexpr std::uint32_t kLayerId = 0x726f6964;     // our own: 16 bytes, LayerInfo::id
+
+// Autoclear feature of our own: the id in kLayerId is that of the content. Whoever writes to the file and
+// does not know a bit clears it, so a file that others have written to has no id.
+inline constexpr std::uint64_t kIdIsValid = std::uint64_t{1} << 63;
 
 struct Extension {
   std::uint32_t type = 0;
@@ -74,6 +79,8 @@ struct Header {
   const Extension* find(std::uint32_t type) const;
   std::string text(std::uint32_t type) const;                  // of an extension; empty when it is not there
   void set_text(std::uint32_t type, const std::string& text);  // empty: removes it
+  Guid id() const;              // zero: none, or one that is not valid any more
+  void set_id(const Guid& id);  // zero: removes it; the autoclear features are then only this one
 
   // The fixed part with what the members say.
   Bytes encode_fields() const;

@@ -33,7 +33,7 @@ class Qcow2Layer final : public ImageLayer {
   std::optional<ParentReference> parent() const override;
   Lineage lineage() const override;
   Result<void> set_lineage(const Lineage& lineage) override;
-  Result<void> set_id(const Guid& /*id*/) override { return {}; }  // the format has none
+  Result<void> set_id(const Guid& id) override;
   Result<void> make_writable(os::FileSystem& files, bool keep_id) override;
   void make_read_only() override { writer_.reset(); }
   Result<void> begin_writing() override;
@@ -84,6 +84,8 @@ class Qcow2Layer final : public ImageLayer {
   void set_entries(std::uint64_t offset, std::uint64_t place, std::uint64_t count);
   Result<void> write_tables();
   Result<void> write_fields();
+  Result<void> write_header(Header next);
+  Result<void> refuse_header_change() const;
   Result<void> no_room() const;
 
   std::unique_ptr<os::File> file_;
@@ -106,6 +108,7 @@ class Qcow2Layer final : public ImageLayer {
   // Of the writing thread.
   std::optional<Refcounts> refcounts_;
   std::unordered_set<std::uint64_t> metadata_;  // clusters (by number) that are no data
+  bool keep_id_ = false;
   bool writing_ = false;
   bool unsynced_ = false;  // something was written since the last flush
   std::atomic<bool> broken_ = false;

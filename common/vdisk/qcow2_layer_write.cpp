@@ -53,11 +53,12 @@ Result<void> Qcow2Layer::claim_tables() {
   return {};
 }
 
-Result<void> Qcow2Layer::make_writable(os::FileSystem& files, bool /*keep_id*/) {
+Result<void> Qcow2Layer::make_writable(os::FileSystem& files, bool keep_id) {
   RS_CHECK(refuse_unsafe());
   RS_TRY(auto writer, files.open(info().path, os::OpenMode::read_write));
   if (!refcounts_) RS_CHECK(claim_tables());
   writer_ = std::move(writer);
+  keep_id_ = keep_id;
   writing_ = false;
   return {};
 }
@@ -68,16 +69,24 @@ Result<void> Qcow2Layer::write_fields() {
 }
 
 // Features that go with content we do not keep up to date, like QEMU's dirty bitmaps, are declared void
-// before the first change.
+// before the first change, and the content gets a new id.
 Result<void> Qcow2Layer::begin_writing() {
-  if (broken_) return fail(ErrorCode::io, path_ + ": a flush failed before; open the disk again");
-  if (writer_ == nullptr) return fail(ErrorCode::denied, path_ + ": opened for reading only");
+  RS_CHECK(refuse_header_change());
   if (writing_) return {};
-  if (header_.autoclear != 0) {
-    std::unique_lock lock(maps_mutex_);
-    header_.autoclear = 0;
-    RS_CHECK(write_fields());
-    RS_CHECK(writer_->sync());
+  auto next = header_;
+  if (!keep_id_ && header_.version >= 3)
+    next.set_id(Guid::random());
+  else
+    next.autoclear &= kIdIsValid;
+  if (next.autoclear != header_.autoclear || next.id() != header_.id()) {
+    auto written = write_header(std::move(next));
+    if (!written && written.error().code != ErrorCode::unsupported) return written;
+    if (!written) {  // no room for an id
+      std::unique_lock lock(maps_mutex_);
+      header_.autoclear = 0;
+      RS_CHECK(write_fields());
+      RS_CHECK(writer_->sync());
+    }
   }
   writing_ = true;
   return {};

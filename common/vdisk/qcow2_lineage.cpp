@@ -1,8 +1,8 @@
-// What a qcow2 file says of its parent, and how that is changed.
+// What a qcow2 file says of its parent and of itself, and how that is changed.
 //
-// A name is switched by one write of the header's first sector, which has the fields, the extensions (the
-// parent's format among them) and, where it fits, the name. A longer name is written beside everything the
-// old header refers to, and is durable before the switch.
+// A name or an id is switched by one write of the header's first sector, which has the fields, the extensions
+// (the parent's format among them) and, where it fits, the name. A longer name is written beside everything
+// the old header refers to, and is durable before the switch.
 #include <algorithm>
 #include <mutex>
 
@@ -30,6 +30,7 @@ LayerInfo to_info(const Header& header, const std::string& path) {
   info.kind = header.backing_name.empty() ? LayerKind::dynamic : LayerKind::differencing;
   info.virtual_bytes = header.virtual_bytes;
   info.block_bytes = static_cast<std::uint32_t>(header.cluster_bytes());
+  info.id = header.id();
   return info;
 }
 
@@ -74,9 +75,14 @@ std::optional<ByteRange> place_for_name(const Header& old, std::uint64_t length)
 
 }  // namespace
 
-Result<void> Qcow2Layer::set_lineage(const Lineage& lineage) {
+Result<void> Qcow2Layer::refuse_header_change() const {
   if (broken_) return fail(ErrorCode::io, path_ + ": a flush failed before; open the disk again");
   if (writer_ == nullptr) return fail(ErrorCode::denied, path_ + ": opened for reading only");
+  return {};
+}
+
+Result<void> Qcow2Layer::set_lineage(const Lineage& lineage) {
+  RS_CHECK(refuse_header_change());
   if (lineage.parent_path.size() > kMaxBackingNameBytes)
     return fail(ErrorCode::unsupported,
                 path_ + ": the parent's path is longer than 1023 bytes: " + lineage.parent_path);
@@ -85,6 +91,18 @@ Result<void> Qcow2Layer::set_lineage(const Lineage& lineage) {
   next.set_text(kBackingFormat,
                 lineage.parent_format ? std::string(format_name(*lineage.parent_format)) : "");
   next.set_text(kMergedPath, lineage.merged_path);
+  return write_header(std::move(next));
+}
+
+Result<void> Qcow2Layer::set_id(const Guid& id) {
+  RS_CHECK(refuse_header_change());
+  auto next = header_;
+  next.set_id(id);
+  return write_header(std::move(next));
+}
+
+// One write of the first sector; `next` says where nothing lies yet.
+Result<void> Qcow2Layer::write_header(Header next) {
   auto encoded = next.encode_extensions();
   if (encoded.size() > kSectorBytes) {  // a list of names for error messages, which every writer knows
     std::erase_if(next.extensions, [](const auto& each) { return each.type == kFeatureNames; });
@@ -146,8 +164,11 @@ Result<std::unique_ptr<ImageLayer>> Qcow2Layer::create_twin(os::FileSystem& file
   disk.cluster_bytes = cluster_bytes_;
   disk.parent_path = like.parent_path;
   disk.parent_format = like.parent_format;
+  disk.id = info().id;
   RS_CHECK(create_file(files, path, disk));
-  return Qcow2Layer::open(files, path, Access::write);
+  RS_TRY(auto twin, Qcow2Layer::open(files, path, Access::write));
+  twin->keep_id_ = true;
+  return std::unique_ptr<ImageLayer>(std::move(twin));
 }
 
 }  // namespace roamstead::vdisk::qcow2

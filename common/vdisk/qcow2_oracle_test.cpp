@@ -216,3 +216,40 @@ TEST_CASE("a qcow2 child of a raw, a VHD and a VHDX parent") {
   model.check(*disk);
   check_with_qemu(path, model, directory / "raw");
 }
+
+TEST_CASE("a qcow2 has an id that each writing renews; QEMU's writing takes it away, its reading does not") {
+  if (!support::available("qemu-io") || !support::available("qemu-img")) return;
+  support::TemporaryDirectory directory;
+  const auto path = directory / "a.qcow2";
+  const auto id = [&] { return vdisk::inspect(files(), path).value().id; };
+  const auto write = [&](unsigned value) {
+    auto disk = Disk::open(files(), path, Access::write).value();
+    REQUIRE(disk->write(0, Bytes(4096, static_cast<std::byte>(value))));
+    REQUIRE(disk->flush());
+  };
+  REQUIRE(vdisk::create_disk(files(), path, 4 << 20, {.format = vdisk::Format::qcow2}));
+  const auto made = id();
+  CHECK_FALSE(made.is_zero());
+  write(1);
+  const auto written = id();
+  CHECK_FALSE(written.is_zero());
+  CHECK(written != made);
+  REQUIRE(Disk::open(files(), path, Access::write));  // nothing is written
+  REQUIRE(support::run_quietly("qemu-img check " + path));
+  REQUIRE(support::run_quietly("qemu-io -r -c 'read -P 1 0 4k' " + path));
+  CHECK(id() == written);
+  REQUIRE(support::run_quietly("qemu-io -c 'write -P 2 4k 4k' " + path));
+  CHECK(id().is_zero());
+  write(3);
+  CHECK_FALSE(id().is_zero());
+  CHECK(id() != written);
+  REQUIRE(support::run_quietly("qemu-img check " + path));
+  REQUIRE(support::run_quietly("qemu-io -c 'read -P 2 4k 4k' -c 'read -P 3 0 4k' " + path));
+  // A file of QEMU's own, with its names of features and a parent: there is room for the id.
+  REQUIRE(support::run_quietly("qemu-img create -f qcow2 -b a.qcow2 -F qcow2 " + (directory / "b.qcow2")));
+  CHECK(vdisk::inspect(files(), directory / "b.qcow2").value().id.is_zero());
+  REQUIRE(Disk::open(files(), directory / "b.qcow2", Access::write).value()->write(0, Bytes(65536)));
+  CHECK_FALSE(vdisk::inspect(files(), directory / "b.qcow2").value().id.is_zero());
+  REQUIRE(support::run_quietly("qemu-img check " + (directory / "b.qcow2")));
+  CHECK(support::run_quietly("qemu-img info " + (directory / "b.qcow2") + " | grep -q 'backing file: a.qcow2'"));
+}

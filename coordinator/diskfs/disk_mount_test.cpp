@@ -83,18 +83,21 @@ TEST_CASE("ntfs-3g works on a mounted disk through freezes and merges, and nothi
     return;
   }
   bool write_back = false;
+  auto format = vdisk::Format::vhdx;
   SUBCASE("each write goes to the disk at once") {}
   SUBCASE("writes wait in the kernel") { write_back = true; }
+  SUBCASE("over qcow2") { format = vdisk::Format::qcow2; }
+  const auto suffix = "." + std::string(vdisk::to_string(format));
   support::TemporaryDirectory directory;
   auto& files = os::real_file_system();
-  auto golden = directory / "golden.vhdx";
-  auto path = directory / "a.vhdx";
+  auto golden = directory / ("golden" + suffix);
+  auto path = directory / ("a" + suffix);
   auto mount = directory / "mnt";
   auto ntfs = directory / "ntfs";
   auto volume = mount + "/p1.raw";
   REQUIRE(files.make_directories(mount));
   REQUIRE(files.make_directories(ntfs));
-  REQUIRE(vdisk::create_disk(files, golden, 64 << 20));
+  REQUIRE(vdisk::create_disk(files, golden, 64 << 20, {.format = format}));
   {
     auto disk = Disk::open(files, golden, Access::write).value();
     REQUIRE(volume::create_single_partition(*disk, "Profile"));
@@ -131,6 +134,7 @@ TEST_CASE("ntfs-3g works on a mounted disk through freezes and merges, and nothi
     CHECK_FALSE(files.exists(diskcontrol::default_socket(path)).value());
   }
   CHECK(Disk::open(files, path, Access::read).value()->layers().size() == 3);
+  if (format == vdisk::Format::qcow2 && run("command -v qemu-img")) CHECK(run("qemu-img check " + path));
   {
     Mounted mounted(path, mount);
     CHECK(run("ntfsfix -n " + volume));
