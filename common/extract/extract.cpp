@@ -9,6 +9,7 @@
 #include "common/extract/batch_builder.h"
 #include "common/extract/cluster_map.h"
 #include "common/extract/frozen_content.h"
+#include "common/extract/journals.h"
 #include "common/extract/profile_hives.h"
 #include "common/extract/record_changes.h"
 #include "common/extract/snapshot.h"
@@ -109,30 +110,63 @@ void add_journalled(const Provenance& provenance, std::size_t since, std::set<st
 struct Sides {
   std::unique_ptr<Snapshot> now;
   std::unique_ptr<Snapshot> before;  // null: the tree before is what provenance alone tells
+  Journals journals;
   std::string profile_root;
   Delta delta;
 };
 
-Result<Sides> open_sides(os::FileSystem& files, const Request& request) {
+// The journal of the snapshot that was extracted last.
+struct KnownJournal {
+  MapState state;
+  std::string path;
+  std::unique_ptr<Provenance> provenance;  // null: none
+
+  // Gives it away if it is that snapshot's, forgets it if not.
+  std::unique_ptr<Provenance> take_for(const Snapshot& snapshot, const std::string& journal_path) {
+    auto taken = std::move(provenance);
+    if (taken == nullptr || path != journal_path || state.layer.is_zero()) return nullptr;
+    const auto wanted = snapshot.map_state();
+    return wanted && *wanted == state ? std::move(taken) : nullptr;
+  }
+};
+
+Result<Sides> open_sides(os::FileSystem& files, const Request& request, KnownJournal& known) {
   Sides sides;
   RS_TRY(sides.now, Snapshot::open(files, request.frozen_path, request.partition));
-  if (!request.provenance_path.empty()) RS_CHECK(sides.now->load_provenance(request.provenance_path));
-  const auto& journal = sides.now->provenance();
-  sides.profile_root = !request.profile_root.empty() ? request.profile_root
-                       : journal                     ? journal->header().profile_root
-                                                     : "";
-  if (!journal && request.profile_root.empty())
-    return fail(ErrorCode::not_found, request.frozen_path + ": no provenance journal '" +
-                                          request.provenance_path + "' on the volume, and no profile named");
   RS_TRY(sides.delta, find_delta(sides.now->disk(), request.below_id));
   // With a journal, only a snapshot that a batch of the same session was cut from mirrors what the session
   // holds.
-  if (sides.delta.below_path.empty() || (journal && request.below_id.is_zero())) return sides;
-  RS_TRY(auto before, Snapshot::open(files, sides.delta.below_path, request.partition));
-  if (journal) {
-    RS_CHECK(before->load_provenance(request.provenance_path));
-    const auto& old = before->provenance();
-    if (!old || old->header().session != journal->header().session) return sides;
+  const bool first = request.below_id.is_zero();
+  std::unique_ptr<Snapshot> before;
+  const auto open_before = [&]() -> Result<void> {
+    if (sides.delta.below_path.empty()) return {};
+    RS_TRY(before, Snapshot::open(files, sides.delta.below_path, request.partition));
+    return {};
+  };
+  if (!first) RS_CHECK(open_before());
+  RS_TRY(sides.journals,
+         read_journals(*sides.now, before.get(), request.provenance_path,
+                       on_volume(sides.delta.extents, *sides.now),
+                       before == nullptr ? nullptr : known.take_for(*before, request.provenance_path)));
+  const auto* journal = sides.journals.now.get();
+  if (const auto top = sides.now->disk().layers().front();
+      journal != nullptr && top.id.is_zero() && top.format == vdisk::Format::qcow2)
+    return fail(ErrorCode::unsupported,
+                request.frozen_path +
+                    ": qcow2 of version 2, or written to by another program: it has no id by which a batch "
+                    "could name it; make it one of ours by 'roamstead disk convert'");
+  sides.profile_root = !request.profile_root.empty() ? request.profile_root
+                       : journal != nullptr          ? journal->header().profile_root
+                                                     : "";
+  if (journal == nullptr && request.profile_root.empty())
+    return fail(ErrorCode::not_found, request.frozen_path + ": no provenance journal '" +
+                                          request.provenance_path + "' on the volume, and no profile named");
+  if (journal != nullptr && first) return sides;
+  if (first) RS_CHECK(open_before());
+  if (before == nullptr) return sides;
+  if (journal != nullptr) {
+    const auto* old = sides.journals.before.get();
+    if (old == nullptr || old->header().session != journal->header().session) return sides;
   }
   if (!before->volume().lookup(sides.profile_root)) return sides;
   sides.before = std::move(before);
@@ -140,9 +174,9 @@ Result<Sides> open_sides(os::FileSystem& files, const Request& request) {
 }
 
 Result<ProfileTree::Roots> find_roots(const Snapshot& snapshot, const Sides& sides, const Request& request) {
-  const auto& journal = sides.now->provenance();
+  const auto* journal = sides.journals.now.get();
   return ProfileTree::find_roots(snapshot.volume(), sides.profile_root,
-                                 journal ? journal->header().staging_root : "",
+                                 journal != nullptr ? journal->header().staging_root : "",
                                  {kAgentDirectory, os::parent_directory(request.provenance_path)});
 }
 
@@ -151,7 +185,8 @@ Result<ProfileTree::Roots> find_roots(const Snapshot& snapshot, const Sides& sid
 // Cannot be copied or moved: it is what the map belongs to.
 class Extractor::Work {
  public:
-  Work(os::FileSystem& files, Options options) : files_(files), place_{&files, std::move(options.map_path)} {}
+  Work(os::FileSystem& files, Options options)
+      : files_(files), keep_journal_(options.keep_journal), place_{&files, std::move(options.map_path)} {}
 
   Result<std::unique_ptr<Extraction>> extract(const Request& request);
 
@@ -181,7 +216,9 @@ class Extractor::Work {
   }
 
   os::FileSystem& files_;
+  const bool keep_journal_;
   std::mutex mutex_;  // all below
+  KnownJournal known_;
   MapPlace place_;
   bool tried_to_open_ = false;
   bool map_failed_ = false;
@@ -290,15 +327,14 @@ Result<void> Extractor::Work::add_all_in_profile(const Snapshot& now, ProfileTre
 
 Result<void> Extractor::Work::compare(const Sides& sides, const Request& request, ExtractionResult& result) {
   const auto& now = *sides.now;
-  const auto* provenance = now.provenance() ? &*now.provenance() : nullptr;
+  const auto* provenance = sides.journals.now.get();
   RS_TRY(auto roots, find_roots(now, sides, request));
   ProfileTree tree(now.volume(), roots);
   std::optional<Mirror> mirror;
   if (sides.before) {
     RS_TRY(auto old_roots, find_roots(*sides.before, sides, request));
-    const auto& old = sides.before->provenance();
     mirror.emplace(Mirror{sides.before->volume(), ProfileTree(sides.before->volume(), std::move(old_roots)),
-                          provenance != nullptr && old ? &*old : nullptr});
+                          provenance != nullptr ? sides.journals.before.get() : nullptr});
   }
   TreeBefore before(now.volume(), roots.profile, provenance, mirror ? &*mirror : nullptr);
 
@@ -349,7 +385,7 @@ Result<void> Extractor::Work::compare(const Sides& sides, const Request& request
 Result<std::unique_ptr<Extraction>> Extractor::Work::attempt(const Request& request) {
   const auto start = std::chrono::steady_clock::now();
   auto result = std::make_unique<ExtractionResult>();
-  RS_TRY(auto sides, open_sides(files_, request));
+  RS_TRY(auto sides, open_sides(files_, request, known_));
   RS_CHECK_CTX("extraction from " + request.frozen_path, compare(sides, request, *result));
   auto& batch = result->batch_;
   batch.quiesced = request.quiesced;
@@ -359,7 +395,13 @@ Result<std::unique_ptr<Extraction>> Extractor::Work::attempt(const Request& requ
   if (batch.records.size() > profile::kMaxBatchRecords)
     return fail(ErrorCode::unsupported, request.frozen_path + ": " + std::to_string(batch.records.size()) +
                                             " changes, more than a batch can hold");
-  if (sides.now->provenance()) result->journal_ = sides.now->provenance()->header();
+  if (sides.journals.now != nullptr) result->journal_ = sides.journals.now->header();
+  if (keep_journal_ && sides.journals.now != nullptr) {
+    RS_TRY(known_.state, sides.now->map_state());
+    known_.path = request.provenance_path;
+    sides.journals.before.reset();
+    known_.provenance = std::move(sides.journals.now);
+  }
   result->content_ = std::make_unique<FrozenContent>(std::move(sides.now), result->locators_, batch);
   result->statistics_.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

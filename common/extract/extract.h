@@ -63,17 +63,22 @@ class Extraction {
   virtual const std::optional<JournalHeader>& journal() const = 0;
 };
 
+struct ExtractorOptions {
+  // The map's file, for this volume alone; can be deleted at any time. "": the map lives as long as the
+  // extractor, in memory. While another process has the file open, the same.
+  std::string map_path;
+  // Keeps the provenance journal, as parsed, in memory between extractions, so that each reads only what was
+  // appended to it.
+  bool keep_journal = false;
+};
+
 // Cuts batch after batch from snapshots of one volume. It keeps the map from clusters to files (in a file,
 // if it gets a place for it), so that an extraction costs what changed and not what there is. Any request can
 // be made of it at any time: what the map is not of, it is made of again. Between extractions it keeps no
 // layer open. Thread-safe; extractions take their turn.
 class Extractor {
  public:
-  struct Options {
-    // The map's file, for this volume alone; can be deleted at any time. "": the map lives as long as this
-    // object, in memory. While another process has the file open, the same.
-    std::string map_path;
-  };
+  using Options = ExtractorOptions;
   // `files` must outlive it.
   explicit Extractor(os::FileSystem& files, Options options = {});
   ~Extractor();

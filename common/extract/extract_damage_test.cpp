@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "common/extract/test_agent.h"
+#include "common/ntfs/wof.h"
 #include "tests/support/seed.h"
 
 namespace roamstead::extract {
@@ -133,6 +134,54 @@ TEST_CASE("a torn record is held back by name, and what it was is not deleted") 
   CHECK(batch.held_back[0].path == "a");
   REQUIRE(batch.records.size() == 1);
   CHECK(std::get<profile::Put>(batch.records[0]).path.text() == "b");
+}
+
+// As WOF leaves a file of one chunk that did not get smaller.
+void compress_by_wof(support::NtfsImage& volume, const std::string& path, ByteView content) {
+  volume.truncate(path, content.size());
+  volume.write(path, 0, content, "WofCompressedData");
+  ByteWriter writer;
+  writer.le<std::uint32_t>(ntfs::kWofTag);
+  writer.le<std::uint32_t>(16);
+  for (const std::uint32_t value : {1u, 2u, 1u, 0u}) writer.le(value);
+  volume.set_reparse_point(path, writer.take());
+}
+
+TEST_CASE("a file that WOF compressed is held back by name, its zeros are never saved, what was saved stays") {
+  if (!support::can_format_ntfs()) return;
+  auto random = support::seeded_random();
+  const auto content = noise(random, 3000);
+  TestDesktop desktop([&](auto& volume) { volume.write("Users/alice/saved", 0, content); });
+  auto tree = desktop.read_profile(desktop.golden_path());
+  desktop.volume().make_file("Users/alice/new");
+  for (const char* path : {"Users/alice/new", "Users/alice/saved"})
+    compress_by_wof(desktop.volume(), path, content);
+  desktop.volume().write("Users/alice/other", 0, content);
+  const auto frozen = desktop.freeze();
+  {
+    const auto snapshot = Snapshot::open(os::real_file_system(), frozen.frozen_path, 0).value();
+    const auto& volume = snapshot->volume();
+    const auto file = volume.record(volume.lookup("Users/alice/new").value().record).value();
+    Bytes decoded(content.size());
+    REQUIRE(ntfs::FileContent::open(volume, file).value().read(0, decoded));
+    CHECK(decoded == content);  // whoever reads the volume gets the content
+  }
+  Request request;
+  request.frozen_path = frozen.frozen_path;
+  request.below_id = desktop.disk().layers().back().id;
+  request.profile_root = kTestRoot;
+  auto extraction = desktop.extract(request);
+  const auto& batch = extraction->batch();
+  CAPTURE(describe(batch));
+  REQUIRE(batch.held_back.size() == 2);
+  for (const auto& held : batch.held_back) {
+    CHECK((held.path == "saved" || held.path == "new"));
+    CHECK(held.reason.find("WOF") != std::string::npos);
+  }
+  REQUIRE(batch.records.size() == 1);
+  CHECK(std::get<profile::Put>(batch.records[0]).path.text() == "other");
+  tree.apply(batch, extraction->content());
+  CHECK(tree.at("saved").streams[""] == content);
 }
 
 }  // namespace

@@ -309,15 +309,19 @@ TestTree random_base(std::mt19937_64& random) {
   return base;
 }
 
+constexpr vdisk::Format kFormats[] = {vdisk::Format::vhdx, vdisk::Format::vhd, vdisk::Format::qcow2};
+
 struct SessionOptions {
+  vdisk::Format format = vdisk::Format::vhdx;
   int rounds = 16;
   std::size_t steps = 20;
   bool lose_tags = false;  // kills: what was not flushed is lost, and the agent starts again
 };
 
 void run_session(std::mt19937_64& random, const SessionOptions& options) {
+  CAPTURE(vdisk::to_string(options.format));
   auto base = random_base(random);
-  TestDesktop desktop;
+  TestDesktop desktop({}, 48u << 20, options.format);
   TestAgent agent(desktop, base);
   TestTree expected = base, tree = base;
   Worker worker(agent, expected, random);
@@ -369,7 +373,7 @@ void run_session(std::mt19937_64& random, const SessionOptions& options) {
 TEST_CASE("random work on a lazily loaded profile gives the base version exactly the programs' changes") {
   if (!support::can_format_ntfs()) return;
   auto random = support::seeded_random();
-  for (int session = 0; session < 3; ++session) run_session(random, {});
+  for (auto format : kFormats) run_session(random, {format});
 }
 
 TEST_CASE("an agent killed at any moment costs no content and adds no change") {
@@ -377,7 +381,10 @@ TEST_CASE("an agent killed at any moment costs no content and adds no change") {
   auto random = support::seeded_random();
   SessionOptions options;
   options.lose_tags = true;
-  for (int session = 0; session < 3; ++session) run_session(random, options);
+  for (auto format : kFormats) {
+    options.format = format;
+    run_session(random, options);
+  }
 }
 
 TEST_CASE("loading everything and changing nothing is no record at all") {

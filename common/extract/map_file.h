@@ -37,14 +37,14 @@ struct MapEntry {
 
 // What a map is the map of: a layer's content, and the volume in it.
 struct MapState {
-  Guid layer;  // DataWriteGuid; zero where nothing tells that a layer was written: no map of it is kept
+  Guid layer;  // its id; zero where nothing tells that a layer was written: no map of it is kept
   std::uint64_t serial = 0;
   std::uint64_t volume_offset = 0;  // on the disk
   std::uint64_t volume_bytes = 0;
   std::uint64_t record_count = 0;
   std::uint32_t cluster_bytes = 0;
   std::uint32_t record_bytes = 0;
-  std::array<std::byte, 32> digest{};  // SHA-256 of boot sector and the MFT's own record
+  std::array<std::byte, 32> digest{};  // SHA-256 of boot sector and the MFT's own record (and more in VHDs)
 
   bool operator==(const MapState&) const = default;
   bool same_volume(const MapState& other) const {

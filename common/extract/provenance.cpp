@@ -158,6 +158,14 @@ Result<Provenance> Provenance::parse(ByteView journal) {
   return provenance;
 }
 
+void Provenance::extend(ByteView journal_from_valid_bytes, EarlierProvenance& earlier) {
+  const auto start = valid_bytes_;
+  earlier_ = &earlier;
+  while (valid_bytes_ - start < journal_from_valid_bytes.size())
+    if (!apply_encoded(journal_from_valid_bytes.subspan(valid_bytes_ - start))) break;
+  earlier_ = nullptr;
+}
+
 Result<void> Provenance::apply_encoded(ByteView record) {
   RS_TRY(auto raw, next_record(record));
   RS_CHECK(apply(raw.type, raw.payload, valid_bytes_));
@@ -187,10 +195,11 @@ Result<void> Provenance::apply(std::uint8_t type, ByteView payload, std::size_t 
       RS_TRY(auto withdrawn, decode<ItemPayload>(payload));
       RS_TRY(auto* item, live_item(withdrawn.id, record_at));
       item->withdrawn = true;
-      if (auto at = by_record_.find(item->identity.record); at != by_record_.end() && at->second == item->id)
-        by_record_.erase(at);
-      if (auto at = by_base_.find(item->base_path.text()); at != by_base_.end() && at->second == item->id)
+      forget_record(*item);
+      if (auto at = by_base_.find(item->base_path.text()); at != by_base_.end() && at->second == item->id) {
+        if (earlier_ != nullptr) earlier_->keep_base(at->first);
         by_base_.erase(at);
+      }
       return {};
     }
     case RecordType::loaded: {
@@ -215,8 +224,8 @@ Result<void> Provenance::apply(std::uint8_t type, ByteView payload, std::size_t 
     case RecordType::identity: {
       RS_TRY(auto changed, decode<IdentityPayload>(payload));
       RS_TRY(auto* item, live_item(changed.id, record_at));
-      if (auto at = by_record_.find(item->identity.record); at != by_record_.end() && at->second == item->id)
-        by_record_.erase(at);
+      forget_record(*item);
+      if (earlier_ != nullptr) earlier_->keep_record(changed.identity.record);
       item->previous_identity = item->identity;
       item->identity = changed.identity;
       by_record_[item->identity.record] = item->id;
@@ -236,6 +245,10 @@ Result<void> Provenance::add_item(ItemState item) {
     return fail(ErrorCode::corrupt, "more than " + std::to_string(kMaxItems) + " items");
   item.streams[""].base_limit = item.entry.size_bytes;
   for (const auto& stream : item.entry.streams) item.streams[stream.name].base_limit = stream.size_bytes;
+  if (earlier_ != nullptr) {
+    earlier_->keep_record(item.identity.record);
+    earlier_->keep_base(item.base_path.text());
+  }
   by_record_[item.identity.record] = item.id;
   by_base_[item.base_path.text()] = item.id;
   const auto id = item.id;
@@ -247,8 +260,16 @@ Result<ItemState*> Provenance::live_item(ItemId id, std::size_t record_at) {
   auto at = items_.find(id);
   if (at == items_.end() || at->second.withdrawn)
     return fail(ErrorCode::corrupt, "item " + std::to_string(id) + " is not there or withdrawn");
+  if (earlier_ != nullptr) earlier_->keep(at->second);
   at->second.last_record_at = record_at;
   return &at->second;
+}
+
+void Provenance::forget_record(const ItemState& item) {
+  const auto at = by_record_.find(item.identity.record);
+  if (at == by_record_.end() || at->second != item.id) return;
+  if (earlier_ != nullptr) earlier_->keep_record(at->first);
+  by_record_.erase(at);
 }
 
 const ItemState* Provenance::find(ItemId id) const {
@@ -264,6 +285,43 @@ const ItemState* Provenance::find_by_record(std::uint64_t record) const {
 const ItemState* Provenance::find_by_base(const profile::ProfilePath& path) const {
   auto at = by_base_.find(path.text());
   return at == by_base_.end() ? nullptr : find(at->second);
+}
+
+EarlierProvenance::EarlierProvenance(const Provenance& now)
+    : now_(now),
+      last_id_(now.items().empty() ? 0 : now.items().rbegin()->first),
+      valid_bytes_(now.valid_bytes()) {}
+
+const ItemState* EarlierProvenance::find(ItemId id) const {
+  if (id == 0 || id > last_id_) return nullptr;
+  const auto at = items_.find(id);
+  return at == items_.end() ? now_.find(id) : &at->second;
+}
+
+const ItemState* EarlierProvenance::find_by_record(std::uint64_t record) const {
+  if (const auto at = by_record_.find(record); at != by_record_.end()) return find(at->second);
+  const auto* item = now_.find_by_record(record);
+  return item == nullptr ? nullptr : find(item->id);
+}
+
+const ItemState* EarlierProvenance::find_by_base(const profile::ProfilePath& path) const {
+  if (const auto at = by_base_.find(path.text()); at != by_base_.end()) return find(at->second);
+  const auto* item = now_.find_by_base(path);
+  return item == nullptr ? nullptr : find(item->id);
+}
+
+void EarlierProvenance::keep(const ItemState& item) {
+  if (item.id <= last_id_) items_.try_emplace(item.id, item);
+}
+
+void EarlierProvenance::keep_record(std::uint64_t record) {
+  const auto at = now_.by_record_.find(record);
+  by_record_.try_emplace(record, at == now_.by_record_.end() ? 0 : at->second);
+}
+
+void EarlierProvenance::keep_base(const std::string& path) {
+  const auto at = now_.by_base_.find(path);
+  by_base_.try_emplace(path, at == now_.by_base_.end() ? 0 : at->second);
 }
 
 Bytes encode_header(const JournalHeader& header) {

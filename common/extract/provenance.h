@@ -87,34 +87,89 @@ struct ItemState {
   std::map<std::string, StreamState> streams;  // "" is the unnamed one
 };
 
-// The journal replayed. Lookups skip withdrawn items. Not thread-safe by itself; const access is.
-class Provenance {
+// What a journal says, at one instant. Lookups by record and path skip withdrawn items.
+class ProvenanceView {
+ public:
+  virtual ~ProvenanceView() = default;
+  virtual const JournalHeader& header() const = 0;
+  virtual const ItemState* find(ItemId id) const = 0;  // withdrawn ones too
+  virtual const ItemState* find_by_record(
+      std::uint64_t record) const = 0;  // the latest item with this MFT record
+  virtual const ItemState* find_by_base(const profile::ProfilePath& path) const = 0;
+  virtual std::size_t valid_bytes() const = 0;  // of the journal
+
+ protected:
+  ProvenanceView() = default;
+  ProvenanceView(const ProvenanceView&) = default;
+  ProvenanceView(ProvenanceView&&) = default;
+  ProvenanceView& operator=(const ProvenanceView&) = default;
+  ProvenanceView& operator=(ProvenanceView&&) = default;
+};
+
+class EarlierProvenance;
+
+// The journal replayed. Not thread-safe by itself; const access is.
+class Provenance final : public ProvenanceView {
  public:
   // Replays records until the end or the first one that is torn or breaks a rule (which ends the journal:
   // nothing from there on was acknowledged). Bounded against hostile input; ErrorCode::corrupt when not even
   // the header is there.
   static Result<Provenance> parse(ByteView journal);
 
-  const JournalHeader& header() const { return header_; }
-  const ItemState* find(ItemId id) const;                       // withdrawn ones too
-  const ItemState* find_by_record(std::uint64_t record) const;  // the latest item with this MFT record
-  const ItemState* find_by_base(const profile::ProfilePath& path) const;
+  // Goes on with what follows valid_bytes() in the journal, as parse() does. `earlier` (made of this object
+  // as it is) goes on saying what was said before.
+  void extend(ByteView journal_from_valid_bytes, EarlierProvenance& earlier);
+
+  const JournalHeader& header() const override { return header_; }
+  const ItemState* find(ItemId id) const override;
+  const ItemState* find_by_record(std::uint64_t record) const override;
+  const ItemState* find_by_base(const profile::ProfilePath& path) const override;
   const std::map<ItemId, ItemState>& items() const { return items_; }
-  std::size_t valid_bytes() const { return valid_bytes_; }  // of the journal; append there
+  std::size_t valid_bytes() const override { return valid_bytes_; }  // append there
 
  private:
   friend class ProvenanceJournal;
+  friend class EarlierProvenance;
   // Takes in one whole record, appended at valid_bytes(). On error nothing has changed.
   Result<void> apply_encoded(ByteView record);
   Result<void> apply(std::uint8_t type, ByteView payload, std::size_t record_at);
   Result<void> add_item(ItemState item);
   Result<ItemState*> live_item(ItemId id, std::size_t record_at);
+  void forget_record(const ItemState& item);
 
   JournalHeader header_;
   std::map<ItemId, ItemState> items_;
   std::unordered_map<std::uint64_t, ItemId> by_record_;
   std::unordered_map<std::string, ItemId> by_base_;
   std::size_t valid_bytes_ = 0;
+  EarlierProvenance* earlier_ = nullptr;  // while extend() runs
+};
+
+// What a journal said when it was shorter: it keeps what has changed since, and asks the longer one, which
+// must outlive it and not move, for everything else. Valid until that one is extended for another.
+class EarlierProvenance final : public ProvenanceView {
+ public:
+  explicit EarlierProvenance(const Provenance& now);
+
+  const JournalHeader& header() const override { return now_.header(); }
+  const ItemState* find(ItemId id) const override;
+  const ItemState* find_by_record(std::uint64_t record) const override;
+  const ItemState* find_by_base(const profile::ProfilePath& path) const override;
+  std::size_t valid_bytes() const override { return valid_bytes_; }
+
+ private:
+  friend class Provenance;
+  // Called before something changes for the first time, and afterwards without effect.
+  void keep(const ItemState& item);
+  void keep_record(std::uint64_t record);
+  void keep_base(const std::string& path);
+
+  const Provenance& now_;
+  const ItemId last_id_;
+  const std::size_t valid_bytes_;
+  std::unordered_map<ItemId, ItemState> items_;
+  std::unordered_map<std::uint64_t, ItemId> by_record_;  // 0: none
+  std::unordered_map<std::string, ItemId> by_base_;
 };
 
 // Encodings of single journal records. Each is self-contained and checksummed; encode_header is the journal's

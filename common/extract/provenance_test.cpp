@@ -141,6 +141,95 @@ TEST_CASE("records that break the rules end the journal") {
   }
 }
 
+// A journal of records that speak of few items, files and paths, again and again.
+Built busy(std::mt19937_64& random, std::size_t records) {
+  Built built;
+  const auto add = [&](const Bytes& record) {
+    append(built.journal, record);
+    built.ends.push_back(built.journal.size());
+  };
+  add(encode_header(header()));
+  std::vector<ItemId> live;
+  ItemId next = 1;
+  const auto identity = [&] { return ItemIdentity{40 + random() % 12, 1, random() % 50}; };
+  for (std::size_t i = 0; i < records; ++i) {
+    if (live.empty() || random() % 4 == 0) {
+      add(encode_published(next, identity(), path("p" + std::to_string(random() % 8)), file_entry(20'000)));
+      live.push_back(next++);
+      continue;
+    }
+    const auto at = random() % live.size();
+    switch (random() % 5) {
+      case 0:
+        add(encode_populated(live[at]));
+        break;
+      case 1:
+        add(encode_loaded(live[at], "", random() % 4, {1 + random(), 2}));
+        break;
+      case 2:
+        add(encode_base_limit(live[at], "", random() % 20'000));
+        break;
+      case 3:
+        add(encode_identity(live[at], identity()));
+        break;
+      default:
+        add(encode_withdrawn(live[at]));
+        live.erase(live.begin() + static_cast<std::ptrdiff_t>(at));
+    }
+  }
+  return built;
+}
+
+std::string text_of(const ItemState* item) {
+  if (item == nullptr) return "none";
+  std::string text =
+      fmt::format("{} at {} {} {} was {} '{}' {} {} last {}", item->id, item->identity.record,
+                  item->identity.sequence, item->identity.created_100ns, item->previous_identity.record,
+                  item->base_path.text(), item->populated, item->withdrawn, item->last_record_at);
+  for (const auto& [name, stream] : item->streams) {
+    text += fmt::format(" '{}' {}", name, stream.base_limit);
+    for (const auto& [block, tag] : std::map(stream.tags.begin(), stream.tags.end()))
+      text += fmt::format(" {}:{}", block, tag);
+  }
+  return text;
+}
+
+TEST_CASE("a journal that goes on still tells what it said when it was shorter") {
+  auto random = support::seeded_random();
+  for (int round = 0; round < 40; ++round) {
+    const auto built = busy(random, 120);
+    auto at = random() % built.ends.size();
+    auto now = Provenance::parse(ByteView(built.journal).first(built.ends[at])).value();
+    // Extended several times, as an extractor that lives on does; only the last step is looked back over.
+    while (at + 1 < built.ends.size()) {
+      const auto from = built.ends[at];
+      const auto shorter = Provenance::parse(ByteView(built.journal).first(from)).value();
+      at += 1 + random() % (built.ends.size() - at - 1);
+      const auto torn = random() % 2 * (random() % 5);  // of the next record, if there is one
+      const auto end = std::min(built.ends[at] + torn, built.journal.size());
+      EarlierProvenance earlier(now);
+      now.extend(ByteView(built.journal).first(end).subspan(from), earlier);
+      const auto whole = Provenance::parse(ByteView(built.journal).first(end)).value();
+      REQUIRE(now.valid_bytes() == built.ends[at]);
+      REQUIRE(earlier.valid_bytes() == from);
+      REQUIRE(now.items().size() == whole.items().size());
+      for (ItemId id = 0; id <= whole.items().size() + 1; ++id) {
+        REQUIRE(text_of(now.find(id)) == text_of(whole.find(id)));
+        REQUIRE(text_of(earlier.find(id)) == text_of(shorter.find(id)));
+      }
+      for (std::uint64_t record = 39; record < 54; ++record) {
+        REQUIRE(text_of(now.find_by_record(record)) == text_of(whole.find_by_record(record)));
+        REQUIRE(text_of(earlier.find_by_record(record)) == text_of(shorter.find_by_record(record)));
+      }
+      for (int i = 0; i < 9; ++i) {
+        const auto name = path("p" + std::to_string(i));
+        REQUIRE(text_of(now.find_by_base(name)) == text_of(whole.find_by_base(name)));
+        REQUIRE(text_of(earlier.find_by_base(name)) == text_of(shorter.find_by_base(name)));
+      }
+    }
+  }
+}
+
 TEST_CASE("a journal of a later version is refused by name") {
   auto built = sample();
   built.journal[8] = std::byte{2};

@@ -1,5 +1,7 @@
 #include "common/extract/snapshot.h"
 
+#include <algorithm>
+
 #include "common/base/sha256.h"
 #include "common/volume/partition.h"
 
@@ -49,11 +51,12 @@ Result<std::unique_ptr<Snapshot>> Snapshot::open(os::FileSystem& files, const st
 }
 
 Result<MapState> Snapshot::map_state() const {
-  constexpr std::size_t kBootSectorBytes = 512, kSerialAt = 72;
+  constexpr std::size_t kBootSectorBytes = 512, kSerialAt = 72, kRestartPagesBytes = 8192;
+  constexpr std::uint64_t kLogFileRecord = 2;
   const auto& info = volume_->info();
   MapState state;
-  // Only VHDX gives a layer a new id when it is written.
-  if (const auto top = disk_->layers().front(); top.format == vdisk::Format::vhdx) state.layer = top.id;
+  const auto top = disk_->layers().front();
+  state.layer = top.id;
   state.volume_offset = volume_offset_;
   state.volume_bytes = info.volume_bytes;
   state.record_count = info.record_count;
@@ -64,29 +67,14 @@ Result<MapState> Snapshot::map_state() const {
   state.serial = load_le<std::uint64_t>(seed, kSerialAt);
   RS_TRY(const auto mft_record, volume_->raw_record(0));
   seed.insert(seed.end(), mft_record.begin(), mft_record.end());
+  // Others who write to a VHD keep its id. A Windows that had it in use has written to its log.
+  if (top.format == vdisk::Format::vhd)
+    if (const auto log = volume_->record(kLogFileRecord); log && !log->streams.empty()) {
+      Bytes pages(std::min<std::uint64_t>(kRestartPagesBytes, log->streams.front().size_bytes));
+      if (volume_->read(log->streams.front(), 0, pages)) seed.insert(seed.end(), pages.begin(), pages.end());
+    }
   state.digest = sha256(seed);
   return state;
-}
-
-Result<void> Snapshot::load_provenance(const std::string& path) {
-  auto reference = volume_->lookup(path);
-  if (!reference) {
-    if (reference.error().code == ErrorCode::not_found) return {};
-    return fail(std::move(reference).error().with("provenance journal '" + path + "'"));
-  }
-  RS_TRY_CTX(auto file, "provenance journal '" + path + "'", volume_->record(reference->record));
-  for (const auto& stream : file.streams) {
-    if (!stream.name.empty()) continue;
-    if (stream.size_bytes > kMaxJournalBytes)
-      return fail(ErrorCode::corrupt, "provenance journal '" + path +
-                                          "': " + std::to_string(stream.size_bytes) + " bytes, more than " +
-                                          std::to_string(kMaxJournalBytes));
-    Bytes journal(stream.size_bytes);
-    RS_CHECK_CTX("provenance journal '" + path + "'", volume_->read(stream, 0, journal));
-    RS_TRY_CTX(provenance_, path, Provenance::parse(journal));
-    return {};
-  }
-  return fail(ErrorCode::corrupt, "provenance journal '" + path + "': not a file with data");
 }
 
 }  // namespace roamstead::extract

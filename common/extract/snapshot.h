@@ -1,13 +1,10 @@
-// One frozen state of the volume a profile lies on: chain, partition, file system and the provenance journal
-// in it.
+// One frozen state of the volume a profile lies on: chain, partition and file system.
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "common/extract/map_file.h"
-#include "common/extract/provenance.h"
 #include "common/ntfs/volume.h"
 #include "common/vdisk/disk.h"
 
@@ -19,9 +16,6 @@ class Snapshot {
   static Result<std::unique_ptr<Snapshot>> open(os::FileSystem& files, const std::string& path,
                                                 std::uint32_t partition);
 
-  // Reads the journal at `path` on the volume into provenance(); none there is not an error.
-  Result<void> load_provenance(const std::string& path);
-
   // What a cluster map of this snapshot is the map of.
   Result<MapState> map_state() const;
 
@@ -29,7 +23,6 @@ class Snapshot {
   const ntfs::Volume& volume() const { return *volume_; }
   const vdisk::BlockDevice& device() const { return *part_; }  // the volume's bytes
   std::uint64_t volume_offset() const { return volume_offset_; }
-  const std::optional<Provenance>& provenance() const { return provenance_; }
 
  private:
   Snapshot() = default;
@@ -37,7 +30,6 @@ class Snapshot {
   std::uint64_t volume_offset_ = 0;
   std::unique_ptr<vdisk::SubDevice> part_;
   std::unique_ptr<ntfs::Volume> volume_;
-  std::optional<Provenance> provenance_;
 };
 
 }  // namespace roamstead::extract

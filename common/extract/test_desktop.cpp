@@ -29,14 +29,16 @@ void copy_image(const std::string& image, vdisk::BlockDevice& device) {
 
 }  // namespace
 
-TestDesktop::TestDesktop(const std::function<void(support::NtfsImage&)>& prepare, std::uint64_t volume_bytes)
-    : golden_path_(directory_ / "golden.vhdx") {
+TestDesktop::TestDesktop(const std::function<void(support::NtfsImage&)>& prepare, std::uint64_t volume_bytes,
+                         vdisk::Format format)
+    : golden_path_(directory_ / ("golden." + std::string(vdisk::to_string(format)))),
+      disk_path_(directory_ / ("desktop." + std::string(vdisk::to_string(format)))) {
   auto& files = os::real_file_system();
   const auto image = directory_ / "image";
   support::FormatOptions options;
   options.size_bytes = volume_bytes;
   support::format_ntfs(image, options);
-  must(vdisk::create_disk(files, golden_path_, volume_bytes + (4u << 20)));
+  must(vdisk::create_disk(files, golden_path_, volume_bytes + (4u << 20), {.format = format}));
   {
     auto golden = must(vdisk::Disk::open(files, golden_path_, vdisk::Access::write));
     const auto place = must(volume::create_single_partition(*golden, "test"));
@@ -49,14 +51,14 @@ TestDesktop::TestDesktop(const std::function<void(support::NtfsImage&)>& prepare
     if (prepare) prepare(ntfs);
   }
   must(files.remove(image));
-  must(vdisk::create_child(files, golden_path_, directory_ / "desktop.vhdx"));
+  must(vdisk::create_child(files, golden_path_, disk_path_));
   open();
 }
 
 TestDesktop::~TestDesktop() { unmount(); }
 
 void TestDesktop::open() {
-  disk_ = must(vdisk::Disk::open(os::real_file_system(), directory_ / "desktop.vhdx", vdisk::Access::write));
+  disk_ = must(vdisk::Disk::open(os::real_file_system(), disk_path_, vdisk::Access::write));
   const auto table = must(volume::read_partition_table(*disk_));
   const auto& place = table.partitions.at(0);
   partition_ = std::make_unique<vdisk::SubDevice>(*disk_, place.offset_bytes, place.size_bytes, "volume");
@@ -97,7 +99,8 @@ void TestDesktop::disturb_extractor() {
     byte ^= std::byte{0x10};
     must(os::write_file_durably(files, map, bytes));
   }
-  if (extractor_ == nullptr) extractor_ = std::make_unique<Extractor>(files, Extractor::Options{map});
+  if (extractor_ == nullptr)
+    extractor_ = std::make_unique<Extractor>(files, Extractor::Options{map, extractions_ % 2 == 0});
 }
 
 void TestDesktop::merge(const Guid& keep) {

@@ -20,9 +20,9 @@ inline constexpr const char* kTestRoot = "Users/alice";
 class TestDesktop {
  public:
   // `prepare` fills the golden image's volume, which has Users/alice, Users/other and
-  // ProgramData/Roamstead/staging.
+  // ProgramData/Roamstead/staging. Golden image and clone are of `format`.
   explicit TestDesktop(const std::function<void(support::NtfsImage&)>& prepare = {},
-                       std::uint64_t volume_bytes = 48u << 20);
+                       std::uint64_t volume_bytes = 48u << 20, vdisk::Format format = vdisk::Format::vhdx);
   ~TestDesktop();
 
   support::NtfsImage& volume();  // mounted when first asked for, unmounted by freeze()
@@ -46,6 +46,7 @@ class TestDesktop {
 
   support::TemporaryDirectory directory_;
   std::string golden_path_;
+  std::string disk_path_;
   std::unique_ptr<vdisk::Disk> disk_;
   std::unique_ptr<vdisk::SubDevice> partition_;
   std::unique_ptr<support::NtfsImage> volume_;

@@ -19,7 +19,7 @@ bool is_hive_item(const ItemState& item) {
   return !item.entry.is_directory() && is_hive_path(item.base_path.text());
 }
 
-const ItemState* find_item(const Provenance* provenance, const ntfs::FileRecord& file) {
+const ItemState* find_item(const ProvenanceView* provenance, const ntfs::FileRecord& file) {
   if (provenance == nullptr) return nullptr;
   const auto* item = provenance->find_by_record(file.reference.record);
   if (item == nullptr) return nullptr;

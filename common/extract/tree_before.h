@@ -16,7 +16,7 @@ namespace roamstead::extract {
 struct Mirror {
   const ntfs::Volume& volume;
   ProfileTree tree;
-  const Provenance* provenance;  // of that snapshot; null in a comparison without journals
+  const ProvenanceView* provenance;  // of that snapshot; null in a comparison without journals
 };
 
 // A file in the tree before. Hives and what belongs to them are none (profile_hives.h).
@@ -69,6 +69,6 @@ class TreeBefore {
 bool is_hive_item(const ItemState& item);
 
 // The item that a journal has for this file, by record number and sequence number or creation time; no hives.
-const ItemState* find_item(const Provenance* provenance, const ntfs::FileRecord& file);
+const ItemState* find_item(const ProvenanceView* provenance, const ntfs::FileRecord& file);
 
 }  // namespace roamstead::extract

@@ -309,8 +309,14 @@ void NtfsImage::set_compressed(const std::string& path) {
 
 void NtfsImage::set_reparse_point(const std::string& path, ByteView whole) {
   const auto inode = mount_->open(path);
-  if (ntfs_set_ntfs_reparse_data(inode.get(), as_text(whole).data(), whole.size(), 0) != 0)
+  if (ntfs_set_ntfs_reparse_data(inode.get(), as_text(whole).data(), whole.size(), 0) == 0) return;
+  // It does not find the index of reparse points on every volume: then without an entry in that.
+  const auto bytes = to_bytes(whole);
+  if (ntfs_attr_add(inode.get(), AT_REPARSE_POINT, AT_UNNAMED, 0, reinterpret_cast<const u8*>(bytes.data()),
+                    static_cast<s64>(bytes.size())) != 0)
     raise("reparse " + path);
+  inode->flags = static_cast<FILE_ATTR_FLAGS>(inode->flags | FILE_ATTR_REPARSE_POINT);
+  NInoFileNameSetDirty(inode.get());
 }
 
 void NtfsImage::set_security_descriptor(const std::string& path, ByteView self_relative) {
