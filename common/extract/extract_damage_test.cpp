@@ -147,7 +147,8 @@ void compress_by_wof(support::NtfsImage& volume, const std::string& path, ByteVi
   volume.set_reparse_point(path, writer.take());
 }
 
-TEST_CASE("a file that WOF compressed is held back by name, its zeros are never saved, what was saved stays") {
+TEST_CASE(
+    "a file that WOF compressed is held back by name, its zeros are never saved, what was saved stays") {
   if (!support::can_format_ntfs()) return;
   auto random = support::seeded_random();
   const auto content = noise(random, 3000);

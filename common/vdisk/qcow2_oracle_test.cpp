@@ -251,5 +251,6 @@ TEST_CASE("a qcow2 has an id that each writing renews; QEMU's writing takes it a
   REQUIRE(Disk::open(files(), directory / "b.qcow2", Access::write).value()->write(0, Bytes(65536)));
   CHECK_FALSE(vdisk::inspect(files(), directory / "b.qcow2").value().id.is_zero());
   REQUIRE(support::run_quietly("qemu-img check " + (directory / "b.qcow2")));
-  CHECK(support::run_quietly("qemu-img info " + (directory / "b.qcow2") + " | grep -q 'backing file: a.qcow2'"));
+  CHECK(support::run_quietly("qemu-img info " + (directory / "b.qcow2") +
+                             " | grep -q 'backing file: a.qcow2'"));
 }
