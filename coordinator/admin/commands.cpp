@@ -1,5 +1,6 @@
 #include "coordinator/admin/commands.h"
 
+#include "coordinator/admin/fork_commands.h"
 #include "coordinator/repository/importer.h"
 
 namespace roamstead::admin {
@@ -57,6 +58,9 @@ Result<json> execute(repository::Repository& repository, const json& request, co
   if (command == "profile.create") return create(repository, request);
   if (command == "profile.restore") return restore(repository, request);
   if (command == "profile.import") return import_profile(repository, request, progress);
+  if (command == "profile.forks") return list_forks(repository, request);
+  if (command == "profile.merge") return merge_fork(repository, request);
+  if (command == "profile.discard") return discard_fork(repository, request);
   return fail(ErrorCode::invalid_argument, "no command '" + command + "'");
 }
 
@@ -95,6 +99,12 @@ std::string_view to_string(repository::VersionKind kind) {
       return "fork";
     case repository::VersionKind::restore:
       return "restore";
+    case repository::VersionKind::merge:
+      return "merge";
+    case repository::VersionKind::discard:
+      return "discard";
+    case repository::VersionKind::concurrent:
+      return "concurrent";
   }
   return "unknown";
 }
@@ -121,6 +131,7 @@ json to_json(const repository::VersionInfo& version) {
           {"committed_100ns", version.committed_100ns},
           {"records", version.records},
           {"new_bytes", version.new_bytes},
+          {"merged", version.merged},
           {"held_back", std::move(held_back)}};
 }
 

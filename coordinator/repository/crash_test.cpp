@@ -61,11 +61,26 @@ class History {
     BatchMaker aside;
     put(aside, "forked", to_bytes("beside the head"));
     RS_CHECK(commit(aside, fork));
+    auto fork_version = number_;
     RS_CHECK(open(faults));
     BatchMaker third;
     put(third, "d", random_bytes(random, 5'000)).entry.metadata.security = random_bytes(random, 9'000);
     put_key(third, "new", random_bytes(random, 20)).entry.security = random_bytes(random, 9'000);
-    return commit(third, {});
+    RS_CHECK(commit(third, {}));
+    auto merged = content_;
+    merged["forked"] = to_bytes("beside the head");
+    attempted[++number_] = merged;
+    RS_CHECK(repository_->merge(profile_, fork_version, false, {}).map([](const MergeResult&) {}));
+    acknowledged[number_] = merged;
+    content_ = merged;
+    head_ = number_;
+    BatchMaker unwanted;
+    put(unwanted, "unwanted", to_bytes("?"));
+    RS_CHECK(commit(unwanted, fork));
+    attempted[number_ + 1] = attempted[number_];
+    RS_CHECK(repository_->discard(profile_, number_, {}).map([](const VersionInfo&) {}));
+    acknowledged[number_ + 1] = attempted[number_ + 1];
+    return {};
   }
 
   void close() { repository_.reset(); }

@@ -93,6 +93,18 @@ TEST_CASE("commit records") {
   CHECK(parsed.root == record.root);
   CHECK(parsed.durable_bytes == 99);
   torment(bytes, false, [](ByteView view) { return parse_commit_record(view).has_value(); });
+  // The format before ended 8 bytes earlier, and knew no merges.
+  auto former = bytes;
+  former.resize(bytes.size() - 8);
+  former[0] = std::byte{1};
+  CHECK(parse_commit_record(former)->durable_bytes == 99);
+  record.info.kind = VersionKind::merge;
+  record.info.merged = 5;
+  auto merge = encode_commit_record(record);
+  CHECK(parse_commit_record(merge)->info.merged == 5);
+  merge.resize(merge.size() - 8);
+  merge[0] = std::byte{1};
+  CHECK(!parse_commit_record(merge));
   for (int i = 0; i < 30'000; ++i)
     record.info.held_back.push_back({std::string(100, 'p'), std::string(100, 'r')});
   auto many = encode_commit_record(record);

@@ -7,6 +7,8 @@
 #include "common/base/file_time.h"
 #include "common/base/log.h"
 #include "coordinator/repository/check.h"
+#include "coordinator/repository/forks.h"
+#include "coordinator/repository/merge.h"
 #include "coordinator/repository/recovery.h"
 #include "coordinator/repository/tree_editor.h"
 
@@ -157,21 +159,14 @@ class RepositoryImpl final : public Repository {
     if (batch.records.empty() && batch.held_back.empty() && !batch.final)
       return version_info(profile, parent);
 
-    ProfileObjects objects(*store_, profile);
-    TreeEditor editor(*before, objects);
-    RS_CHECK(editor.apply(batch, content));
-    RS_TRY(auto root, editor.finish());
     VersionInfo info;
     info.parent = parent;
     info.incarnation = batch.incarnation;
     info.ordinal = batch.ordinal;
     info.snapshot = batch.snapshot;
     info.final = batch.final;
-    info.records = batch.records.size();
     info.held_back = batch.held_back;
-    RS_TRY(auto stored_root, objects.store_node(root));
-    info.new_bytes = objects.new_bytes();
-    return add_version(profile, std::move(info), std::move(stored_root), origin);
+    return apply(profile, *before, batch, content, std::move(info), origin);
   }
 
   Result<VersionInfo> restore(const ProfileId& profile, std::uint64_t from,
@@ -188,6 +183,50 @@ class RepositoryImpl final : public Repository {
     auto kind = origin;
     kind.kind = VersionKind::restore;
     return add_version(profile, std::move(info), std::move(source->root), kind);
+  }
+
+  Result<MergeResult> merge(const ProfileId& profile, std::uint64_t version, bool dry_run,
+                            const CommitOrigin& origin) override {
+    if (!dry_run) RS_CHECK(check_writable());
+    auto& mutex = commit_mutex(profile);
+    std::lock_guard guard(mutex);
+    RS_TRY(auto info, known(profile));
+    RS_TRY(auto versions, catalog_->versions(profile));
+    RS_TRY_CTX(auto fork, "profile '" + info.name + "'", find_fork(versions, version));
+    RS_TRY(auto base, open_tree(profile, fork.base));
+    RS_TRY(auto ours, open_tree(profile, info.head));
+    RS_TRY(auto theirs, open_tree(profile, version));
+    auto label = (fork.desktop.empty() ? "" : fork.desktop + ", ") + "version " + std::to_string(version);
+    RS_TRY_CTX(auto plan, "merging version " + std::to_string(version) + " of '" + info.name + "'",
+               plan_merge(*base, *ours, *theirs, label));
+    MergeResult result{{}, fork.base, info.head, version, plan.batch.records.size(), {}};
+    if (!dry_run) {
+      VersionInfo merged;
+      merged.parent = info.head;
+      merged.merged = version;
+      merged.held_back = describe(plan.conflicts);
+      auto kind = origin;
+      kind.kind = VersionKind::merge;
+      RS_TRY(result.version, apply(profile, *ours, plan.batch, *plan.content, std::move(merged), kind));
+    }
+    result.conflicts = std::move(plan.conflicts);
+    return result;
+  }
+
+  Result<VersionInfo> discard(const ProfileId& profile, std::uint64_t version,
+                              const CommitOrigin& origin) override {
+    RS_CHECK(check_writable());
+    auto& mutex = commit_mutex(profile);
+    std::lock_guard guard(mutex);
+    RS_TRY(auto info, known(profile));
+    RS_TRY(auto versions, catalog_->versions(profile));
+    RS_CHECK_CTX("profile '" + info.name + "'", find_fork(versions, version).map([](const Fork&) {}));
+    RS_TRY(auto marked, catalog_->version(profile, version));
+    VersionInfo mark;
+    mark.parent = version;
+    auto kind = origin;
+    kind.kind = VersionKind::discard;
+    return add_version(profile, std::move(mark), std::move(marked->root), kind);
   }
 
   Result<Statistics> statistics() const override {
@@ -232,7 +271,7 @@ class RepositoryImpl final : public Repository {
   Result<void> check_parent(const ProfileId& profile, std::uint64_t parent,
                             const CommitOrigin& origin) const {
     RS_TRY(auto info, known(profile));
-    if (origin.kind != VersionKind::fork && parent != info.head)
+    if (!is_beside_head(origin.kind) && parent != info.head)
       return fail(ErrorCode::stale, "profile '" + info.name + "' is at version " + std::to_string(info.head) +
                                         ", not at " + std::to_string(parent));
     return {};
@@ -255,13 +294,31 @@ class RepositoryImpl final : public Repository {
     return found ? std::move(found->info) : VersionInfo{};
   }
 
-  // Called with the profile's commit mutex.
+  // Called with the profile's commit mutex, as is add_version.
+  Result<VersionInfo> apply(const ProfileId& profile, const TreeView& before, const profile::Batch& batch,
+                            profile::ContentSource& content, VersionInfo info, const CommitOrigin& origin) {
+    ProfileObjects objects(*store_, profile);
+    TreeEditor editor(before, objects);
+    RS_CHECK(editor.apply(batch, content));
+    RS_TRY(auto root, editor.finish());
+    RS_TRY(auto stored_root, objects.store_node(root));
+    info.records = batch.records.size();
+    info.new_bytes = objects.new_bytes();
+    return add_version(profile, std::move(info), std::move(stored_root), origin);
+  }
+
+  static std::vector<profile::HeldBack> describe(const std::vector<MergeConflict>& conflicts) {
+    std::vector<profile::HeldBack> held_back;
+    for (const auto& conflict : conflicts) held_back.push_back({conflict.path, to_string(conflict)});
+    return held_back;
+  }
+
   Result<VersionInfo> add_version(const ProfileId& profile, VersionInfo info, Bytes root,
                                   const CommitOrigin& origin) {
     RS_TRY(auto highest, catalog_->highest_version(profile));
     info.number = highest + 1;
     info.kind = origin.kind;
-    info.on_head_line = origin.kind != VersionKind::fork;
+    info.on_head_line = !is_beside_head(origin.kind);
     info.desktop = origin.desktop;
     info.session = origin.session;
     info.epoch = origin.epoch;
@@ -309,6 +366,19 @@ Result<void> check_options(const Options& options) {
 }
 
 }  // namespace
+
+std::string to_string(const MergeConflict& conflict) {
+  switch (conflict.kind) {
+    case MergeConflict::Kind::both_changed:
+      return "both sides changed it; the fork's is " +
+             (conflict.kept_as.empty() ? "in the fork alone" : "kept as '" + conflict.kept_as + "'");
+    case MergeConflict::Kind::deleted_ours:
+      return "deleted at the head and changed in the fork: there again";
+    case MergeConflict::Kind::deleted_theirs:
+      return "changed at the head and deleted in the fork: still there";
+  }
+  return "in conflict";
+}
 
 Result<void> Repository::init(os::FileSystem& files, const Options& options) {
   RS_CHECK(check_options(options));

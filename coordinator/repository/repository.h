@@ -24,7 +24,18 @@ struct ProfileInfo {
   std::uint64_t head = 0;  // version number
 };
 
-enum class VersionKind : std::uint8_t { import = 0, batch = 1, fork = 2, restore = 3 };
+enum class VersionKind : std::uint8_t {
+  import = 0,
+  batch = 1,
+  fork = 2,        // beside the head line
+  restore = 3,     // of an earlier version
+  merge = 4,       // of a fork into the head
+  discard = 5,     // marks its parent, a fork, as not wanted; beside the head line
+  concurrent = 6,  // beside the head line, made to be merged into it at once
+};
+inline bool is_beside_head(VersionKind kind) {
+  return kind == VersionKind::fork || kind == VersionKind::discard || kind == VersionKind::concurrent;
+}
 
 struct VersionInfo {
   std::uint64_t number = 0;  // ascending within the profile, forks too
@@ -40,8 +51,32 @@ struct VersionInfo {
   bool final = false;
   std::uint64_t committed_100ns = 0;
   std::uint64_t records = 0;
-  std::uint64_t new_bytes = 0;  // stored for it, after deduplication and compression
-  std::vector<profile::HeldBack> held_back;
+  std::uint64_t new_bytes = 0;               // stored for it, after deduplication and compression
+  std::vector<profile::HeldBack> held_back;  // of a merge: its conflicts
+  std::uint64_t merged = 0;                  // of a merge: the fork that came to the head line by it
+};
+
+// Where a merge could not follow both sides.
+struct MergeConflict {
+  enum class Kind {
+    both_changed,    // ours stayed; kept_as: where theirs is, empty if nowhere but in the fork
+    deleted_ours,    // theirs changed it: there again
+    deleted_theirs,  // ours changed it: still there
+  };
+  Kind kind = Kind::both_changed;
+  std::string path;  // of a file; "HIVE\key"; "HIVE\key : value"
+  std::string kept_as;
+
+  bool operator==(const MergeConflict&) const = default;
+};
+
+std::string to_string(const MergeConflict& conflict);
+
+struct MergeResult {
+  std::optional<VersionInfo> version;  // none: only looked at
+  std::uint64_t base = 0, head = 0, fork = 0;
+  std::uint64_t records = 0;
+  std::vector<MergeConflict> conflicts;
 };
 
 // Where a version comes from; what the commit record keeps besides the tree.
@@ -143,6 +178,14 @@ class Repository {
                                      const CommitOrigin& origin) = 0;
   // Makes version `from` the content of a new head.
   virtual Result<VersionInfo> restore(const ProfileId& profile, std::uint64_t from,
+                                      const CommitOrigin& origin) = 0;
+
+  // Brings what a fork changed since it left the head line to the head (merge.h), as a new version there.
+  // ErrorCode::not_found, invalid_argument or conflict as find_fork (forks.h). `dry_run` only looks.
+  virtual Result<MergeResult> merge(const ProfileId& profile, std::uint64_t fork, bool dry_run,
+                                    const CommitOrigin& origin) = 0;
+  // Marks a fork, by any of its versions, as not wanted; errors as for merge.
+  virtual Result<VersionInfo> discard(const ProfileId& profile, std::uint64_t fork,
                                       const CommitOrigin& origin) = 0;
 
   virtual Result<Statistics> statistics() const = 0;

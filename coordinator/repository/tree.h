@@ -35,6 +35,7 @@ class TreeView final : public Tree {
                          const std::function<void(const KeyDifference&)>& visit) const override;
 
   const Node& root() const { return root_; }
+  ProfileObjects& objects() const { return objects_; }
   // ErrorCode::not_found names the path.
   Result<Node> node(const profile::ProfilePath& path) const;
   // None when the directory has no such child.

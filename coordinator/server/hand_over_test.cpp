@@ -4,6 +4,7 @@
 #include <set>
 #include <thread>
 
+#include "coordinator/repository/forks.h"
 #include "coordinator/server/testing/session_fixture.h"
 
 namespace roamstead::server {
@@ -157,6 +158,74 @@ TEST_CASE("where the policy is read-only the second may read, and what it saves 
   CHECK(f.commit("desk-b", b, 2, {{"x", "b2"}})->forked);
   REQUIRE(f.table->close("desk-b", b.session_secret));
   CHECK(f.table->sessions(true)->size() == 1);
+}
+
+TEST_CASE("where the policy is concurrent both may save, and what they save is merged") {
+  HandOverFixture f(SessionPolicy::concurrent);
+  auto a = f.open("desk-a").value(), b = f.open("desk-b").value();
+  CHECK(b.may_save);
+  CHECK(f.port.taken().empty());
+  CHECK(f.commit("desk-a", a, 1, {{"from a", "1"}, {"both", "a"}})->version == 2);
+  auto merged = f.commit("desk-b", b, 1, {{"from b", "1"}, {"both", "b"}}).value();
+  CHECK(!merged.forked);
+  CHECK(merged.version == 4);  // 3 is what desk-b has, 4 what became of it at the head
+  CHECK(f.head() == 4);
+  CHECK(f.commit("desk-b", b, 1, {{"from b", "1"}})->version == 4);  // sent again: recognised
+  CHECK(!f.commit("desk-a", a, 2, {{"from a", "2"}})->forked);
+  CHECK(!f.commit("desk-b", b, 2, {{"from b", "2"}})->forked);
+  f.restart();
+  auto again = f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 2}).value();
+  CHECK(!f.commit("desk-a", again, 1, {{"from a", "3"}})->forked);
+  CHECK(!f.commit("desk-b", b, 3, {{"from b", "3"}})->forked);
+  REQUIRE(f.table->close("desk-a", a.session_secret));
+  REQUIRE(f.table->close("desk-b", b.session_secret));
+  auto later = f.open("desk-a").value();
+  CHECK(f.read("desk-a", later, "from a").value() == "3");
+  CHECK(f.read("desk-a", later, "from b").value() == "3");
+  CHECK(f.read("desk-a", later, "both").value() == "a");
+  CHECK(f.read("desk-a", later, "both.conflict").value() == "b");
+  for (auto& fork : repository::forks_of(f.repository.versions(f.alice.id).value())) CHECK(!fork.is_open());
+}
+
+TEST_CASE("a batch that was saved to be merged is merged when it comes again after a crash") {
+  HandOverFixture f(SessionPolicy::concurrent);
+  auto a = f.open("desk-a").value(), b = f.open("desk-b").value();
+  REQUIRE(f.commit("desk-a", a, 1, {{"x", "a"}}));
+  int commits = 0;
+  f.repository.before_commit = [&]() -> Result<void> {
+    return ++commits == 3 ? fail(ErrorCode::io, "the power went") : Result<void>();  // the merge
+  };
+  CHECK(!f.commit("desk-b", b, 1, {{"y", "b"}}));
+  CHECK(f.head() == 2);
+  f.repository.before_commit = nullptr;
+  SUBCASE("the coordinator went too") { f.restart(); }
+  SUBCASE("it did not") {}
+  SUBCASE("the next batch comes first") { CHECK(!f.commit("desk-b", b, 2, {{"z", "b"}})->forked); }
+  wire::BatchBegin begin{b.session_secret, b.incarnation, 1, 0, 0};
+  if (f.head() == 2) CHECK(!f.table->find_committed("desk-b", begin).value());  // welcome: there is work left
+  CHECK(!f.commit("desk-b", b, 1, {{"y", "b"}})->forked);
+  CHECK(f.table->find_committed("desk-b", begin).value());
+  auto later = f.open("desk-a").value();
+  CHECK(f.read("desk-a", later, "y").value() == "b");
+}
+
+TEST_CASE("a fork merged during a session does not make its next batch a fork; a version restored does") {
+  HandOverFixture f(SessionPolicy::takeover, 10ms);
+  auto a = f.open("desk-a").value();
+  auto b = f.open("desk-b").value();
+  CHECK(f.commit("desk-a", a, 1, {{"late", "a"}})->forked);
+  REQUIRE(f.repository.merge(f.alice.id, 2, false, {}));
+  CHECK(!f.commit("desk-b", b, 1, {{"x", "b"}})->forked);
+  auto later = f.open("desk-b").value();
+  CHECK(f.read("desk-b", later, "late").value() == "a");
+  CHECK(f.read("desk-b", later, "x").value() == "b");
+  // What nobody prepared is not merged unasked, nor is what builds on it.
+  CHECK(f.commit("desk-b", later, 1, {{"x", "torn"}}, false)->forked);
+  CHECK(f.commit("desk-b", later, 2, {{"x", "on it"}})->forked);
+  auto last = f.open("desk-b").value();
+  REQUIRE(f.commit("desk-b", last, 1, {{"x", "c"}}));
+  REQUIRE(f.repository.restore(f.alice.id, 1, {}));
+  CHECK(f.commit("desk-b", last, 2, {{"x", "d"}})->forked);
 }
 
 TEST_CASE("a desktop whose lease ran out without a connection is noted as vanished, until it is heard of") {

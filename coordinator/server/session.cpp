@@ -10,7 +10,7 @@ std::uint64_t Incarnation::last_ordinal() const {
 
 Incarnation::Committed Incarnation::at(std::uint64_t ordinal) const {
   auto after = by_ordinal.upper_bound(ordinal);
-  if (after == by_ordinal.begin()) return {row.base_version, false};
+  if (after == by_ordinal.begin()) return {row.base_version, false, row.base_version};
   return std::prev(after)->second;
 }
 
@@ -36,6 +36,9 @@ Result<std::shared_ptr<Session>> restore_session(const SessionRow& row, const St
   if (rows.empty()) return fail(ErrorCode::corrupt, "session " + row.id.to_string() + " has no incarnation");
   for (const auto& known : rows) session->incarnations.push_back({known, {}, known.noted_snapshot});
   RS_TRY(auto versions, repository.versions(row.profile));
+  std::map<std::uint64_t, std::uint64_t> merged_by;
+  for (const auto& version : versions)
+    if (version.merged != 0) merged_by[version.merged] = version.number;
   for (const auto& version : versions) {
     if (version.session != row.id) continue;
     auto* incarnation = session->find(version.incarnation);
@@ -46,7 +49,11 @@ Result<std::shared_ptr<Session>> restore_session(const SessionRow& row, const St
       incarnation =
           &*session->incarnations.insert(session->incarnations.begin(), Incarnation{missing, {}, {}});
     }
-    incarnation->by_ordinal[version.ordinal] = {version.number, !version.on_head_line};
+    auto merged = merged_by.find(version.number);
+    auto on_head = merged == merged_by.end() ? version.number : merged->second;
+    incarnation->by_ordinal[version.ordinal] = {
+        version.number, !version.on_head_line && merged == merged_by.end(), on_head,
+        version.kind == repository::VersionKind::concurrent && merged == merged_by.end()};
     if (version.ordinal > incarnation->row.noted_ordinal &&
         version.ordinal == incarnation->by_ordinal.rbegin()->first)
       incarnation->snapshot = version.snapshot;

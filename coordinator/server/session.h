@@ -19,7 +19,10 @@ struct Incarnation {
   IncarnationRow row;
   struct Committed {
     std::uint64_t version = 0;
-    bool forked = false;
+    bool forked = false;  // beside the head line, and not merged into it
+    // As it came to the head line: the version itself, or the one that merged it.
+    std::uint64_t on_head = 0;
+    bool to_merge = false;  // made to be merged, and not yet
   };
   std::map<std::uint64_t, Committed> by_ordinal;  // only batches that became versions
   Guid snapshot;                                  // of the last batch

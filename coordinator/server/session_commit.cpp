@@ -1,4 +1,6 @@
 // Committing: which batch moves the head, which is a fork, which is known already.
+#include <algorithm>
+
 #include "common/base/log.h"
 #include "coordinator/server/session_table.h"
 
@@ -14,8 +16,11 @@ Result<std::optional<wire::CommitReply>> SessionTable::find_committed(const std:
   auto* incarnation = session->find(begin.incarnation);
   if (incarnation == nullptr || begin.ordinal > incarnation->last_ordinal())
     return std::optional<wire::CommitReply>();
+  // One that waits to be merged is asked for again, and merged by its commit.
   auto committed = incarnation->at(begin.ordinal);
-  return std::optional(wire::CommitReply{begin.ordinal, committed.version, committed.forked});
+  if (committed.to_merge && begin.ordinal == incarnation->last_ordinal())
+    return std::optional<wire::CommitReply>();
+  return std::optional(reply_of(begin.ordinal, committed));
 }
 
 Result<wire::CommitReply> SessionTable::commit(const std::string& desktop, const Guid& secret,
@@ -47,46 +52,101 @@ Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const pr
   }
   auto last = incarnation->last_ordinal();
   if (batch.ordinal <= last && batch.ordinal != 0) {
-    auto committed = incarnation->at(batch.ordinal);
-    return wire::CommitReply{batch.ordinal, committed.version, committed.forked};
+    // What was saved beside the head to be merged, and was not for a crash, is merged now.
+    if (batch.ordinal == last) RS_CHECK(merge_last(session, *incarnation));
+    return reply_of(batch.ordinal, incarnation->at(batch.ordinal));
   }
   if (batch.ordinal != last + 1)
     return fail(ErrorCode::protocol, "batch " + std::to_string(batch.ordinal) + " came where " +
                                          std::to_string(last + 1) + " was expected");
   if (batch.records.empty() && batch.held_back.empty() && !batch.final) {
     RS_CHECK(note_empty(*incarnation, batch));
-    return wire::CommitReply{batch.ordinal, incarnation->tip(), incarnation->forked()};
+    return reply_of(batch.ordinal, incarnation->at(batch.ordinal));
   }
-  bool entitled = batch.quiesced && state_of(session) == SessionState::active &&
-                  session.row.mode != SessionMode::reader && incarnation == &session.current() &&
-                  !incarnation->forked();
+  RS_CHECK(faults_.check("server.before_commit"));
+  RS_CHECK(merge_last(session, *incarnation));
+  bool entitled = may_save(session, *incarnation, batch) && !incarnation->forked();
   repository::CommitOrigin origin{entitled ? repository::VersionKind::batch : repository::VersionKind::fork,
                                   session.row.desktop, session.row.id, session.row.epoch};
-  RS_CHECK(faults_.check("server.before_commit"));
   auto version = repository_.commit(session.row.profile, incarnation->tip(), batch, content, origin);
   if (!version && version.error().code == ErrorCode::stale && entitled) {
-    // Somebody else moved the head (a restored version): this batch was made without knowing of it.
-    origin.kind = repository::VersionKind::fork;
+    // Somebody else moved the head, and this batch was made without knowing of that.
+    RS_TRY(bool merges, may_merge(session, incarnation->tip()));
+    origin.kind = merges ? repository::VersionKind::concurrent : repository::VersionKind::fork;
     version = repository_.commit(session.row.profile, incarnation->tip(), batch, content, origin);
   }
-  if (!version) {
-    auto code = version.error().code;
-    // A fork is never behind: then it is this coordinator that is.
-    bool superseded = code == ErrorCode::stale && origin.kind == repository::VersionKind::fork;
-    if (code == ErrorCode::io || code == ErrorCode::full || superseded)
-      options_.on_storage_failure(version.error());
-    if (superseded)  // for the desktop: not its session, but this coordinator
-      return fail(ErrorCode::unavailable, version.error().to_string());
-    return fail(std::move(version).error());
-  }
-  incarnation->by_ordinal[batch.ordinal] = {version->number, !version->on_head_line};
+  if (!version) return report_storage(version.error(), repository::is_beside_head(origin.kind));
+  incarnation->by_ordinal[batch.ordinal] = {version->number, !version->on_head_line, version->number,
+                                            origin.kind == repository::VersionKind::concurrent};
   incarnation->snapshot = batch.snapshot;
-  if (!version->on_head_line)
+  RS_CHECK(merge_last(session, *incarnation));
+  if (incarnation->forked())
     log_warning("session {}: batch {} of '{}' from '{}' kept beside the head as version {}",
                 session.row.id.to_string(), batch.ordinal, session.row.profile_name, session.row.desktop,
                 version->number);
   RS_CHECK(faults_.check("server.before_ack"));
-  return wire::CommitReply{batch.ordinal, version->number, !version->on_head_line};
+  return reply_of(batch.ordinal, incarnation->at(batch.ordinal));
+}
+
+wire::CommitReply SessionTable::reply_of(std::uint64_t ordinal, const Incarnation::Committed& committed) {
+  return {ordinal, committed.on_head, committed.forked};
+}
+
+bool SessionTable::may_save(const Session& session, const Incarnation& incarnation,
+                            const profile::Batch& batch) {
+  return batch.quiesced && session.row.mode != SessionMode::reader &&
+         state_of(session) == SessionState::active && &incarnation == &session.incarnations.back();
+}
+
+tl::unexpected<Error> SessionTable::report_storage(const Error& error, bool beside_the_head) {
+  // A fork is never behind: then it is this coordinator that is.
+  bool superseded = error.code == ErrorCode::stale && beside_the_head;
+  if (error.code == ErrorCode::io || error.code == ErrorCode::full || superseded)
+    options_.on_storage_failure(error);
+  if (superseded)  // for the desktop: not its session, but this coordinator
+    return fail(ErrorCode::unavailable, error.to_string());
+  return fail(error);
+}
+
+// Whether what builds on a version may be merged into the head: it is, or has come to be, on the head line,
+// and since then the head was moved by nobody who wanted other content there (a restored version, an import).
+Result<bool> SessionTable::may_merge(const Session& session, std::uint64_t tip) {
+  RS_TRY(auto versions, repository_.versions(session.row.profile));
+  std::uint64_t on_head = 0;
+  for (const auto& version : versions)
+    if ((version.number == tip && version.on_head_line) || version.merged == tip) on_head = version.number;
+  return on_head != 0 && std::none_of(versions.begin(), versions.end(), [&](const auto& version) {
+           return version.number > on_head && (version.kind == repository::VersionKind::restore ||
+                                               version.kind == repository::VersionKind::import);
+         });
+}
+
+Result<void> SessionTable::merge_last(Session& session, Incarnation& incarnation) {
+  if (incarnation.by_ordinal.empty()) return {};
+  auto& last = std::prev(incarnation.by_ordinal.end())->second;
+  if (!last.to_merge) return {};
+  RS_CHECK(faults_.check("server.before_merge"));
+  // The merge is of no session: what sessions have committed is read from the versions.
+  repository::CommitOrigin origin{repository::VersionKind::merge, session.row.desktop, {}, session.row.epoch};
+  auto merged = repository_.merge(session.row.profile, last.version, false, origin);
+  if (!merged) {
+    auto code = merged.error().code;
+    if (code == ErrorCode::io || code == ErrorCode::full || code == ErrorCode::stale)
+      return report_storage(merged.error(), true);
+    // It is saved all the same: a fork like any other, for an administrator to look at. Or one did already.
+    last.to_merge = false;
+    RS_TRY(auto versions, repository_.versions(session.row.profile));
+    for (const auto& version : versions)
+      if (version.merged == last.version) last.forked = false, last.on_head = version.number;
+    if (last.forked) log_warning("session {}: {}", session.row.id.to_string(), merged.error().to_string());
+    return {};
+  }
+  last.to_merge = last.forked = false;
+  last.on_head = merged->version->number;
+  log_info("session {}: version {} of '{}' from '{}' merged into the head as version {}, {} conflicts",
+           session.row.id.to_string(), last.version, session.row.profile_name, session.row.desktop,
+           last.on_head, merged->conflicts.size());
+  return {};
 }
 
 Result<std::shared_ptr<Session>> SessionTable::by_id(const Guid& id) {

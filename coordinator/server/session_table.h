@@ -153,6 +153,13 @@ class SessionTable {
   void forget_old_sessions();
   Result<wire::CommitReply> commit_locked(Session& session, const profile::Batch& batch,
                                           profile::ContentSource& content);
+  static wire::CommitReply reply_of(std::uint64_t ordinal, const Incarnation::Committed& committed);
+  // A batch of the session may move the head, as far as the line it is on is not a fork.
+  bool may_save(const Session& session, const Incarnation& incarnation, const profile::Batch& batch);
+  Result<bool> may_merge(const Session& session, std::uint64_t tip);
+  // What the incarnation saved last, where that was made to be merged into the head and is not yet.
+  Result<void> merge_last(Session& session, Incarnation& incarnation);
+  tl::unexpected<Error> report_storage(const Error& error, bool beside_the_head);
   Result<void> note_empty(Incarnation& incarnation, const profile::Batch& batch);
   Result<std::unique_lock<std::timed_mutex>> lock_for_hand_over(Session& session);
   SessionInfo describe(Session& session);

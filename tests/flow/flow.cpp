@@ -1,5 +1,7 @@
 #include "tests/flow/flow.h"
 
+#include <thread>
+
 #include <fmt/format.h>
 
 #include <chrono>
@@ -68,6 +70,7 @@ class Flow {
     RS_CHECK_CTX("first desktop", first_desktop());
     RS_CHECK_CTX("second desktop", second_desktop());
     RS_CHECK_CTX("a session that changes nothing", idle_session());
+    RS_CHECK_CTX("a second log-in while the first goes on", take_over());
     RS_CHECK_CTX("a desktop that dies", dead_desktop());
     return check_repository();
   }
@@ -183,6 +186,36 @@ class Flow {
     if (report.records != 0 || report.content_bytes != 0)
       return fail(ErrorCode::internal,
                   fmt::format("{} records, {} bytes of content", report.records, report.content_bytes));
+    return {};
+  }
+
+  // B logs in while A has something that it has not sent: A hands it over.
+  Result<void> take_over() {
+    const std::string name = "handed-over.txt", content = "written on A";
+    RS_CHECK(a_->log_in(kProfile));
+    RS_CHECK(a_->files().make_file(name));
+    RS_CHECK(a_->files().write(name, "", 0, as_bytes(content)));
+    RS_CHECK(b_->log_in(kProfile));
+    table_.line("B: log-in while A is logged in", b_.get());
+    RS_TRY(const auto there, b_->files().read_all(name, ""));
+    if (as_text(there) != content) return fail(ErrorCode::internal, "B does not have what A had not sent");
+    // B may have its answer before A has its own.
+    auto phase = agent::SessionPhase::open;
+    for (int i = 0; i < 500 && phase != agent::SessionPhase::handed_over; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      RS_TRY(const auto status, a_->session().status());
+      phase = status.phase;
+    }
+    if (phase != agent::SessionPhase::handed_over)
+      return fail(ErrorCode::internal, "A is " + std::string(to_string(phase)));
+    if (a_->files().write(name, "", 0, as_bytes("late")))
+      return fail(ErrorCode::internal, "A may still write");
+    RS_TRY(const auto first, a_->log_out());
+    if (first.forked || first.final_records != 0)
+      return fail(ErrorCode::internal, "A sent something after it had handed over");
+    RS_CHECK(b_->files().remove(name));
+    RS_TRY(const auto second, b_->log_out());
+    if (second.forked) return fail(ErrorCode::internal, "B's session was forked");
     return {};
   }
 

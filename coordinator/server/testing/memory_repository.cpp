@@ -1,6 +1,7 @@
 #include "coordinator/server/testing/memory_repository.h"
 
 #include "common/base/text.h"
+#include "coordinator/repository/forks.h"
 
 namespace roamstead::server {
 namespace {
@@ -131,7 +132,7 @@ VersionInfo MemoryRepository::add_version(Profile& profile, std::uint64_t parent
                                           std::shared_ptr<const Nodes> nodes, VersionInfo info) {
   info.number = profile.versions.size() + 1;
   info.parent = parent;
-  info.on_head_line = info.kind != repository::VersionKind::fork;
+  info.on_head_line = !repository::is_beside_head(info.kind);
   if (info.on_head_line) profile.info.head = info.number;
   profile.versions.push_back(info);
   profile.trees[info.number] = std::move(nodes);
@@ -175,7 +176,7 @@ Result<VersionInfo> MemoryRepository::commit(const ProfileId& id, std::uint64_t 
   auto& profile = profiles_.at(id);
   for (const auto& version : profile.versions)
     if (version.incarnation == batch.incarnation && version.ordinal == batch.ordinal) return version;
-  if (origin.kind != repository::VersionKind::fork && parent != profile.info.head)
+  if (!repository::is_beside_head(origin.kind) && parent != profile.info.head)
     return fail(ErrorCode::stale, "not the head");
   const auto& before = *profile.trees.at(parent);
   auto nodes = std::make_shared<Nodes>(before);
@@ -212,6 +213,53 @@ Result<VersionInfo> MemoryRepository::restore(const ProfileId& id, std::uint64_t
   info.kind = repository::VersionKind::restore;
   info.desktop = origin.desktop;
   return add_version(profile, profile.info.head, profile.trees.at(from), info);
+}
+
+Result<repository::MergeResult> MemoryRepository::merge(const ProfileId& id, std::uint64_t version,
+                                                        bool dry_run,
+                                                        const repository::CommitOrigin& origin) {
+  if (before_commit) RS_CHECK(before_commit());
+  std::lock_guard guard(mutex_);
+  auto& profile = profiles_.at(id);
+  RS_TRY(auto fork, repository::find_fork(profile.versions, version));
+  repository::MergeResult result{{}, fork.base, profile.info.head, version, 0, {}};
+  const auto& base = *profile.trees.at(fork.base);
+  const auto& ours = *profile.trees.at(profile.info.head);
+  const auto& theirs = *profile.trees.at(version);
+  const auto bytes_in = [](const Nodes& nodes, const profile::ProfilePath& path) {
+    auto found = nodes.find(path);
+    return found == nodes.end() ? std::map<std::string, Bytes>() : found->second.streams;
+  };
+  auto nodes = std::make_shared<Nodes>(ours);
+  for (const auto& [path, node] : theirs) {
+    auto was = bytes_in(base, path), mine = bytes_in(ours, path);
+    if (node.streams == was || node.streams == mine) continue;
+    if (mine == was) {
+      (*nodes)[path] = node;
+      continue;
+    }
+    auto copy = path.parent().child(std::string(path.name()) + ".conflict");
+    (*nodes)[copy] = node;
+    result.conflicts.push_back({repository::MergeConflict::Kind::both_changed, path.text(), copy.text()});
+  }
+  if (dry_run) return result;
+  VersionInfo info;
+  info.kind = repository::VersionKind::merge;
+  info.desktop = origin.desktop;
+  info.merged = version;
+  result.version = add_version(profile, profile.info.head, nodes, info);
+  return result;
+}
+
+Result<VersionInfo> MemoryRepository::discard(const ProfileId& id, std::uint64_t version,
+                                              const repository::CommitOrigin& origin) {
+  std::lock_guard guard(mutex_);
+  auto& profile = profiles_.at(id);
+  RS_CHECK(repository::find_fork(profile.versions, version).map([](const repository::Fork&) {}));
+  VersionInfo info;
+  info.kind = repository::VersionKind::discard;
+  info.desktop = origin.desktop;
+  return add_version(profile, version, profile.trees.at(version), info);
 }
 
 }  // namespace roamstead::server

@@ -38,6 +38,11 @@ class MemoryRepository final : public repository::Repository {
                                          const repository::CommitOrigin& origin) override;
   Result<repository::VersionInfo> restore(const repository::ProfileId& profile, std::uint64_t from,
                                           const repository::CommitOrigin& origin) override;
+  // By whole files: where both changed one, the fork's is kept as NAME.conflict.
+  Result<repository::MergeResult> merge(const repository::ProfileId& profile, std::uint64_t fork,
+                                        bool dry_run, const repository::CommitOrigin& origin) override;
+  Result<repository::VersionInfo> discard(const repository::ProfileId& profile, std::uint64_t fork,
+                                          const repository::CommitOrigin& origin) override;
   Result<repository::Statistics> statistics() const override { return repository::Statistics{}; }
   Result<repository::CheckReport> check(
       const std::function<void(std::uint64_t, std::uint64_t)>&) const override {
