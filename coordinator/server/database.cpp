@@ -30,12 +30,26 @@ Error sqlite_error(sqlite3* database, const std::string& path, int status) {
 
 }  // namespace
 
-Statement::Statement(sqlite3* database, const std::string& path, const char* sql)
-    : database_(database), path_(path) {
-  status_ = sqlite3_prepare_v2(database, sql, -1, &statement_, nullptr);
+Statement::Statement(Database& database, const char* sql) : database_(database), idle_(database.idle_[sql]) {
+  if (!idle_.empty()) {
+    statement_ = idle_.back();
+    idle_.pop_back();
+  } else {
+    status_ = sqlite3_prepare_v3(database.handle_, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement_, nullptr);
+  }
 }
 
-tl::unexpected<Error> Statement::failure() const { return fail(sqlite_error(database_, path_, status_)); }
+Statement::~Statement() {
+  if (statement_ == nullptr) return;
+  // Its result was told already when it was stepped.
+  (void)sqlite3_reset(statement_);
+  (void)sqlite3_clear_bindings(statement_);
+  idle_.push_back(statement_);
+}
+
+tl::unexpected<Error> Statement::failure() const {
+  return fail(sqlite_error(database_.handle_, database_.path_, status_));
+}
 
 Statement& Statement::bind(std::uint64_t value) {
   if (status_ == SQLITE_OK)
@@ -102,6 +116,22 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path) {
   return database;
 }
 
+Result<std::unique_ptr<Database>> Database::open_reader(const std::string& path) {
+  sqlite3* handle = nullptr;
+  auto status = sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
+  std::unique_ptr<Database> database(new Database(handle, path));
+  if (status != SQLITE_OK) return fail(sqlite_error(handle, path, status));
+  sqlite3_extended_result_codes(handle, 1);
+  sqlite3_busy_timeout(handle, kBusyTimeoutMs);
+  return database;
+}
+
+Database::~Database() {
+  for (const auto& [sql, statements] : idle_)
+    for (auto* statement : statements) sqlite3_finalize(statement);
+  sqlite3_close(handle_);
+}
+
 Result<void> Database::execute(const char* sql) {
   auto status = sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr);
   if (status != SQLITE_OK) return fail(sqlite_error(handle_, path_, status));
@@ -122,6 +152,45 @@ Result<void> Transaction::commit() {
   RS_CHECK(database_->execute("COMMIT"));
   database_ = nullptr;
   return {};
+}
+
+Result<void> GroupCommit::run(const Work& work) {
+  Entry entry{&work, {}, false};
+  std::unique_lock lock(queue_mutex_);
+  queue_.push_back(&entry);
+  changed_.wait(lock, [&] { return entry.done || !leading_; });
+  if (entry.done) return std::move(entry.result);
+  leading_ = true;
+  auto group = std::exchange(queue_, {});
+  lock.unlock();
+  commit(group);
+  lock.lock();
+  for (auto* each : group) each->done = true;
+  leading_ = false;
+  lock.unlock();
+  changed_.notify_all();
+  return std::move(entry.result);
+}
+
+void GroupCommit::commit(const std::vector<Entry*>& group) {
+  std::lock_guard guard(mutex_);
+  auto whole = [&]() -> Result<void> {
+    RS_TRY(auto transaction, Transaction::begin(database_));
+    for (auto* entry : group) entry->result = run_alone(*entry->work);
+    return transaction.commit();
+  }();
+  if (whole) return;
+  for (auto* entry : group)
+    if (entry->result) entry->result = fail(Error(whole.error()));
+}
+
+// In the group's transaction.
+Result<void> GroupCommit::run_alone(const Work& work) {
+  RS_CHECK(database_.execute("SAVEPOINT work"));
+  auto result = work(database_);
+  if (!result) RS_CHECK(database_.execute("ROLLBACK TO work"));
+  RS_CHECK(database_.execute("RELEASE work"));
+  return result;
 }
 
 }  // namespace roamstead::server
