@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <vector>
 
@@ -52,7 +53,10 @@ std::chrono::milliseconds watchdog_interval() {
 
 Result<int> take_listener() {
   int count = ::sd_listen_fds(1);
-  if (count < 0) return fail(ErrorCode::invalid_argument, "the service manager's LISTEN_FDS is no number");
+  if (count < 0)
+    return fail(
+        ErrorCode::invalid_argument,
+        std::string("the sockets that LISTEN_FDS announces cannot be taken: ") + std::strerror(-count));
   if (count == 0) return -1;
   if (count > 1)
     return fail(ErrorCode::invalid_argument, std::to_string(count) +
