@@ -82,6 +82,13 @@ void ClientConnection::suspect(const Call& call) {
   asio::post(io_, [channel = call.channel] { channel->close(); });
 }
 
+// TLS keeps what a connection under way needs of the context before.
+void ClientConnection::use_context(std::unique_ptr<asio::ssl::context> context) {
+  asio::post(io_, [this, shared = std::shared_ptr<asio::ssl::context>(std::move(context))]() mutable {
+    context_ = std::move(shared);
+  });
+}
+
 std::uint64_t ClientConnection::bytes_sent() const {
   std::lock_guard guard(mutex_);
   return earlier_sent_ + (channel_ ? channel_->bytes_sent() : 0);

@@ -41,6 +41,8 @@ class ClientConnection {
   void suspect(const Call& call);
 
   void set_push_listener(std::function<void(const Push&)> listener);
+  // For connections made from now on.
+  void use_context(std::unique_ptr<asio::ssl::context> context);
 
   std::uint64_t bytes_sent() const;
   std::uint64_t bytes_received() const;
@@ -57,7 +59,7 @@ class ClientConnection {
   const TlsLinkOptions options_;
   const std::string host_;
   const std::string port_;
-  std::unique_ptr<asio::ssl::context> context_;
+  std::shared_ptr<asio::ssl::context> context_;  // of the io thread; shared with a post that replaces it
   asio::io_context io_{1};
   asio::steady_timer wanted_signal_{io_};  // a condition: cancelled to wake run()
 

@@ -22,8 +22,9 @@ Result<TlsLinkOptions> load_desktop_identity(os::FileSystem& files, const std::s
     return fail(ErrorCode::corrupt,
                 os::join_path(directory, "desktop.json") + ": no \"coordinator\": \"host:port\" in it");
   options.address = json["coordinator"].get<std::string>();
-  RS_TRY(options.certificate_pem, read_text(files, directory, "cert.pem"));
-  RS_TRY(options.key_pem, read_text(files, directory, "key.pem"));
+  RS_TRY(bool renewed, files.exists(os::join_path(directory, "identity.pem")));
+  RS_TRY(options.certificate_pem, read_text(files, directory, renewed ? "identity.pem" : "cert.pem"));
+  RS_TRY(options.key_pem, read_text(files, directory, renewed ? "identity.pem" : "key.pem"));
   RS_TRY(options.ca_pem, read_text(files, directory, "ca.pem"));
   return options;
 }

@@ -37,8 +37,11 @@ enum class FrameType : std::uint8_t {
   value_reply = 21,
   push = 22,       // coordinator to desktop, unasked: request number 0
   hand_over = 23,  // answered by done
+  enroll = 24,             // the only frame that is taken from who has no certificate
+  renew_certificate = 25,  // for the desktop that asks
+  certificate = 26,        // the answer to both
 };
-inline constexpr FrameType kLastFrameType = FrameType::hand_over;
+inline constexpr FrameType kLastFrameType = FrameType::certificate;
 
 struct FrameHeader {
   std::uint32_t payload_bytes = 0;

@@ -1,6 +1,7 @@
 #include "common/wire/message.h"
 
 #include "common/base/archive.h"
+#include "common/wire/identity_message.h"
 
 namespace roamstead::wire {
 namespace {
@@ -71,6 +72,9 @@ Result<Push> decode_push(Frame frame) {
     return fail(ErrorCode::protocol, "push: a text of more than " + std::to_string(kMaxPushText) + " bytes");
   return push;
 }
+template Result<EnrollRequest> decode_message(Frame, const char*);
+template Result<RenewCertificateRequest> decode_message(Frame, const char*);
+template Result<CertificateReply> decode_message(Frame, const char*);
 
 Bytes encode_message(const Hello& message) { return encode(message); }
 Bytes encode_message(const HelloReply& message) { return encode(message); }
@@ -90,5 +94,8 @@ Bytes encode_message(const BatchBegin& message) { return encode(message); }
 Bytes encode_message(const Credit& message) { return encode(message); }
 Bytes encode_message(const CommitReply& message) { return encode(message); }
 Bytes encode_message(const Push& message) { return encode(message); }
+Bytes encode_message(const EnrollRequest& message) { return encode(message); }
+Bytes encode_message(const RenewCertificateRequest& message) { return encode(message); }
+Bytes encode_message(const CertificateReply& message) { return encode(message); }
 
 }  // namespace roamstead::wire

@@ -10,15 +10,12 @@ namespace {
 
 constexpr std::size_t kMaxCommonName = 64;  // RFC 5280, ub-common-name
 
-Result<std::unique_ptr<asio::ssl::context>> make_context(const TlsIdentity& identity,
-                                                         asio::ssl::context::method method) {
+// What all sides have in common; `ca_pem` is whom the peer must be certified by.
+Result<std::unique_ptr<asio::ssl::context>> make_bare_context(const std::string& ca_pem,
+                                                              asio::ssl::context::method method) {
   auto context = std::make_unique<asio::ssl::context>(method);
   asio::error_code error;
-  context->use_certificate_chain(asio::buffer(identity.certificate_pem), error);
-  if (error) return fail(ErrorCode::invalid_argument, "certificate: " + error.message());
-  context->use_private_key(asio::buffer(identity.key_pem), asio::ssl::context::pem, error);
-  if (error) return fail(ErrorCode::invalid_argument, "private key: " + error.message());
-  context->add_certificate_authority(asio::buffer(identity.ca_pem), error);
+  context->add_certificate_authority(asio::buffer(ca_pem), error);
   if (error) return fail(ErrorCode::invalid_argument, "CA certificate: " + error.message());
   context->set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert, error);
   if (error) return fail(ErrorCode::internal, "TLS: " + error.message());
@@ -34,6 +31,24 @@ Result<std::unique_ptr<asio::ssl::context>> make_context(const TlsIdentity& iden
   return context;
 }
 
+Result<std::unique_ptr<asio::ssl::context>> make_context(const TlsIdentity& identity,
+                                                         asio::ssl::context::method method) {
+  RS_TRY(auto context, make_bare_context(identity.ca_pem, method));
+  asio::error_code error;
+  context->use_certificate_chain(asio::buffer(identity.certificate_pem), error);
+  if (error) return fail(ErrorCode::invalid_argument, "certificate: " + error.message());
+  context->use_private_key(asio::buffer(identity.key_pem), asio::ssl::context::pem, error);
+  if (error) return fail(ErrorCode::invalid_argument, "private key: " + error.message());
+  return context;
+}
+
+Result<void> expect_coordinator(asio::ssl::context& context) {
+  auto* parameters = SSL_CTX_get0_param(context.native_handle());
+  if (X509_VERIFY_PARAM_set1_host(parameters, kCoordinatorName, 0) != 1)
+    return fail(ErrorCode::internal, "TLS: cannot set the expected name");
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<asio::ssl::context>> make_server_context(const TlsIdentity& identity) {
@@ -42,11 +57,19 @@ Result<std::unique_ptr<asio::ssl::context>> make_server_context(const TlsIdentit
 
 Result<std::unique_ptr<asio::ssl::context>> make_client_context(const TlsIdentity& identity) {
   RS_TRY(auto context, make_context(identity, asio::ssl::context::tls_client));
-  auto* parameters = SSL_CTX_get0_param(context->native_handle());
-  if (X509_VERIFY_PARAM_set1_host(parameters, kCoordinatorName, 0) != 1)
-    return fail(ErrorCode::internal, "TLS: cannot set the expected name");
+  RS_CHECK(expect_coordinator(*context));
   return context;
 }
+
+Result<std::unique_ptr<asio::ssl::context>> make_enrollment_context(const std::string& ca_pem) {
+  RS_TRY(auto context, make_bare_context(ca_pem, asio::ssl::context::tls_client));
+  RS_CHECK(expect_coordinator(*context));
+  return context;
+}
+
+void make_certificate_optional(SSL* ssl) { SSL_set_verify(ssl, SSL_VERIFY_PEER, nullptr); }
+
+bool has_peer_certificate(SSL* ssl) { return SSL_get0_peer_certificate(ssl) != nullptr; }
 
 Result<PeerCertificate> peer_certificate(SSL* ssl) {
   auto* certificate = SSL_get0_peer_certificate(ssl);

@@ -22,13 +22,19 @@ inline constexpr const char* kCoordinatorName = "coordinator.roamstead.internal"
 
 Result<std::unique_ptr<asio::ssl::context>> make_server_context(const TlsIdentity& identity);
 Result<std::unique_ptr<asio::ssl::context>> make_client_context(const TlsIdentity& identity);
+// For a desktop that has no certificate yet: only the coordinator shows one.
+Result<std::unique_ptr<asio::ssl::context>> make_enrollment_context(const std::string& ca_pem);
+// For one connection of a server: lets a peer without a certificate in. Before its handshake.
+void make_certificate_optional(SSL* ssl);
 
 // Who the verified peer is: its certificate's common name and serial number (lower-case hexadecimal).
 struct PeerCertificate {
   std::string common_name;
   std::string serial;
 };
-// After the handshake. ErrorCode::denied without a certificate or a usable common name.
+// After the handshake.
+bool has_peer_certificate(SSL* ssl);
+// ErrorCode::denied without a certificate or a usable common name.
 Result<PeerCertificate> peer_certificate(SSL* ssl);
 
 }  // namespace roamstead::wire

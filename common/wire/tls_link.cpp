@@ -1,28 +1,16 @@
 #include "common/wire/tls_link.h"
 
+#include "common/wire/address.h"
 #include "common/wire/batch_stream.h"
 #include "common/wire/client_connection.h"
+#include "common/wire/identity_message.h"
+#include "common/wire/key_request.h"
 #include "common/wire/tls.h"
 
 namespace roamstead::wire {
 namespace {
 
 using Clock = ClientConnection::Clock;
-
-struct HostPort {
-  std::string host;
-  std::string port;
-};
-
-Result<HostPort> split_address(const std::string& address) {
-  auto colon = address.rfind(':');
-  if (colon == std::string::npos || colon == 0 || colon + 1 == address.size())
-    return fail(ErrorCode::invalid_argument, "'" + address + "' is not host:port");
-  HostPort parts{address.substr(0, colon), address.substr(colon + 1)};
-  if (parts.host.front() == '[' && parts.host.back() == ']')
-    parts.host = parts.host.substr(1, parts.host.size() - 2);
-  return parts;
-}
 
 // Hands out the run of bytes that a batch is on the wire, part by part.
 class BatchRun {
@@ -118,6 +106,22 @@ class TlsLink::Impl {
                                              std::to_string(batch.ordinal) + " was sent");
       return reply;
     }
+  }
+
+  Result<DesktopIdentity> renew_certificate() {
+    RS_TRY(auto key, make_key_request("renewal"));
+    RS_TRY(auto frame,
+           exchange(FrameType::renew_certificate,
+                    encode_message(RenewCertificateRequest{std::move(key.request)}), FrameType::certificate));
+    RS_TRY(auto reply, decode_message<CertificateReply>(std::move(frame), "certificate"));
+    RS_CHECK(check_identity(key.key_pem, reply.certificate_pem, reply.ca_pem));
+    return DesktopIdentity{std::move(key.key_pem), std::move(reply.certificate_pem), std::move(reply.ca_pem)};
+  }
+
+  Result<void> use_identity(const DesktopIdentity& identity) {
+    RS_TRY(auto context, make_client_context({identity.certificate_pem, identity.key_pem, identity.ca_pem}));
+    connection_.use_context(std::move(context));
+    return {};
   }
 
   ClientConnection& connection() { return connection_; }
@@ -271,6 +275,9 @@ Result<void> TlsLink::hand_over(const Guid& session_secret) {
 void TlsLink::set_push_listener(std::function<void(const Push&)> listener) {
   impl_->connection().set_push_listener(std::move(listener));
 }
+
+Result<DesktopIdentity> TlsLink::renew_certificate() { return impl_->renew_certificate(); }
+Result<void> TlsLink::use_identity(const DesktopIdentity& identity) { return impl_->use_identity(identity); }
 
 std::uint64_t TlsLink::bytes_sent() const { return impl_->connection().bytes_sent(); }
 std::uint64_t TlsLink::bytes_received() const { return impl_->connection().bytes_received(); }

@@ -12,6 +12,7 @@
 
 #include "common/os/file.h"
 #include "common/wire/coordinator_link.h"
+#include "common/wire/enrollment.h"
 
 namespace roamstead::wire {
 
@@ -54,13 +55,20 @@ class TlsLink final : public CoordinatorLink {
   std::uint64_t bytes_sent() const override;
   std::uint64_t bytes_received() const override;
 
+  // A certificate for a new key made here; the present one stays good. For the caller to save
+  // (enrollment.h) and then to use.
+  Result<DesktopIdentity> renew_certificate();
+  // From the next connection on; the present one stays.
+  Result<void> use_identity(const DesktopIdentity& identity);
+
  private:
   class Impl;
   explicit TlsLink(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 
-// What `roamstead desktop enroll` wrote into a directory (desktop.json, cert.pem, key.pem, ca.pem).
+// What `roamstead desktop enroll` wrote into a directory (desktop.json, cert.pem, key.pem, ca.pem), or what a
+// renewal put in its place.
 Result<TlsLinkOptions> load_desktop_identity(os::FileSystem& files, const std::string& directory);
 
 }  // namespace roamstead::wire

@@ -11,6 +11,8 @@
 #include <array>
 #include <functional>
 
+#include "common/base/file_time.h"
+
 namespace roamstead::identity {
 namespace {
 
@@ -27,13 +29,10 @@ using Bio = std::unique_ptr<BIO, Deleter<BIO_free>>;
 using Extension = std::unique_ptr<X509_EXTENSION, Deleter<X509_EXTENSION_free>>;
 
 constexpr std::uint64_t kMaxPemBytes = 64u << 10;
-constexpr long kDay = 24 * 3600;
-constexpr long kCaDays = 20 * 365;
-constexpr long kDesktopDays = 5 * 365;
-// Made anew at every start of the coordinator, and kept in memory only.
-constexpr long kServerDays = 2 * 365;
 // Clocks of freshly cloned desktops may be behind.
-constexpr long kBackdatedDays = 1;
+constexpr long kBackdatedSeconds = 24 * 3600;
+// A request for a P-256 key has some 300 bytes.
+constexpr std::size_t kMaxRequestBytes = 4096;
 constexpr std::size_t kSerialBytes = 16;
 
 tl::unexpected<Error> openssl_failure(const std::string& what) {
@@ -88,7 +87,7 @@ struct Kind {
   const char* key_usage;
   const char* extended_key_usage;  // null: none
   std::string alternative_names;   // "": none
-  long days;
+  std::chrono::seconds life;
 };
 
 Result<void> add_extension(X509* certificate, X509* issuer, int nid, const std::string& value) {
@@ -108,8 +107,9 @@ Result<X509Certificate> make_certificate(const std::string& common_name, EVP_PKE
   if (!certificate || X509_set_version(certificate.get(), X509_VERSION_3) != 1)
     return openssl_failure("certificate");
   RS_CHECK(set_serial(certificate.get(), serial));
-  if (X509_gmtime_adj(X509_getm_notBefore(certificate.get()), -kBackdatedDays * kDay) == nullptr ||
-      X509_gmtime_adj(X509_getm_notAfter(certificate.get()), kind.days * kDay) == nullptr ||
+  if (X509_gmtime_adj(X509_getm_notBefore(certificate.get()), -kBackdatedSeconds) == nullptr ||
+      X509_gmtime_adj(X509_getm_notAfter(certificate.get()), static_cast<long>(kind.life.count())) ==
+          nullptr ||
       X509_set_pubkey(certificate.get(), key) != 1)
     return openssl_failure("certificate");
   auto* subject = X509_get_subject_name(certificate.get());
@@ -162,38 +162,90 @@ Result<X509Certificate> parse_certificate(const std::string& path, const Bytes& 
   return certificate;
 }
 
+Result<X509Certificate> make_authority_certificate(EVP_PKEY* key, const Validity& validity) {
+  std::string serial;
+  return make_certificate(
+      "Roamstead CA", key, nullptr, key,
+      {"critical,CA:TRUE,pathlen:0", "critical,keyCertSign,cRLSign", nullptr, "", validity.authority},
+      serial);
+}
+
+Kind desktop_kind(const std::string& name, const Validity& validity) {
+  return {"critical,CA:FALSE", "critical,digitalSignature", "clientAuth", "URI:roamstead:desktop:" + name,
+          validity.desktop};
+}
+
+Result<bool> ends_within(X509* certificate, std::chrono::seconds time) {
+  int days = 0, seconds = 0;
+  if (ASN1_TIME_diff(&days, &seconds, nullptr, X509_get0_notAfter(certificate)) != 1)
+    return openssl_failure("the CA certificate's end");
+  return std::chrono::seconds(days * 86'400LL + seconds) < time;
+}
+
+// The key of a PKCS #10 request (RFC 2986), if it is one we certify and its owner has it.
+Result<Key> key_in_request(ByteView request) {
+  auto refuse = [](const char* why) {
+    ERR_clear_error();
+    return fail(ErrorCode::invalid_argument, std::string("the certificate request ") + why);
+  };
+  if (request.size() > kMaxRequestBytes) return refuse("is too large");
+  const auto* at = reinterpret_cast<const unsigned char*>(request.data());
+  const auto* end = at + request.size();
+  std::unique_ptr<X509_REQ, Deleter<X509_REQ_free>> parsed(
+      d2i_X509_REQ(nullptr, &at, static_cast<long>(request.size())));
+  if (!parsed || at != end) return refuse("is none in PKCS #10");
+  Key key(X509_REQ_get_pubkey(parsed.get()));
+  if (!key) return refuse("has no key that can be read");
+  std::array<char, 32> group{};
+  if (EVP_PKEY_get_id(key.get()) != EVP_PKEY_EC ||
+      EVP_PKEY_get_group_name(key.get(), group.data(), group.size(), nullptr) != 1 ||
+      std::string_view(group.data()) != "prime256v1")
+    return refuse("is for a key that is not P-256");
+  if (X509_REQ_verify(parsed.get(), key.get()) != 1) return refuse("is not signed by its own key");
+  return key;
+}
+
 }  // namespace
 
 struct CertificateAuthority::Keys {
   Key key;
   X509Certificate certificate;
 
-  Result<Issued> issue(const std::string& common_name, const Kind& kind) const {
+  Result<Issued> certify(const std::string& common_name, EVP_PKEY* subject_key, const Kind& kind) const {
     Issued issued;
-    RS_TRY(auto fresh, make_key());
+    issued.expires_100ns = now_100ns() + static_cast<std::uint64_t>(kind.life.count()) * 10'000'000;
     RS_TRY(auto made,
-           make_certificate(common_name, fresh.get(), certificate.get(), key.get(), kind, issued.serial));
-    RS_TRY(issued.key_pem, key_to_pem(fresh.get()));
+           make_certificate(common_name, subject_key, certificate.get(), key.get(), kind, issued.serial));
     RS_TRY(issued.certificate_pem, certificate_to_pem(made.get()));
+    return issued;
+  }
+
+  Result<Issued> issue(const std::string& common_name, const Kind& kind) const {
+    RS_TRY(auto fresh, make_key());
+    RS_TRY(auto issued, certify(common_name, fresh.get(), kind));
+    RS_TRY(issued.key_pem, key_to_pem(fresh.get()));
     return issued;
   }
 };
 
-Result<void> check_desktop_name(const std::string& name) {
+Result<void> check_desktop_name(const std::string& name) { return check_name(name, "desktop"); }
+
+Result<void> check_name(const std::string& name, const std::string& what) {
   bool good = is_plain_name(name) && name.size() <= 63 && name[0] != '.' && name[0] != '-' && name[0] != '_';
   if (!good)
-    return fail(
-        ErrorCode::invalid_argument,
-        "'" + name +
-            "' is not a desktop's name: 1 to 63 letters, digits, '-', '_' and '.', a letter or digit first");
+    return fail(ErrorCode::invalid_argument,
+                "'" + name + "' is not a " + what +
+                    "'s name: 1 to 63 letters, digits, '-', '_' and '.', a letter or digit first");
   return {};
 }
 
-CertificateAuthority::CertificateAuthority(std::shared_ptr<const Keys> keys, std::string certificate_pem)
-    : keys_(std::move(keys)), certificate_pem_(std::move(certificate_pem)) {}
+CertificateAuthority::CertificateAuthority(std::shared_ptr<const Keys> keys, std::string certificate_pem,
+                                           Validity validity)
+    : keys_(std::move(keys)), certificate_pem_(std::move(certificate_pem)), validity_(validity) {}
 
 Result<CertificateAuthority> CertificateAuthority::open_or_create(os::FileSystem& files,
-                                                                  const std::string& directory) {
+                                                                  const std::string& directory,
+                                                                  Validity validity) {
   auto key_path = os::join_path(directory, "ca-key.pem");
   auto certificate_path = os::join_path(directory, "ca-cert.pem");
   auto keys = std::make_shared<Keys>();
@@ -205,26 +257,32 @@ Result<CertificateAuthority> CertificateAuthority::open_or_create(os::FileSystem
     RS_TRY(keys->certificate, parse_certificate(certificate_path, certificate_pem));
     if (X509_check_private_key(keys->certificate.get(), keys->key.get()) != 1)
       return fail(ErrorCode::corrupt, certificate_path + ": does not belong to the key in " + key_path);
-    return CertificateAuthority(std::move(keys), std::string(as_text(certificate_pem)));
+    RS_TRY(bool due, ends_within(keys->certificate.get(), validity.authority_renewed_before_end));
+    if (!due) return CertificateAuthority(std::move(keys), std::string(as_text(certificate_pem)), validity);
+    RS_TRY(keys->certificate, make_authority_certificate(keys->key.get(), validity));
+    RS_TRY(auto renewed_pem, certificate_to_pem(keys->certificate.get()));
+    RS_CHECK(os::write_file_durably(files, certificate_path, as_bytes(renewed_pem)));
+    return CertificateAuthority(std::move(keys), std::move(renewed_pem), validity);
   }
   RS_CHECK(files.make_directories(directory));
-  std::string serial;
   RS_TRY(keys->key, make_key());
-  RS_TRY(keys->certificate,
-         make_certificate(
-             "Roamstead CA", keys->key.get(), nullptr, keys->key.get(),
-             {"critical,CA:TRUE,pathlen:0", "critical,keyCertSign,cRLSign", nullptr, "", kCaDays}, serial));
+  RS_TRY(keys->certificate, make_authority_certificate(keys->key.get(), validity));
   RS_TRY(auto key_pem, key_to_pem(keys->key.get()));
   RS_TRY(auto certificate_pem, certificate_to_pem(keys->certificate.get()));
   RS_CHECK(os::write_file_durably(files, key_path, as_bytes(key_pem)));
   RS_CHECK(os::write_file_durably(files, certificate_path, as_bytes(certificate_pem)));
-  return CertificateAuthority(std::move(keys), std::move(certificate_pem));
+  return CertificateAuthority(std::move(keys), std::move(certificate_pem), validity);
 }
 
 Result<Issued> CertificateAuthority::issue_desktop(const std::string& name) const {
   RS_CHECK(check_desktop_name(name));
-  return keys_->issue(name, {"critical,CA:FALSE", "critical,digitalSignature", "clientAuth",
-                             "URI:roamstead:desktop:" + name, kDesktopDays});
+  return keys_->issue(name, desktop_kind(name, validity_));
+}
+
+Result<Issued> CertificateAuthority::issue_desktop(const std::string& name, ByteView request) const {
+  RS_CHECK(check_desktop_name(name));
+  RS_TRY(auto key, key_in_request(request));
+  return keys_->certify(name, key.get(), desktop_kind(name, validity_));
 }
 
 Result<Issued> CertificateAuthority::issue_server(const std::vector<std::string>& names) const {
@@ -239,7 +297,7 @@ Result<Issued> CertificateAuthority::issue_server(const std::vector<std::string>
       return fail(ErrorCode::invalid_argument, "'" + name + "' is neither a DNS name nor an IP address");
   }
   return keys_->issue("Roamstead coordinator", {"critical,CA:FALSE", "critical,digitalSignature",
-                                                "serverAuth", alternatives, kServerDays});
+                                                "serverAuth", alternatives, validity_.server});
 }
 
 }  // namespace roamstead::identity

@@ -2,10 +2,13 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 
 #include "common/base/log.h"
 
@@ -30,9 +33,13 @@ bool send_line(int descriptor, std::string line) {
 
 }  // namespace
 
-Result<std::unique_ptr<AdminSocket>> AdminSocket::listen(const std::string& path, Execute execute) {
+Result<std::unique_ptr<AdminSocket>> AdminSocket::listen(const std::string& path, RoleGroups groups,
+                                                         Execute execute, Refused refused) {
   RS_TRY(auto listener, diskcontrol::listen_unix(path));
-  std::unique_ptr<AdminSocket> socket(new AdminSocket(path, std::move(listener), std::move(execute)));
+  if (groups.any() && ::chmod(path.c_str(), 0666) != 0)
+    return fail(ErrorCode::io, path + ": cannot open it to groups with roles: " + std::strerror(errno));
+  std::unique_ptr<AdminSocket> socket(
+      new AdminSocket(path, std::move(listener), std::move(groups), std::move(execute), std::move(refused)));
   socket->thread_ = std::thread([raw = socket.get()] { raw->accept(); });
   return socket;
 }
@@ -54,12 +61,13 @@ void AdminSocket::accept() {
     if (accepted.number() < 0) continue;
     timeval timeout{kSendTimeoutS, 0};
     ::setsockopt(accepted.number(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
-    if (connections_.size() >= kMaxConnections) {
-      send_line(accepted.number(),
-                admin::answer_line(fail(ErrorCode::busy, "too many administrators at once")));
+    auto caller = admit(accepted.number());
+    if (!caller) {
+      send_line(accepted.number(), admin::answer_line(fail(caller.error())));
       continue;
     }
     auto connection = std::make_unique<Connection>();
+    connection->caller = std::move(*caller);
     connection->descriptor = std::move(accepted);
     connection->thread = std::thread([this, raw = connection.get()] {
       serve(*raw);
@@ -68,6 +76,21 @@ void AdminSocket::accept() {
     });
     connections_.push_back(std::move(connection));
   }
+}
+
+Result<Caller> AdminSocket::admit(int descriptor) const {
+  auto caller = caller_at(descriptor, groups_);
+  if (!caller) {
+    log_warning("administrators' socket: {}", caller.error().to_string());
+    if (refused_) refused_(caller.error());
+    return caller;
+  }
+  auto of_user = std::count_if(connections_.begin(), connections_.end(), [&](const auto& connection) {
+    return connection->caller.origin == caller->origin;
+  });
+  if (connections_.size() >= kMaxConnections || of_user >= static_cast<long>(kMaxConnectionsOfUser))
+    return fail(ErrorCode::busy, "too many administrators at once");
+  return caller;
 }
 
 void AdminSocket::join_ended() {
@@ -92,7 +115,7 @@ void AdminSocket::serve(Connection& connection) {
     for (auto end = unread.find('\n'); end != std::string::npos; end = unread.find('\n')) {
       auto line = unread.substr(0, end);
       unread.erase(0, end + 1);
-      if (!answer(connection.descriptor.number(), line)) return;
+      if (!answer(connection, line)) return;
     }
     if (unread.size() > admin::kMaxRequestBytes) {
       send_line(connection.descriptor.number(),
@@ -102,7 +125,8 @@ void AdminSocket::serve(Connection& connection) {
   }
 }
 
-bool AdminSocket::answer(int descriptor, const std::string& line) {
+bool AdminSocket::answer(const Connection& connection, const std::string& line) {
+  auto descriptor = connection.descriptor.number();
   // Who does not take progress any more must not slow the command down, each line by the timeout.
   bool listens = true;
   auto progress = [descriptor, &listens](const admin::Progress& made) {
@@ -110,7 +134,7 @@ bool AdminSocket::answer(int descriptor, const std::string& line) {
   };
   auto result = [&]() -> Result<json> {
     try {  // the root of this thread: a bug in one command must not end the coordinator
-      return execute_(json::parse(line, nullptr, false), progress);
+      return execute_(connection.caller, json::parse(line, nullptr, false), progress);
     } catch (const std::exception& error) {
       log_error("administrator's command failed: {}", error.what());
       return fail(ErrorCode::internal, error.what());

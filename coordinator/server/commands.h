@@ -1,6 +1,6 @@
-// What administrators may do with desktops, assignments and sessions; everything else is passed on to
-// coordinator/admin/commands.h. The same code runs in the coordinator, for who asks at its Unix socket, and
-// in the command line's own process while no coordinator runs.
+// What administrators may do: see command_table.h for how each part of the coordinator adds its commands. The
+// same code runs in the coordinator, for who asks at its Unix socket, and in the command line's own process
+// while no coordinator runs.
 #pragma once
 
 #include <functional>
@@ -8,8 +8,13 @@
 
 #include "coordinator/admin/commands.h"
 #include "coordinator/identity/certificate_authority.h"
+#include "coordinator/server/caller.h"
 #include "coordinator/server/extractor_table.h"
 #include "coordinator/server/session_table.h"
+
+namespace roamstead::audit {
+class AuditLog;
+}
 
 namespace roamstead::server {
 
@@ -22,26 +27,34 @@ struct CommandContext {
   std::string address;                                 // where desktops find this coordinator
   std::function<void(const std::string&)> disconnect;  // ends a desktop's connections; may be empty
   ExtractorTable& extractors;
+  audit::AuditLog* audit = nullptr;  // null: nothing is recorded (tests)
 };
 
-// Requests ("command" names one), besides those of coordinator/admin/commands.h:
-//   {"command": "desktop.enroll", "desktop": NAME, "address": "host:port"?}   the answer holds the key: a
-//   secret
+// Requests ("command" names one; the *_commands.cpp files add them to command_table.h):
+//   {"command": "desktop.enroll", "desktop": NAME, "address": "host:port"?, "pool": NAME?}
+//       the answer holds the key: a secret
 //   {"command": "desktop.list"}
 //   {"command": "desktop.revoke", "desktop": NAME}
+//   {"command": "desktop-pool.create" | "desktop-pool.set", "pool": NAME, "session_policy": TEXT?,
+//   "quota_bytes": N?}
+//   {"command": "desktop-pool.list"}
 //   {"command": "assignment.add" | "assignment.remove", "desktop": NAME, "profile": NAME}
 //   {"command": "assignment.list"}
 //   {"command": "session.list", "all": true?}
 //   {"command": "session.extract", "session": ID or profile's NAME, "disk": PATH, "partition": N?}
-// Foreign input; blocks until done; thread-safe.
-Result<nlohmann::json> execute(const CommandContext& context, const nlohmann::json& request,
-                               const admin::ProgressSink& progress);
+// and those of coordinator/admin/commands.h.
+// The request is foreign input. ErrorCode::denied, naming the role that is needed, when the caller's is too
+// low. What was done, failed or was refused is in the audit log when it returns. Blocks; thread-safe.
+Result<nlohmann::json> execute(const CommandContext& context, const Caller& caller,
+                               const nlohmann::json& request, const admin::ProgressSink& progress);
 
 // The same on a repository that this process has open, with the state directory's database and authority.
+// Whoever can open those may do everything.
 Result<nlohmann::json> execute_alone(repository::Repository& repository, const std::string& state_directory,
                                      const nlohmann::json& request, const admin::ProgressSink& progress);
 
 inline constexpr const char* kAuthorityDirectory = "ca";  // in the state directory
+inline constexpr const char* kAuditDirectory = "audit";   // in the state directory
 inline constexpr const char* kMapDirectory = "maps";      // in the state directory: of disks looked at
 inline constexpr const char* kListenFile = "listen";  // in the state directory: where the coordinator listens
 inline constexpr const char* kDefaultListen = "127.0.0.1:7420";

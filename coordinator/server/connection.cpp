@@ -6,6 +6,7 @@
 
 #include "common/base/log.h"
 #include "common/wire/tls.h"
+#include "coordinator/audit/audit_log.h"
 #include "coordinator/server/run_on.h"
 
 namespace roamstead::server {
@@ -117,6 +118,13 @@ asio::awaitable<void> Connection::converse() {
 asio::awaitable<bool> Connection::greet() {
   auto refuse = [this](const Error& error) {
     log_warning("connection from {}: {}", channel_->remote(), error.to_string());
+    if (context_.audit != nullptr)
+      context_.audit->append({"desktop.connect",
+                              "desktop " + desktop_,
+                              "",
+                              audit::Outcome::refused,
+                              error.to_string(),
+                              {{"address", channel_->remote()}}});
     channel_->send(failure_frame(0, error));
     channel_->close_when_sent();
   };
@@ -125,6 +133,7 @@ asio::awaitable<bool> Connection::greet() {
     refuse(peer.error());
     co_return false;
   }
+  serial_ = peer->serial;
   auto check = [&store = context_.store, peer = *peer] {
     return store.check_desktop(peer.common_name, peer.serial);
   };
@@ -173,6 +182,10 @@ Result<void> Connection::dispatch(Frame frame) {
     case FrameType::hand_over:
       ++requests_;
       asio::co_spawn(channel_->executor(), serve(std::move(frame)), asio::detached);
+      return {};
+    case FrameType::renew_certificate:
+      ++requests_;
+      asio::co_spawn(channel_->executor(), serve_renewal(std::move(frame)), asio::detached);
       return {};
     case FrameType::batch_begin:
       return begin_upload(std::move(frame));
@@ -239,6 +252,20 @@ asio::awaitable<void> Connection::serve_open(Frame frame) {
     bell->gone = true;
   }
   bells_.erase(bell);
+  --requests_;
+  wake();
+}
+
+asio::awaitable<void> Connection::serve_renewal(Frame frame) {
+  auto self = shared_from_this();
+  while (changing_) co_await wait_for(changed_);  // one at a time: it costs a signature
+  changing_ = true;
+  auto work = [self, frame = std::move(frame)]() mutable {
+    return self->context_.enroller.answer_renew(self->desktop_, self->serial_, std::move(frame));
+  };
+  auto reply = co_await run_on(context_.request_pool, std::move(work));
+  channel_->send(std::move(reply));
+  changing_ = false;
   --requests_;
   wake();
 }

@@ -16,6 +16,7 @@
 
 #include "common/wire/channel.h"
 #include "coordinator/server/presence.h"
+#include "coordinator/server/enroller.h"
 #include "coordinator/server/request_handler.h"
 #include "coordinator/server/state_store.h"
 #include "coordinator/server/turn.h"
@@ -36,6 +37,8 @@ struct ConnectionContext {
 struct DesktopShare {
   explicit DesktopShare(const asio::any_io_executor& executor) : commit(executor) {}
   Turn commit;
+  Enroller& enroller;
+  audit::AuditLog* audit;  // may be null
 };
 
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -79,6 +82,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::awaitable<void> serve(wire::Frame frame);
   asio::awaitable<void> serve_open(wire::Frame frame);
   asio::awaitable<void> converse();  // after the greeting
+  asio::awaitable<void> serve_renewal(wire::Frame frame);
   asio::awaitable<void> take_batch(std::shared_ptr<Upload> upload);
   // The whole batch is in the spool, or the upload is over (answered, abandoned or cut).
   asio::awaitable<bool> receive(std::shared_ptr<Upload> upload, Spool& spool);
@@ -92,6 +96,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const std::shared_ptr<DesktopShare> share_;
   bool greeted_ = false;
   std::set<std::shared_ptr<Bell>> bells_;
+  std::string serial_;  // of its certificate; known once it is greeted
   std::size_t requests_ = 0;
   std::size_t takings_ = 0;  // coroutines of uploads; those of abandoned ones end a little later
   bool changing_ = false;    // a session is being opened or closed

@@ -1,5 +1,6 @@
 #include "coordinator/server/coordinator.h"
 
+#include "coordinator/server/audit_head.h"
 #include "coordinator/server/commands.h"
 
 namespace roamstead::server {
@@ -18,18 +19,27 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
                                                                    : options.authority_directory));
   coordinator->authority_ = std::make_unique<identity::CertificateAuthority>(std::move(authority));
   RS_TRY(coordinator->store_, StateStore::open(state));
+  coordinator->audit_head_ = std::make_unique<StoredAuditHead>(*coordinator->store_);
+  RS_TRY(coordinator->audit_,
+         audit::AuditLog::open(files, os::join_path(state, kAuditDirectory), *coordinator->audit_head_));
+  options.sessions.audit = coordinator->audit_.get();
   RS_TRY(coordinator->sessions_, SessionTable::create(*coordinator->store_, *coordinator->repository_,
                                                       options.sessions, std::move(faults)));
   coordinator->extractors_ = std::make_unique<ExtractorTable>(files, os::join_path(state, kMapDirectory));
   options.server.state_directory = state;
+  options.server.audit = coordinator->audit_.get();
   RS_TRY(coordinator->server_, Server::start(options.server, *coordinator->authority_, *coordinator->store_,
                                              *coordinator->sessions_));
-  auto execute = [raw = coordinator.get()](const nlohmann::json& request,
+  auto execute = [raw = coordinator.get()](const Caller& caller, const nlohmann::json& request,
                                            const admin::ProgressSink& progress) {
-    return raw->execute(request, progress);
+    return raw->execute(caller, request, progress);
   };
-  RS_TRY(coordinator->admin_,
-         AdminSocket::listen(os::join_path(state, admin::kSocketName), std::move(execute)));
+  auto refused = [raw = coordinator.get()](const Error& why) {
+    raw->audit_->append(
+        {"admin.connect", "user", "administrators' socket", audit::Outcome::refused, why.to_string(), {}});
+  };
+  RS_TRY(coordinator->admin_, AdminSocket::listen(os::join_path(state, admin::kSocketName), options.roles,
+                                                  std::move(execute), std::move(refused)));
   RS_CHECK(os::write_file_durably(files, os::join_path(state, kListenFile),
                                   as_bytes(coordinator->address() + "\n")));
   return coordinator;
@@ -37,12 +47,18 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
 
 Coordinator::~Coordinator() = default;
 
-Result<nlohmann::json> Coordinator::execute(const nlohmann::json& request,
+Result<nlohmann::json> Coordinator::execute(const Caller& caller, const nlohmann::json& request,
                                             const admin::ProgressSink& progress) {
   auto disconnect = [this](const std::string& desktop) { server_->disconnect(desktop); };
-  return server::execute({*repository_, *store_, *sessions_, *authority_,
-                          public_address_.empty() ? address() : public_address_, disconnect, *extractors_},
-                         request, progress);
+  return server::execute(
+      {*repository_, *store_, *sessions_, *authority_, public_address_.empty() ? address() : public_address_,
+       disconnect, *extractors_, audit_.get()},
+      caller, request, progress);
+}
+
+Result<nlohmann::json> Coordinator::execute(const nlohmann::json& request,
+                                            const admin::ProgressSink& progress) {
+  return execute({"coordinator", Role::administrator, "internal"}, request, progress);
 }
 
 }  // namespace roamstead::server

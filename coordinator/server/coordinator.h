@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "coordinator/audit/audit_log.h"
 #include "coordinator/server/admin_socket.h"
 #include "coordinator/server/extractor_table.h"
 #include "coordinator/server/server.h"
@@ -18,6 +19,7 @@ struct CoordinatorOptions {
   SessionOptions sessions;
   std::string authority_directory = {};  // "": `ca` in the state directory
   std::string public_address = {};       // what desktops are told to connect to; "": where this listens
+  RoleGroups roles = {};  // of the system's groups, at the administrators' socket
 };
 
 class Coordinator {
@@ -32,6 +34,10 @@ class Coordinator {
   SessionTable& sessions() { return *sessions_; }
   repository::Repository& repository() { return *repository_; }
   const identity::CertificateAuthority& authority() const { return *authority_; }
+  audit::AuditLog& audit() { return *audit_; }
+  Result<nlohmann::json> execute(const Caller& caller, const nlohmann::json& request,
+                                 const admin::ProgressSink& progress);
+  // As the coordinator itself, which may do everything.
   Result<nlohmann::json> execute(const nlohmann::json& request, const admin::ProgressSink& progress);
 
  private:
@@ -43,6 +49,8 @@ class Coordinator {
   std::unique_ptr<repository::Repository> repository_;
   std::unique_ptr<identity::CertificateAuthority> authority_;
   std::unique_ptr<StateStore> store_;
+  std::unique_ptr<audit::HeadStore> audit_head_;
+  std::unique_ptr<audit::AuditLog> audit_;
   std::unique_ptr<SessionTable> sessions_;
   std::unique_ptr<ExtractorTable> extractors_;
   std::unique_ptr<Server> server_;

@@ -14,9 +14,12 @@
 #include <set>
 #include <thread>
 
+#include "common/base/file_time.h"
 #include "common/base/log.h"
 #include "common/wire/tls.h"
+#include "coordinator/audit/audit_log.h"
 #include "coordinator/server/connection.h"
+#include "coordinator/server/rate_limit.h"
 #include "coordinator/server/run_on.h"
 
 namespace roamstead::server {
@@ -25,6 +28,7 @@ namespace {
 using asio::ip::tcp;
 constexpr std::chrono::milliseconds kAcceptRetry{100};
 constexpr std::chrono::seconds kLookInterval{1};
+constexpr std::chrono::hours kRenewalLook{1};
 
 Result<tcp::endpoint> parse_endpoint(const std::string& text) {
   auto colon = text.rfind(':');
@@ -57,6 +61,17 @@ std::string to_text(const tcp::endpoint& endpoint) {
   return (endpoint.address().is_v6() ? "[" + host + "]" : host) + ":" + std::to_string(endpoint.port());
 }
 
+// "192.0.2.7" of "192.0.2.7:41234"; of IPv6 the first 64 bits, as one machine has all the rest.
+std::string network_of(const std::string& remote) {
+  auto host = remote.substr(0, remote.rfind(':'));
+  asio::error_code error;
+  auto address = asio::ip::make_address_v6(host, error);
+  if (error || address.is_v4_mapped()) return host;
+  auto bytes = address.to_bytes();
+  std::fill(bytes.begin() + 8, bytes.end(), std::uint8_t{0});
+  return asio::ip::make_address_v6(bytes).to_string() + "/64";
+}
+
 }  // namespace
 
 void copy_limits(const ServerOptions& from, ServerOptions& to) {
@@ -70,20 +85,27 @@ void copy_limits(const ServerOptions& from, ServerOptions& to) {
 
 class Server::Impl final : public DesktopPort {
  public:
-  Impl(const ServerOptions& options, StateStore& store, SessionTable& sessions,
-       std::unique_ptr<asio::ssl::context> tls)
+  Impl(const ServerOptions& options, const identity::CertificateAuthority& authority, StateStore& store,
+       SessionTable& sessions, std::vector<std::string> names)
       : options_(options),
         sessions_(sessions),
         presence_(sessions),
-        tls_(std::move(tls)),
+        authority_(authority),
+        store_(store),
+        names_(std::move(names)),
+        enroller_(store, authority, options.audit),
+        enrolment_limit_(options.enrolments_per_second, options.enrolments_at_once,
+                         options.all_enrolments_per_second, options.all_enrolments_at_once),
         request_pool_(options.request_threads),
         commit_pool_(options.commit_threads),
         handler_(sessions, os::join_path(options.state_directory, "spool"), options.spool_limit_bytes,
                  options.spool_limit_per_desktop_bytes),
-        context_{request_pool_, commit_pool_, handler_, store, presence_, large_batch_} {}
+        context_{request_pool_, commit_pool_, handler_,       store,
+                 presence_,     large_batch_, enroller_, options.audit} {}
   ~Impl() override { stop(); }
 
   Result<void> listen(const tcp::endpoint& endpoint) {
+    RS_TRY(tls_, fresh_context());
     asio::error_code error;
     if (options_.listener >= 0) {
       // The one that was passed stays open, so that connections wait in it while nobody accepts.
@@ -104,6 +126,7 @@ class Server::Impl final : public DesktopPort {
     asio::co_spawn(io_, look_after_sessions(), asio::detached);
     if (options_.alive_interval.count() > 0) asio::co_spawn(io_, report_alive(), asio::detached);
     sessions_.set_port(this);
+    asio::co_spawn(io_, renew_own_certificate(), asio::detached);
     thread_ = std::thread([this] { io_.run(); });
     return {};
   }
@@ -116,6 +139,7 @@ class Server::Impl final : public DesktopPort {
       look_.cancel();
       alive_.cancel();
       stop_accepting();
+      renewal_.cancel();
       for (const auto& channel : handshaking_) channel->close();
       for (const auto& connection : connections_) connection->close();
     });
@@ -171,6 +195,33 @@ class Server::Impl final : public DesktopPort {
     }
   }
 
+  Result<std::shared_ptr<asio::ssl::context>> fresh_context() const {
+    RS_TRY(auto issued, authority_.issue_server(names_));
+    RS_TRY(auto context,
+           wire::make_server_context({issued.certificate_pem, issued.key_pem, authority_.certificate_pem()}));
+    return std::shared_ptr<asio::ssl::context>(std::move(context));
+  }
+
+  // By the wall clock, as certificates end by that; looked at often enough for a machine that slept.
+  asio::awaitable<void> renew_own_certificate() {
+    using WallClock = std::chrono::system_clock;
+    auto issued = WallClock::now();
+    asio::error_code ignored;
+    while (!stopping_) {
+      renewal_.expires_after(std::min<std::chrono::milliseconds>(options_.certificate_renewal, kRenewalLook));
+      co_await renewal_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+      if (stopping_ || WallClock::now() - issued < options_.certificate_renewal) continue;
+      auto context = co_await run_on(request_pool_, [this] { return fresh_context(); });
+      if (!context) {
+        log_error("cannot renew the coordinator's certificate: {}", context.error().to_string());
+        continue;
+      }
+      tls_ = std::move(*context);  // connections under way hold on to what they have
+      issued = WallClock::now();
+      log_info("the coordinator's certificate was renewed");
+    }
+  }
+
   void stop_accepting() {
     accepting_ = false;
     asio::error_code ignored;
@@ -217,6 +268,8 @@ class Server::Impl final : public DesktopPort {
       wire::Channel::Timeouts timeouts{options_.handshake_timeout, options_.stall_timeout,
                                        options_.idle_timeout};
       auto channel = std::make_shared<wire::Channel>(std::move(socket), *tls_, timeouts);
+      // Only while somebody may enrol is anything read from who has no certificate.
+      if (store_.enrolment_open_until() > now_100ns()) wire::make_certificate_optional(channel->ssl());
       handshaking_.insert(channel);
       asio::co_spawn(io_, serve(channel), asio::detached);
     }
@@ -224,12 +277,12 @@ class Server::Impl final : public DesktopPort {
 
   asio::awaitable<void> serve(std::shared_ptr<wire::Channel> channel) {
     auto shaken = co_await channel->handshake(asio::ssl::stream_base::server);
+    bool enrolling = shaken && !stopping_ && !wire::has_peer_certificate(channel->ssl());
+    if (enrolling) co_await enroll(channel);
     handshaking_.erase(channel);
     room_.cancel();
-    if (!shaken) {
-      log_info("connection refused: {}", shaken.error().to_string());
-      co_return;
-    }
+    if (!shaken) note_refused(*channel, shaken.error());
+    if (!shaken || enrolling) co_return;
     auto peer = wire::peer_certificate(channel->ssl());
     if (!accepting_ || !peer || !has_room_for(peer->common_name)) {
       channel->close();
@@ -251,6 +304,44 @@ class Server::Impl final : public DesktopPort {
     return std::make_shared<DesktopShare>(io_.get_executor());
   }
 
+  // One frame, and one answer; counts as a handshake all the while, and must be over as soon.
+  asio::awaitable<void> enroll(std::shared_ptr<wire::Channel> channel) {
+    asio::steady_timer deadline(io_, options_.handshake_timeout);
+    deadline.async_wait([weak = std::weak_ptr(channel)](const asio::error_code& cancelled) {
+      auto late = weak.lock();
+      if (!cancelled && late) late->close();
+    });
+    auto frame = co_await channel->read(wire::kMaxEnrollBytes);
+    if (frame) {
+      auto address = network_of(channel->remote());
+      Bytes answer;
+      if (enrolment_limit_.admit(address, TokenBucket::Clock::now())) {
+        auto work = [this, address, request = std::move(*frame)]() mutable {
+          return enroller_.answer_enroll(address, std::move(request));
+        };
+        answer = co_await run_on(request_pool_, std::move(work));
+      } else {
+        enroller_.note_limited(address);
+        answer = failure_frame(frame->request,
+                               Error(ErrorCode::busy, "too many enrolments at once; try again in a minute"));
+      }
+      channel->send(std::move(answer));
+      co_await channel->drained(1);
+    }
+    channel->close();
+  }
+
+  void note_refused(const wire::Channel& channel, const Error& why) {
+    log_info("connection refused: {}", why.to_string());
+    if (options_.audit == nullptr || why.code != ErrorCode::denied) return;
+    options_.audit->append({"desktop.connect",
+                            "address " + network_of(channel.remote()),
+                            "",
+                            audit::Outcome::refused,
+                            why.to_string(),
+                            {}});
+  }
+
   // Those that have not greeted yet count too.
   bool has_room_for(const std::string& desktop) {
     std::size_t count = 0;
@@ -266,12 +357,18 @@ class Server::Impl final : public DesktopPort {
   asio::io_context io_{1};
   Turn large_batch_{io_.get_executor()};
   asio::steady_timer look_{io_};
-  std::unique_ptr<asio::ssl::context> tls_;
+  const identity::CertificateAuthority& authority_;
+  StateStore& store_;
+  const std::vector<std::string> names_;
+  Enroller enroller_;
+  RateLimiter enrolment_limit_;              // of the io thread
+  std::shared_ptr<asio::ssl::context> tls_;  // of the io thread; shared with connections being set up
   asio::thread_pool request_pool_;
   asio::thread_pool commit_pool_;
   RequestHandler handler_;
   ConnectionContext context_;
   tcp::acceptor acceptor_{io_};
+  asio::steady_timer renewal_{io_};
   asio::steady_timer room_{io_, asio::steady_timer::time_point::max()};  // a condition: a place became free
   std::string address_;
   std::thread thread_;
@@ -295,11 +392,8 @@ Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options,
   std::vector<std::string> names{wire::kCoordinatorName};
   if (!endpoint.address().is_unspecified()) names.push_back(endpoint.address().to_string());
   names.insert(names.end(), options.names.begin(), options.names.end());
-  RS_TRY(auto issued, authority.issue_server(names));
-  RS_TRY(auto tls,
-         wire::make_server_context({issued.certificate_pem, issued.key_pem, authority.certificate_pem()}));
   RS_CHECK(os::real_file_system().make_directories(os::join_path(options.state_directory, "spool")));
-  auto impl = std::make_unique<Impl>(options, store, sessions, std::move(tls));
+  auto impl = std::make_unique<Impl>(options, authority, store, sessions, std::move(names));
   RS_CHECK(impl->listen(endpoint));
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }

@@ -13,6 +13,10 @@
 #include "coordinator/identity/certificate_authority.h"
 #include "coordinator/server/session_table.h"
 
+namespace roamstead::audit {
+class AuditLog;
+}
+
 namespace roamstead::server {
 
 struct ServerOptions {
@@ -35,6 +39,13 @@ struct ServerOptions {
   // it is called, connections are served and commits get their turn.
   std::function<void()> on_alive = [] {};
   std::chrono::milliseconds alive_interval{0};
+  // The coordinator's own certificate is made anew after so long; connections under way keep the one they
+  // began with.
+  std::chrono::milliseconds certificate_renewal = std::chrono::hours(60 * 24);
+  // Enrolments by token: tries a second and at once, from one address (IPv6: one /64) and from all.
+  double enrolments_per_second = 1, enrolments_at_once = 30;
+  double all_enrolments_per_second = 20, all_enrolments_at_once = 200;
+  audit::AuditLog* audit = nullptr;  // who was let in or refused is recorded there; null: nowhere (tests)
 };
 
 // The part of them that a running server takes: limits on connections, and timeouts.

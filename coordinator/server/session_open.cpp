@@ -57,7 +57,7 @@ Result<repository::ProfileInfo> SessionTable::find_assigned(const std::string& d
   if (!profile && profile.error().code != ErrorCode::not_found) return profile;
   bool assigned = false;
   if (profile) {
-    RS_TRY(assigned, store_.is_assigned(desktop, profile->id));
+    RS_TRY(assigned, store_.is_assigned(desktop, profile->id, now_100ns()));
   }
   if (assigned) return profile;
   // The same answer whether or not there is such a profile.

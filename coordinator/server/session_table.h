@@ -17,6 +17,10 @@
 #include "coordinator/server/session.h"
 #include "coordinator/server/session_policy.h"
 
+namespace roamstead::audit {
+class AuditLog;
+}
+
 namespace roamstead::server {
 
 struct SessionOptions {
@@ -32,6 +36,7 @@ struct SessionOptions {
   // The repository could not write: it may refuse to go on until it is opened again. ErrorCode::stale:
   // another coordinator has taken it over. Called on a committing thread; only to take note.
   std::function<void(const Error&)> on_storage_failure = [](const Error&) {};
+  audit::AuditLog* audit = nullptr;  // openings and refusals are recorded there; null: nowhere (tests)
 };
 
 struct SessionInfo {

@@ -1,9 +1,6 @@
 #include "coordinator/server/state_store.h"
 
-#include <chrono>
-#include <mutex>
-
-#include "coordinator/server/database.h"
+#include "coordinator/server/state_store_impl.h"
 
 namespace roamstead::server {
 namespace {
@@ -21,10 +18,31 @@ CREATE TABLE incarnations(incarnation BLOB PRIMARY KEY, session BLOB NOT NULL RE
   sequence INTEGER NOT NULL, base_version INTEGER NOT NULL, noted_ordinal INTEGER NOT NULL, noted_snapshot BLOB NOT NULL);
 CREATE INDEX incarnations_of_session ON incarnations(session);
 )sql";
+// Pools, tokens, groups; several certificates for one desktop.
+constexpr const char* kAccessSchema = R"sql(
+CREATE TABLE pools(name TEXT PRIMARY KEY, session_policy TEXT NOT NULL, quota_bytes INTEGER NOT NULL, created INTEGER NOT NULL);
+INSERT INTO pools VALUES('default', 'takeover', 0, 0);
+ALTER TABLE desktops ADD COLUMN pool TEXT NOT NULL DEFAULT 'default';
+CREATE TABLE certificates(serial TEXT PRIMARY KEY, enrolment TEXT NOT NULL REFERENCES desktops(serial),
+  issued INTEGER NOT NULL, expires INTEGER NOT NULL);
+CREATE INDEX certificates_of_enrolment ON certificates(enrolment);
+INSERT INTO certificates SELECT serial, serial, enrolled, 0 FROM desktops;
+CREATE TABLE tokens(id TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, pool TEXT NOT NULL, uses INTEGER NOT NULL,
+  uses_left INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER NOT NULL, created_by TEXT NOT NULL,
+  revoked INTEGER NOT NULL);
+ALTER TABLE assignments ADD COLUMN until INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE groups(name TEXT PRIMARY KEY);
+CREATE TABLE group_members(grp TEXT NOT NULL REFERENCES groups(name), profile BLOB NOT NULL, profile_name TEXT NOT NULL,
+  PRIMARY KEY(grp, profile));
+CREATE TABLE rules(pool TEXT NOT NULL REFERENCES pools(name), grp TEXT NOT NULL REFERENCES groups(name),
+  until INTEGER NOT NULL, PRIMARY KEY(pool, grp));
+CREATE TABLE audit_head(id INTEGER PRIMARY KEY CHECK(id = 1), sequence INTEGER NOT NULL, hash BLOB NOT NULL);
+)sql";
 // The schema's versions: what makes each of the one before. Only ever appended to.
 constexpr const char* kSchemaSteps[] = {
     kSchema,
     "ALTER TABLE sessions ADD COLUMN mode INTEGER NOT NULL DEFAULT 0",
+    kAccessSchema,
 };
 constexpr std::uint64_t kSchemaVersion = std::size(kSchemaSteps);
 constexpr const char* kSessionColumns =
@@ -67,14 +85,6 @@ Result<void> insert_incarnation(Database& database, const Guid& session, const I
 
 }  // namespace
 
-class StateStore::Impl {
- public:
-  explicit Impl(std::unique_ptr<Database> opened) : database(std::move(opened)) {}
-
-  std::mutex mutex;  // guards the database
-  std::unique_ptr<Database> database;
-};
-
 StateStore::StateStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 StateStore::~StateStore() = default;
 
@@ -96,93 +106,16 @@ Result<std::unique_ptr<StateStore>> StateStore::open(const std::string& director
   if (version > kSchemaVersion)
     return fail(ErrorCode::unsupported, path + ": of version " + std::to_string(version) +
                                             ", this program knows " + std::to_string(kSchemaVersion));
-  if (version < kSchemaVersion) {
-    for (; version < kSchemaVersion; ++version) RS_CHECK(database->execute(kSchemaSteps[version]));
-    RS_CHECK(database->execute(("PRAGMA user_version = " + std::to_string(version)).c_str()));
+  for (; version < kSchemaVersion; ++version) {
+    RS_CHECK_CTX("bringing it to version " + std::to_string(version + 1),
+                 database->execute(kSchemaSteps[version]));
+    auto noted = "PRAGMA user_version = " + std::to_string(version + 1);
+    RS_CHECK(database->execute(noted.c_str()));
   }
   RS_CHECK(transaction.commit());
-  return std::unique_ptr<StateStore>(new StateStore(std::make_unique<Impl>(std::move(database))));
-}
-
-Result<void> StateStore::add_desktop(const Desktop& desktop) {
-  std::lock_guard guard(impl_->mutex);
-  auto added = impl_->database->prepare("INSERT INTO desktops VALUES(?, ?, ?, 0)")
-                   .bind(desktop.serial)
-                   .bind(desktop.name)
-                   .bind(desktop.enrolled_100ns)
-                   .run();
-  if (!added && added.error().code == ErrorCode::exists)
-    return fail(ErrorCode::exists,
-                "desktop '" + desktop.name + "' is enrolled; revoke it first to enrol it again");
-  return added;
-}
-
-Result<void> StateStore::revoke_desktop(const std::string& name, std::uint64_t now) {
-  std::lock_guard guard(impl_->mutex);
-  auto statement = impl_->database->prepare(
-      "UPDATE desktops SET revoked = ? WHERE name = ? AND revoked = 0 RETURNING serial");
-  RS_TRY(bool found, statement.bind(now).bind(name).step());
-  if (!found) return fail(ErrorCode::not_found, "no desktop '" + name + "' is enrolled");
-  return statement.run();
-}
-
-Result<std::vector<Desktop>> StateStore::desktops() const {
-  std::lock_guard guard(impl_->mutex);
-  auto statement = impl_->database->prepare(
-      "SELECT name, serial, enrolled, revoked FROM desktops ORDER BY name, enrolled");
-  std::vector<Desktop> found;
-  for (;;) {
-    RS_TRY(bool row, statement.step());
-    if (!row) return found;
-    found.push_back({statement.text(0), statement.text(1), statement.integer(2), statement.integer(3)});
-  }
-}
-
-Result<void> StateStore::check_desktop(const std::string& name, const std::string& serial) const {
-  std::lock_guard guard(impl_->mutex);
-  auto statement = impl_->database->prepare("SELECT revoked FROM desktops WHERE serial = ? AND name = ?");
-  RS_TRY(bool row, statement.bind(serial).bind(name).step());
-  if (!row)
-    return fail(ErrorCode::denied, "desktop '" + name + "' is not enrolled here with certificate " + serial);
-  if (statement.integer(0) != 0)
-    return fail(ErrorCode::denied, "the certificate of desktop '" + name + "' is revoked");
-  return {};
-}
-
-Result<void> StateStore::assign(const Assignment& assignment) {
-  std::lock_guard guard(impl_->mutex);
-  return impl_->database->prepare("INSERT OR REPLACE INTO assignments VALUES(?, ?, ?)")
-      .bind(assignment.desktop)
-      .bind(assignment.profile)
-      .bind(assignment.profile_name)
-      .run();
-}
-
-Result<void> StateStore::unassign(const std::string& desktop, const repository::ProfileId& profile) {
-  std::lock_guard guard(impl_->mutex);
-  auto statement =
-      impl_->database->prepare("DELETE FROM assignments WHERE desktop = ? AND profile = ? RETURNING desktop");
-  RS_TRY(bool found, statement.bind(desktop).bind(profile).step());
-  if (!found) return fail(ErrorCode::not_found, "the profile is not assigned to desktop '" + desktop + "'");
-  return statement.run();
-}
-
-Result<std::vector<Assignment>> StateStore::assignments() const {
-  std::lock_guard guard(impl_->mutex);
-  auto statement = impl_->database->prepare(
-      "SELECT desktop, profile, profile_name FROM assignments ORDER BY desktop, profile_name");
-  std::vector<Assignment> found;
-  for (;;) {
-    RS_TRY(bool row, statement.step());
-    if (!row) return found;
-    found.push_back({statement.text(0), statement.guid(1), statement.text(2)});
-  }
-}
-
-Result<bool> StateStore::is_assigned(const std::string& desktop, const repository::ProfileId& profile) const {
-  std::lock_guard guard(impl_->mutex);
-  auto statement = impl_->database->prepare("SELECT 1 FROM assignments WHERE desktop = ? AND profile = ?");
-  return statement.bind(desktop).bind(profile).step();
+  auto impl = std::make_unique<Impl>(std::move(database));
+  RS_CHECK(note_open_until(*impl->database, impl->enrolment_open_until));
+  return std::unique_ptr<StateStore>(new StateStore(std::move(impl)));
 }
 
 Result<std::uint64_t> StateStore::epoch(const repository::ProfileId& profile) const {

@@ -18,17 +18,68 @@ struct sqlite3;
 
 namespace roamstead::server {
 
+inline constexpr const char* kDefaultPool = "default";  // always there
+
+// Desktops that are treated alike.
+struct Pool {
+  std::string name;
+  std::string session_policy = "takeover";  // a SessionPolicy, as text
+  std::uint64_t quota_bytes = 0;            // of each profile saved from its desktops; 0: none
+  std::uint64_t created_100ns = 0;
+};
+
 struct Desktop {
   std::string name;
-  std::string serial;  // of its certificate, lower-case hexadecimal
+  std::string serial;  // of its first certificate, lower-case hexadecimal
   std::uint64_t enrolled_100ns = 0;
   std::uint64_t revoked_100ns = 0;  // 0: not revoked
+  std::string pool = kDefaultPool;
 };
 
 struct Assignment {
   std::string desktop;
   repository::ProfileId profile;
   std::string profile_name;
+  std::uint64_t until_100ns = 0;  // 0: without end
+};
+
+// A certificate of an enrolled desktop, which may have several while it changes from one to the next.
+struct Certificate {
+  std::string serial;
+  std::string enrolment;  // the desktop's first serial
+  std::uint64_t issued_100ns = 0;
+  std::uint64_t expires_100ns = 0;
+};
+
+// Entitles to an enrolment. The token itself is not kept.
+struct Token {
+  std::string id;  // public, to name it by
+  Bytes digest;    // SHA-256
+  std::string pool;
+  std::uint64_t uses = 1;
+  std::uint64_t uses_left = 1;
+  std::uint64_t created_100ns = 0;
+  std::uint64_t expires_100ns = 0;
+  std::string created_by;
+  std::uint64_t revoked_100ns = 0;  // 0: not revoked
+};
+
+// A named list of profiles, and the rule that a pool's desktops may open them.
+struct GroupMember {
+  std::string group;
+  repository::ProfileId profile;
+  std::string profile_name;
+};
+struct Rule {
+  std::string pool;
+  std::string group;
+  std::uint64_t until_100ns = 0;  // 0: without end
+};
+
+// The last record of the audit log that is known to be durable (coordinator/audit/audit_log.h).
+struct AuditHead {
+  std::uint64_t sequence = 0;
+  Bytes hash;
 };
 
 enum class SessionState : std::uint8_t {
@@ -74,18 +125,58 @@ class StateStore {
   static Result<std::unique_ptr<StateStore>> open(const std::string& directory);
   ~StateStore();
 
-  // ErrorCode::exists when a desktop of that name is enrolled and not revoked.
+  // ErrorCode::exists, not_found when it is to be changed and is not there.
+  Result<void> add_pool(const Pool& pool);
+  Result<void> set_pool(const Pool& pool);
+  Result<std::vector<Pool>> pools() const;                 // by name
+  Result<Pool> pool(const std::string& name) const;        // ErrorCode::not_found
+  Result<Pool> pool_of(const std::string& desktop) const;  // the default one for who is not enrolled
+  // ErrorCode::not_found when there is no such desktop or pool.
+  Result<void> set_pool_of(const std::string& desktop, const std::string& pool);
+
+  // ErrorCode::exists when a desktop of that name is enrolled and not revoked, not_found without its pool.
   Result<void> add_desktop(const Desktop& desktop);
   // ErrorCode::not_found when there is none that is not revoked.
   Result<void> revoke_desktop(const std::string& name, std::uint64_t now_100ns);
   Result<std::vector<Desktop>> desktops() const;
+  // A renewal. The oldest ones beyond kMaxCertificates of an enrolment are forgotten, the first one never: a
+  // desktop that is set back to its beginning at every log-off comes back with that. ErrorCode::denied when
+  // the certificate that it renews is not good any more.
+  static constexpr std::size_t kMaxCertificates = 8;
+  Result<void> add_certificate(const std::string& desktop, const std::string& old_serial,
+                               const Certificate& certificate);
+
+  // An enrolment by token, in one transaction: one use less, and the desktop is in. ErrorCode::denied, with
+  // the reason for the log, when the token is not good; exists as add_desktop says. `pool` "": the token's.
+  Result<Token> enroll_by_token(ByteView digest, const std::string& pool, const Desktop& desktop,
+                                std::uint64_t expires_100ns, std::uint64_t now_100ns);
+  // Whether it would work, for who needs to know before making a certificate.
+  Result<Token> check_token(ByteView digest, const std::string& pool, std::uint64_t now_100ns) const;
+  Result<void> add_token(const Token& token);  // ErrorCode::not_found without its pool
+  Result<void> revoke_token(const std::string& id, std::uint64_t now_100ns);  // not_found
+  Result<std::vector<Token>> tokens() const;                                  // newest first
+  // Until when some token may be used; 0: there is none. From any thread, without waiting.
+  std::uint64_t enrolment_open_until() const;
+
   // ErrorCode::denied unless `name` is enrolled with this certificate, and neither is revoked.
   Result<void> check_desktop(const std::string& name, const std::string& serial) const;
 
   Result<void> assign(const Assignment& assignment);  // again: nothing changes
   Result<void> unassign(const std::string& desktop, const repository::ProfileId& profile);  // not_found
   Result<std::vector<Assignment>> assignments() const;
-  Result<bool> is_assigned(const std::string& desktop, const repository::ProfileId& profile) const;
+  // By an assignment or a rule that has not ended.
+  Result<bool> is_assigned(const std::string& desktop, const repository::ProfileId& profile,
+                           std::uint64_t now_100ns) const;
+
+  Result<void> add_group(const std::string& name);     // exists
+  Result<void> remove_group(const std::string& name);  // with its rules; not_found
+  Result<void> add_member(const GroupMember& member);  // again: nothing changes
+  Result<void> remove_member(const std::string& group, const repository::ProfileId& profile);  // not_found
+  Result<std::vector<std::string>> groups() const;
+  Result<std::vector<GroupMember>> members() const;                             // by group, name
+  Result<void> add_rule(const Rule& rule);                                      // again: with the new end
+  Result<void> remove_rule(const std::string& pool, const std::string& group);  // not_found
+  Result<std::vector<Rule>> rules() const;
 
   Result<std::uint64_t> epoch(const repository::ProfileId& profile) const;  // 0: never opened
   // A hand-over in one transaction: `ended` (if any) is superseded, the profile's epoch becomes
@@ -99,6 +190,9 @@ class StateStore {
   Result<std::optional<SessionRow>> find_session(const Guid& id) const;
   Result<std::optional<SessionRow>> find_session_by_digest(ByteView digest) const;
   Result<std::vector<IncarnationRow>> incarnations(const Guid& session) const;  // by sequence
+
+  Result<std::optional<AuditHead>> audit_head() const;
+  Result<void> set_audit_head(const AuditHead& head);
 
  private:
   class Impl;

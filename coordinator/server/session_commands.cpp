@@ -1,0 +1,100 @@
+// Sessions as administrators see them, and the saving of what a dead desktop did not send.
+#include "coordinator/server/command_table.h"
+
+#include "common/extract/extract.h"
+
+namespace roamstead::server {
+namespace {
+
+using nlohmann::json;
+
+const char* name_of(SessionState state) {
+  switch (state) {
+    case SessionState::active:
+      return "active";
+    case SessionState::closed:
+      return "closed";
+    case SessionState::superseded:
+      return "superseded";
+  }
+  return "unknown";
+}
+
+json to_json(const SessionInfo& info) {
+  json session{{"session", info.row.id.to_string()},
+               {"profile", info.row.profile_name},
+               {"desktop", info.row.desktop},
+               {"state", name_of(info.row.state)},
+               {"epoch", info.row.epoch},
+               {"pinned_version", info.row.version},
+               {"last_version", info.last_version},
+               {"last_ordinal", info.last_ordinal},
+               {"opened_100ns", info.row.opened_100ns}};
+  if (info.row.state == SessionState::active)
+    session["lease_seconds_left"] = info.lease_seconds;
+  else
+    session["ended_100ns"] = info.row.ended_100ns;
+  return session;
+}
+
+Result<json> list_sessions(const Invocation& call) {
+  bool all =
+      call.request.contains("all") && call.request["all"].is_boolean() && call.request["all"].get<bool>();
+  RS_TRY(auto sessions, call.context.sessions.sessions(!all));
+  auto list = json::array();
+  for (const auto& session : sessions) list.push_back(to_json(session));
+  return json{{"sessions", list}};
+}
+
+// The changes a dead desktop did not send, read from its disk.
+Result<json> extract_session(const Invocation& call) {
+  RS_TRY(auto which, text_field(call.request, "session"));
+  RS_TRY(auto disk, text_field(call.request, "disk"));
+  RS_TRY(auto session, call.context.sessions.find(which));
+  extract::Request wanted;
+  wanted.frozen_path = disk;
+  wanted.below_id = session.last_snapshot;
+  wanted.quiesced = false;
+  if (auto partition = call.request.find("partition"); partition != call.request.end()) {
+    if (!partition->is_number_unsigned() || partition->get<std::uint64_t>() > 128)
+      return fail(ErrorCode::invalid_argument, "'partition' is a number up to 128");
+    wanted.partition = partition->get<std::uint32_t>();
+  }
+  if (call.progress) call.progress({"reading " + disk, 0, 0});
+  RS_TRY_CTX(auto extraction, "extracting " + disk, call.context.extractors.find(disk)->extract(wanted));
+  if (!extraction->journal() || extraction->journal()->session != session.row.id)
+    return fail(ErrorCode::conflict,
+                disk + ": holds " +
+                    (extraction->journal() ? "session " + extraction->journal()->session.to_string()
+                                           : std::string("no session")) +
+                    ", not session " + session.row.id.to_string() + " of '" + session.row.profile_name + "'");
+  const auto& batch = extraction->batch();
+  if (call.progress) call.progress({"saving", 0, batch.records.size()});
+  RS_TRY(auto saved, call.context.sessions.bury(session.row.id, batch, extraction->content()));
+  auto held_back = json::array();
+  for (const auto& item : batch.held_back)
+    held_back.push_back({{"path", item.path}, {"reason", item.reason}});
+  json result{{"session", session.row.id.to_string()},
+              {"profile", session.row.profile_name},
+              {"desktop", session.row.desktop},
+              {"records", batch.records.size()},
+              {"content_bytes", batch.content_bytes()},
+              {"delta_bytes", extraction->statistics().delta_bytes},
+              {"files_examined", extraction->statistics().files_examined},
+              {"held_back", held_back}};
+  if (saved) {
+    result["version"] = saved->version;
+    result["forked"] = saved->forked;
+  }
+  return result;
+}
+
+}  // namespace
+
+void add_session_commands(CommandTable& table) {
+  table.add({"session.list", Role::viewer, list_sessions, {}});
+  // Reads any disk of the host.
+  table.add({"session.extract", Role::administrator, extract_session, {"session", "disk"}});
+}
+
+}  // namespace roamstead::server
