@@ -35,8 +35,8 @@ enum class FrameType : std::uint8_t {
   keys_reply = 19,
   value = 20,
   value_reply = 21,
-  push = 22,       // coordinator to desktop, unasked: request number 0
-  hand_over = 23,  // answered by done
+  push = 22,               // coordinator to desktop, unasked: request number 0
+  hand_over = 23,          // answered by done
   enroll = 24,             // the only frame that is taken from who has no certificate
   renew_certificate = 25,  // for the desktop that asks
   certificate = 26,        // the answer to both

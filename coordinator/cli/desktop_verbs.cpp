@@ -1,9 +1,9 @@
 // roamstead desktop, assign, unassign, assignments, session: who may open what, and who has it open.
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <filesystem>
 
+#include "coordinator/cli/json_text.h"
 #include "coordinator/cli/repository_access.h"
 
 namespace roamstead::cli {
@@ -19,30 +19,12 @@ struct Arguments {
   std::string session;
   std::string out;
   std::string address;
+  std::string pool;
+  std::string until;
   std::string disk;
   std::uint32_t partition = 0;
   bool all = false;
 };
-
-std::string time_text(const json& time_100ns) {
-  constexpr std::uint64_t kUnixEpoch = 116'444'736'000'000'000;
-  auto time = time_100ns.is_number_unsigned() ? time_100ns.get<std::uint64_t>() : 0;
-  if (time < kUnixEpoch) return "-";
-  return fmt::format("{:%Y-%m-%d %H:%M:%S}Z",
-                     fmt::gmtime(static_cast<std::time_t>((time - kUnixEpoch) / 10'000'000)));
-}
-
-std::string text_of(const json& object, const char* name) {
-  auto found = object.find(name);
-  if (found == object.end()) return "";
-  return found->is_string() ? found->get<std::string>() : found->dump();
-}
-
-const json& list_of(const json& object, const char* name) {
-  static const json empty = json::array();
-  auto found = object.find(name);
-  return found != object.end() && found->is_array() ? *found : empty;
-}
 
 // The directory is made before the desktop is enrolled, so that what is likely to fail fails first.
 Result<void> enroll(const Arguments& arguments, const Context& context) {
@@ -52,16 +34,17 @@ Result<void> enroll(const Arguments& arguments, const Context& context) {
   if (there) return fail(ErrorCode::exists, arguments.out + ": holds the identity of a desktop already");
   json request{{"command", "desktop.enroll"}, {"desktop", arguments.desktop}};
   if (!arguments.address.empty()) request["address"] = arguments.address;
+  if (!arguments.pool.empty()) request["pool"] = arguments.pool;
   RS_TRY(auto issued, run_command(arguments.choice, request, context));
-  json identity{{"desktop", text_of(issued, "desktop")}, {"coordinator", text_of(issued, "coordinator")}};
+  json identity{{"desktop", json_text(issued, "desktop")}, {"coordinator", json_text(issued, "coordinator")}};
   auto write = [&](const char* name, const std::string& text) {
     return os::write_file_durably(files, os::join_path(arguments.out, name), as_bytes(text));
   };
-  RS_CHECK(write("key.pem", text_of(issued, "key_pem")));
-  RS_CHECK(write("cert.pem", text_of(issued, "certificate_pem")));
-  RS_CHECK(write("ca.pem", text_of(issued, "ca_pem")));
+  RS_CHECK(write("key.pem", json_text(issued, "key_pem")));
+  RS_CHECK(write("cert.pem", json_text(issued, "certificate_pem")));
+  RS_CHECK(write("ca.pem", json_text(issued, "ca_pem")));
   RS_CHECK(write("desktop.json", identity.dump(2) + "\n"));
-  identity["serial"] = text_of(issued, "serial");
+  identity["serial"] = json_text(issued, "serial");
   identity["directory"] = arguments.out;
   context.print(identity, "desktop " + arguments.desktop + " enrolled; its identity is in " + arguments.out);
   return {};
@@ -69,10 +52,11 @@ Result<void> enroll(const Arguments& arguments, const Context& context) {
 
 Result<void> list_desktops(const Arguments& arguments, const Context& context) {
   RS_TRY(auto result, run_command(arguments.choice, {{"command", "desktop.list"}}, context));
-  std::vector<std::vector<std::string>> rows{{"DESKTOP", "ENROLLED", "STATE", "CERTIFICATE"}};
-  for (const auto& desktop : list_of(result, "desktops"))
-    rows.push_back({text_of(desktop, "desktop"), time_text(desktop.value("enrolled_100ns", json())),
-                    desktop.value("revoked", false) ? "revoked" : "enrolled", text_of(desktop, "serial")});
+  std::vector<std::vector<std::string>> rows{{"DESKTOP", "POOL", "ENROLLED", "STATE", "CERTIFICATE"}};
+  for (const auto& desktop : json_list(result, "desktops"))
+    rows.push_back({json_text(desktop, "desktop"), json_text(desktop, "pool"),
+                    json_time(desktop.value("enrolled_100ns", json())),
+                    desktop.value("revoked", false) ? "revoked" : "enrolled", json_text(desktop, "serial")});
   context.print(result, table(rows));
   return {};
 }
@@ -88,6 +72,7 @@ Result<void> change_assignment(const Arguments& arguments, const Context& contex
   json request{{"command", add ? "assignment.add" : "assignment.remove"},
                {"desktop", arguments.desktop},
                {"profile", arguments.profile}};
+  RS_CHECK(put_end(request, arguments.until));
   RS_TRY(auto result, run_command(arguments.choice, request, context));
   context.print(result, "profile " + arguments.profile + (add ? " assigned to " : " no longer assigned to ") +
                             arguments.desktop);
@@ -96,9 +81,13 @@ Result<void> change_assignment(const Arguments& arguments, const Context& contex
 
 Result<void> list_assignments(const Arguments& arguments, const Context& context) {
   RS_TRY(auto result, run_command(arguments.choice, {{"command", "assignment.list"}}, context));
-  std::vector<std::vector<std::string>> rows{{"DESKTOP", "PROFILE"}};
-  for (const auto& each : list_of(result, "assignments"))
-    rows.push_back({text_of(each, "desktop"), text_of(each, "profile")});
+  std::vector<std::vector<std::string>> rows{{"DESKTOP", "PROFILE", "UNTIL"}};
+  for (const auto& each : json_list(result, "assignments"))
+    rows.push_back({json_text(each, "desktop"), json_text(each, "profile"),
+                    json_time(each.value("until_100ns", json()))});
+  for (const auto& rule : json_list(result, "rules"))
+    rows.push_back({"pool " + json_text(rule, "pool"), "group " + json_text(rule, "group"),
+                    json_time(rule.value("until_100ns", json()))});
   context.print(result, table(rows));
   return {};
 }
@@ -108,12 +97,12 @@ Result<void> list_sessions(const Arguments& arguments, const Context& context) {
          run_command(arguments.choice, {{"command", "session.list"}, {"all", arguments.all}}, context));
   std::vector<std::vector<std::string>> rows{
       {"SESSION", "PROFILE", "DESKTOP", "STATE", "OPENED", "PINNED", "SAVED", "LEASE"}};
-  for (const auto& session : list_of(result, "sessions")) {
+  for (const auto& session : json_list(result, "sessions")) {
     auto lease = session.find("lease_seconds_left");
     rows.push_back(
-        {text_of(session, "session"), text_of(session, "profile"), text_of(session, "desktop"),
-         text_of(session, "state"), time_text(session.value("opened_100ns", json())),
-         text_of(session, "pinned_version"), text_of(session, "last_version"),
+        {json_text(session, "session"), json_text(session, "profile"), json_text(session, "desktop"),
+         json_text(session, "state"), json_time(session.value("opened_100ns", json())),
+         json_text(session, "pinned_version"), json_text(session, "last_version"),
          lease != session.end() && lease->is_number() ? fmt::format("{:.0f} s", lease->get<double>()) : "-"});
   }
   context.print(result, table(rows));
@@ -127,11 +116,11 @@ Result<void> extract_session(const Arguments& arguments, const Context& context)
                {"disk", std::filesystem::absolute(arguments.disk).string()},
                {"partition", arguments.partition}};
   RS_TRY(auto result, run_command(arguments.choice, request, context));
-  auto text = text_of(result, "records") + " changes of session " + text_of(result, "session") +
+  auto text = json_text(result, "records") + " changes of session " + json_text(result, "session") +
               " found on " + arguments.disk;
-  if (result.contains("version")) text += ", kept beside the head as version " + text_of(result, "version");
-  for (const auto& item : list_of(result, "held_back"))
-    text += "\nheld back: " + text_of(item, "path") + ": " + text_of(item, "reason");
+  if (result.contains("version")) text += ", kept beside the head as version " + json_text(result, "version");
+  for (const auto& item : json_list(result, "held_back"))
+    text += "\nheld back: " + json_text(item, "path") + ": " + json_text(item, "reason");
   context.print(result, text);
   return {};
 }
@@ -154,6 +143,7 @@ void add_desktop_verbs(CLI::App& app, Context& context) {
   enrolling->add_option("name", arguments->desktop, "The desktop's name")->required();
   enrolling->add_option("--out", arguments->out, "Directory for key.pem, cert.pem, ca.pem and desktop.json")
       ->required();
+  enrolling->add_option("--pool", arguments->pool, "The pool it belongs to (default: default)");
   enrolling->add_option("--address", arguments->address, "host:port where the desktop finds the coordinator");
   verb(*desktop, "list", "All desktops", list_desktops);
   auto* revoking = verb(*desktop, "revoke", "Refuse a desktop's certificate from now on", revoke);
@@ -163,9 +153,11 @@ void add_desktop_verbs(CLI::App& app, Context& context) {
     added->add_option("desktop", arguments->desktop, "The desktop's name")->required();
     added->add_option("profile", arguments->profile, "The profile's name")->required();
   };
-  add_pair(verb(
+  auto* assigning = verb(
       app, "assign", "Let a desktop open a profile",
-      [](const Arguments& given, const Context& shown) { return change_assignment(given, shown, true); }));
+      [](const Arguments& given, const Context& shown) { return change_assignment(given, shown, true); });
+  add_pair(assigning);
+  assigning->add_option("--until", arguments->until, "When that ends: 2026-12-31, 2026-12-31T18:00, 8h, 30d");
   add_pair(verb(app, "unassign", "Let it no more", [](const Arguments& given, const Context& shown) {
     return change_assignment(given, shown, false);
   }));

@@ -20,7 +20,8 @@ Result<json> change_assignment(const Invocation& call, bool add) {
       return each.name == desktop && each.revoked_100ns == 0;
     });
     if (!enrolled) return fail(ErrorCode::not_found, "no desktop '" + desktop + "' is enrolled");
-    RS_CHECK(call.context.store.assign({desktop, profile.id, profile.name}));
+    RS_TRY(auto until, end_field(call.request));
+    RS_CHECK(call.context.store.assign({desktop, profile.id, profile.name, until}));
   } else {
     RS_CHECK(call.context.store.unassign(desktop, profile.id));
   }
@@ -33,8 +34,14 @@ Result<json> list_assignments(const Invocation& call) {
   RS_TRY(auto assignments, call.context.store.assignments());
   auto list = json::array();
   for (const auto& each : assignments)
-    list.push_back({{"desktop", each.desktop}, {"profile", each.profile_name}});
-  return json{{"assignments", list}};
+    list.push_back(
+        {{"desktop", each.desktop}, {"profile", each.profile_name}, {"until_100ns", each.until_100ns}});
+  // By rule: what the desktops of a pool may open as well.
+  RS_TRY(auto rules, call.context.store.rules());
+  auto by_rule = json::array();
+  for (const auto& rule : rules)
+    by_rule.push_back({{"pool", rule.pool}, {"group", rule.group}, {"until_100ns", rule.until_100ns}});
+  return json{{"assignments", list}, {"rules", by_rule}};
 }
 
 }  // namespace
@@ -43,7 +50,7 @@ void add_assignment_commands(CommandTable& table) {
   table.add({"assignment.add",
              Role::operator_,
              [](const Invocation& call) { return change_assignment(call, true); },
-             {"desktop", "profile"}});
+             {"desktop", "profile", "until_100ns"}});
   table.add({"assignment.remove",
              Role::operator_,
              [](const Invocation& call) { return change_assignment(call, false); },

@@ -54,10 +54,13 @@ const CommandTable& command_table() {
   static const CommandTable table = [] {
     CommandTable all;
     add_assignment_commands(all);
+    add_audit_commands(all);
     add_desktop_commands(all);
+    add_group_commands(all);
     add_pool_commands(all);
     add_profile_commands(all);
     add_session_commands(all);
+    add_token_commands(all);
     return all;
   }();
   return table;

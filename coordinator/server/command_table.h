@@ -45,10 +45,13 @@ class CommandTable {
 const CommandTable& command_table();
 
 void add_assignment_commands(CommandTable& table);
+void add_audit_commands(CommandTable& table);
 void add_desktop_commands(CommandTable& table);
+void add_group_commands(CommandTable& table);
 void add_pool_commands(CommandTable& table);
 void add_profile_commands(CommandTable& table);  // those of coordinator/admin/commands.h
 void add_session_commands(CommandTable& table);
+void add_token_commands(CommandTable& table);
 
 // Fields of requests. ErrorCode::invalid_argument names the field that is missing or of another kind.
 Result<std::string> text_field(const nlohmann::json& request, const char* name);
@@ -56,5 +59,7 @@ Result<std::string> text_field(const nlohmann::json& request, const char* name);
 Result<std::string> text_field_or(const nlohmann::json& request, const char* name, std::string otherwise);
 Result<std::uint64_t> number_field_or(const nlohmann::json& request, const char* name,
                                       std::uint64_t otherwise);
+// "until_100ns", which must be to come; 0 when it is missing: no end.
+Result<std::uint64_t> end_field(const nlohmann::json& request);
 
 }  // namespace roamstead::server

@@ -38,8 +38,18 @@ struct CommandContext {
 //   {"command": "desktop-pool.create" | "desktop-pool.set", "pool": NAME, "session_policy": TEXT?,
 //   "quota_bytes": N?}
 //   {"command": "desktop-pool.list"}
-//   {"command": "assignment.add" | "assignment.remove", "desktop": NAME, "profile": NAME}
+//   {"command": "desktop-pool.move", "desktop": NAME, "pool": NAME}
+//   {"command": "token.create", "pool": NAME?, "uses": N?, "life_s": N?}    the answer holds the token: a
+//   secret
+//   {"command": "token.list"}, {"command": "token.revoke", "id": ID}
+//   {"command": "assignment.add", "desktop": NAME, "profile": NAME, "until_100ns": N?}
+//   {"command": "assignment.remove", "desktop": NAME, "profile": NAME}
 //   {"command": "assignment.list"}
+//   {"command": "group.create" | "group.delete", "group": NAME}, {"command": "group.list"}
+//   {"command": "group.add" | "group.remove", "group": NAME, "profile": NAME}
+//   {"command": "rule.add" | "rule.remove", "pool": NAME, "group": NAME, "until_100ns": N?}
+//   {"command": "audit.show", "since": ISO 8601?, "desktop": NAME?, "limit": N?}
+//   {"command": "audit.verify", "archived": true?}
 //   {"command": "session.list", "all": true?}
 //   {"command": "session.extract", "session": ID or profile's NAME, "disk": PATH, "partition": N?}
 // and those of coordinator/admin/commands.h.

@@ -15,8 +15,8 @@
 #include <set>
 
 #include "common/wire/channel.h"
-#include "coordinator/server/presence.h"
 #include "coordinator/server/enroller.h"
+#include "coordinator/server/presence.h"
 #include "coordinator/server/request_handler.h"
 #include "coordinator/server/state_store.h"
 #include "coordinator/server/turn.h"
@@ -31,14 +31,14 @@ struct ConnectionContext {
   StateStore& store;
   Presence& presence;
   Turn& large_batch;  // of all desktops
+  Enroller& enroller;
+  audit::AuditLog* audit;  // may be null
 };
 
 // What the connections of one desktop share. Of the io thread.
 struct DesktopShare {
   explicit DesktopShare(const asio::any_io_executor& executor) : commit(executor) {}
   Turn commit;
-  Enroller& enroller;
-  audit::AuditLog* audit;  // may be null
 };
 
 class Connection : public std::enable_shared_from_this<Connection> {

@@ -100,7 +100,7 @@ class Server::Impl final : public DesktopPort {
         commit_pool_(options.commit_threads),
         handler_(sessions, os::join_path(options.state_directory, "spool"), options.spool_limit_bytes,
                  options.spool_limit_per_desktop_bytes),
-        context_{request_pool_, commit_pool_, handler_,       store,
+        context_{request_pool_, commit_pool_, handler_,  store,
                  presence_,     large_batch_, enroller_, options.audit} {}
   ~Impl() override { stop(); }
 
