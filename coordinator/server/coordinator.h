@@ -19,7 +19,7 @@ struct CoordinatorOptions {
   SessionOptions sessions;
   std::string authority_directory = {};  // "": `ca` in the state directory
   std::string public_address = {};       // what desktops are told to connect to; "": where this listens
-  RoleGroups roles = {};  // of the system's groups, at the administrators' socket
+  RoleGroups roles = {};                 // of the system's groups, at the administrators' socket
 };
 
 class Coordinator {
