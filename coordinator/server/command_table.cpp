@@ -72,6 +72,9 @@ void add_profile_commands(CommandTable& table) {
   // Reads any directory of the host.
   table.add({"profile.import", Role::administrator, run, {"profile", "source"}});
   table.add({"profile.restore", Role::operator_, run, {"profile", "version"}});
+  table.add({"profile.forks", Role::viewer, run, {}});
+  table.add({"profile.merge", Role::operator_, run, {"profile", "version"}});
+  table.add({"profile.discard", Role::operator_, run, {"profile", "version"}});
 }
 
 Result<json> execute(const CommandContext& context, const Caller& caller, const json& request,
