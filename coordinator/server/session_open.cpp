@@ -77,10 +77,19 @@ Result<OpenStep> SessionTable::try_open(const std::string& desktop, const wire::
 
 Result<std::uint64_t> SessionTable::next_epoch(const repository::ProfileId& profile) {
   RS_TRY(auto epoch, store_.epoch(profile));
-  // The repository remembers epochs too: a state directory that was lost must not make them start again.
+  {
+    std::lock_guard guard(mutex_);
+    if (epochs_compared_.count(profile) != 0) return epoch + 1;
+  }
+  // The repository remembers epochs too: a state directory that was lost, or is of yesterday, must not make
+  // them start again.
   RS_TRY(auto versions, repository_.versions(profile));
   for (const auto& version : versions) epoch = std::max(epoch, version.epoch);
   return epoch + 1;
+}
+
+std::mutex& SessionTable::open_mutex(const repository::ProfileId& profile) {
+  return open_mutexes_[static_cast<std::size_t>(profile.bytes[0]) % open_mutexes_.size()];
 }
 
 Result<std::unique_lock<std::timed_mutex>> SessionTable::try_lock(Session& session, OpenAttempt& attempt) {
@@ -140,14 +149,14 @@ Result<OpenStep> SessionTable::open_fresh(const std::string& desktop, const wire
       locks.push_back(std::move(lock));
     }
     // Only now, so that nobody who opens another profile waits for this one's holders.
-    std::lock_guard guard(open_mutex_);
+    std::lock_guard guard(open_mutex(profile.id));
     if (active_of(profile.id) != there) continue;
     RS_TRY(auto reply, begin_session(desktop, request, profile, mode, ended));
     return OpenStep{std::move(reply), {}};
   }
 }
 
-// open_mutex_ and the commit_mutex of each of `ended` are held.
+// The profile's open mutex and the commit_mutex of each of `ended` are held.
 Result<wire::OpenReply> SessionTable::begin_session(const std::string& desktop,
                                                     const wire::OpenRequest& request,
                                                     const repository::ProfileInfo& profile, SessionMode mode,
@@ -178,6 +187,7 @@ Result<wire::OpenReply> SessionTable::begin_session(const std::string& desktop,
     session->lease_until = options_.now() + options_.lease;
     by_digest_[session->row.secret_digest] = session;
     active_[profile.id].push_back(session);
+    epochs_compared_.insert(profile.id);  // the store has it now
   }
   for (const auto& wake : waiting) wake();
   if (!in_time)

@@ -254,7 +254,10 @@ Result<void> SessionTable::close(const std::string& desktop, const Guid& secret)
 
 void SessionTable::forget_old_sessions() {
   std::lock_guard guard(mutex_);
-  auto before = options_.now() - kKeepEndedSessions;
+  const auto now = options_.now();
+  if (now < next_forgetting_) return;  // it looks at all there are
+  next_forgetting_ = now + kKeepEndedSessions / 60;
+  auto before = now - kKeepEndedSessions;
   for (auto it = by_digest_.begin(); it != by_digest_.end();) {
     // Those still needed are restored from the store. The count tells that no call holds this one just now.
     bool old = it->second->row.state != SessionState::active && it->second->lease_until < before &&

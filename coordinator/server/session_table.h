@@ -2,13 +2,15 @@
 // fork. Knows nothing of connections; the desktop's name that each call is given comes from its certificate.
 //
 // Thread-safe; calls block on the repository and the state store. Lock order: a session's commit_mutex,
-// open_mutex_, mutex_, port_mutex_.
+// an open mutex, mutex_, port_mutex_.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "common/base/fault.h"
@@ -151,6 +153,7 @@ class SessionTable {
   void push_to(const std::string& desktop, const wire::Push& push);
   wire::Push flush_push(const Session& session) const;  // under mutex_
   Result<wire::OpenReply> reply_for(Session& session, const Guid& secret);
+  std::mutex& open_mutex(const repository::ProfileId& profile);
   Result<std::uint64_t> next_epoch(const repository::ProfileId& profile);
   Result<void> end(Session& session, SessionState state);  // under its commit_mutex
   // Under mutex_; returns whom to wake once it is released.
@@ -173,11 +176,14 @@ class SessionTable {
   repository::Repository& repository_;
   SessionOptions options_;
   Faults faults_;
-  std::mutex open_mutex_;  // one profile is given to a new session at a time; never held while a commit is
-                           // waited for
-  std::mutex mutex_;       // guards the maps below and the parts of sessions that say so
+  // A profile is given to one new session at a time; many profiles at once, as each waits for the disk. Never
+  // held while a commit is waited for.
+  std::array<std::mutex, 64> open_mutexes_;
+  std::mutex mutex_;  // guards the maps below and the parts of sessions that say so
   std::map<Digest, std::shared_ptr<Session>> by_digest_;
   std::map<repository::ProfileId, Sessions> active_;
+  std::set<repository::ProfileId> epochs_compared_;  // with the repository's, since this table was made
+  Session::Clock::time_point next_forgetting_{};
   std::mutex port_mutex_;  // held while the port is called; taken last
   DesktopPort* port_ = nullptr;
 };
