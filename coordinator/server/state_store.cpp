@@ -113,72 +113,73 @@ Result<std::unique_ptr<StateStore>> StateStore::open(const std::string& director
     RS_CHECK(database->execute(noted.c_str()));
   }
   RS_CHECK(transaction.commit());
-  auto impl = std::make_unique<Impl>(std::move(database));
+  RS_TRY(auto reader, Database::open_reader(path));
+  auto impl = std::make_unique<Impl>(std::move(database), std::move(reader));
   RS_CHECK(note_open_until(*impl->database, impl->enrolment_open_until));
   return std::unique_ptr<StateStore>(new StateStore(std::move(impl)));
 }
 
 Result<std::uint64_t> StateStore::epoch(const repository::ProfileId& profile) const {
-  std::lock_guard guard(impl_->mutex);
-  auto statement = impl_->database->prepare("SELECT epoch FROM epochs WHERE profile = ?");
+  std::lock_guard guard(impl_->reader_mutex);
+  auto statement = impl_->reader->prepare("SELECT epoch FROM epochs WHERE profile = ?");
   RS_TRY(bool row, statement.bind(profile).step());
   return row ? statement.integer(0) : 0;
 }
 
 Result<void> StateStore::begin_session(const SessionRow& session, const IncarnationRow& first,
                                        const std::optional<Guid>& ended) {
-  std::lock_guard guard(impl_->mutex);
-  RS_TRY(auto transaction, Transaction::begin(*impl_->database));
-  if (ended)
-    RS_CHECK(impl_->database->prepare("UPDATE sessions SET state = ?, ended = ? WHERE id = ?")
-                 .bind(static_cast<std::uint64_t>(SessionState::superseded))
-                 .bind(session.opened_100ns)
-                 .bind(*ended)
+  return impl_->group.run([&](Database& database) -> Result<void> {
+    if (ended)
+      RS_CHECK(database.prepare("UPDATE sessions SET state = ?, ended = ? WHERE id = ?")
+                   .bind(static_cast<std::uint64_t>(SessionState::superseded))
+                   .bind(session.opened_100ns)
+                   .bind(*ended)
+                   .run());
+    RS_CHECK(database.prepare("INSERT OR REPLACE INTO epochs VALUES(?, ?)")
+                 .bind(session.profile)
+                 .bind(session.epoch)
                  .run());
-  RS_CHECK(impl_->database->prepare("INSERT OR REPLACE INTO epochs VALUES(?, ?)")
-               .bind(session.profile)
-               .bind(session.epoch)
-               .run());
-  RS_CHECK(impl_->database->prepare("INSERT INTO sessions VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
-               .bind(session.id)
-               .bind(ByteView(session.secret_digest))
-               .bind(session.desktop)
-               .bind(session.profile)
-               .bind(session.profile_name)
-               .bind(session.profile_root)
-               .bind(session.epoch)
-               .bind(session.version)
-               .bind(static_cast<std::uint64_t>(session.state))
-               .bind(session.opened_100ns)
-               .bind(session.ended_100ns)
-               .bind(static_cast<std::uint64_t>(session.mode))
-               .run());
-  RS_CHECK(insert_incarnation(*impl_->database, session.id, first));
-  return transaction.commit();
+    RS_CHECK(database.prepare("INSERT INTO sessions VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+                 .bind(session.id)
+                 .bind(ByteView(session.secret_digest))
+                 .bind(session.desktop)
+                 .bind(session.profile)
+                 .bind(session.profile_name)
+                 .bind(session.profile_root)
+                 .bind(session.epoch)
+                 .bind(session.version)
+                 .bind(static_cast<std::uint64_t>(session.state))
+                 .bind(session.opened_100ns)
+                 .bind(session.ended_100ns)
+                 .bind(static_cast<std::uint64_t>(session.mode))
+                 .run());
+    return insert_incarnation(database, session.id, first);
+  });
 }
 
 Result<void> StateStore::end_session(const Guid& id, SessionState state, std::uint64_t now) {
-  std::lock_guard guard(impl_->mutex);
-  return impl_->database->prepare("UPDATE sessions SET state = ?, ended = ? WHERE id = ?")
-      .bind(static_cast<std::uint64_t>(state))
-      .bind(now)
-      .bind(id)
-      .run();
+  return impl_->group.run([&](Database& database) {
+    return database.prepare("UPDATE sessions SET state = ?, ended = ? WHERE id = ?")
+        .bind(static_cast<std::uint64_t>(state))
+        .bind(now)
+        .bind(id)
+        .run();
+  });
 }
 
 Result<void> StateStore::add_incarnation(const Guid& session, const IncarnationRow& row) {
-  std::lock_guard guard(impl_->mutex);
-  return insert_incarnation(*impl_->database, session, row);
+  return impl_->group.run([&](Database& database) { return insert_incarnation(database, session, row); });
 }
 
 Result<void> StateStore::note_ordinal(const IncarnationRow& row) {
-  std::lock_guard guard(impl_->mutex);
-  return impl_->database
-      ->prepare("UPDATE incarnations SET noted_ordinal = ?, noted_snapshot = ? WHERE incarnation = ?")
-      .bind(row.noted_ordinal)
-      .bind(row.noted_snapshot)
-      .bind(row.incarnation)
-      .run();
+  return impl_->group.run([&](Database& database) {
+    return database
+        .prepare("UPDATE incarnations SET noted_ordinal = ?, noted_snapshot = ? WHERE incarnation = ?")
+        .bind(row.noted_ordinal)
+        .bind(row.noted_snapshot)
+        .bind(row.incarnation)
+        .run();
+  });
 }
 
 Result<std::vector<SessionRow>> StateStore::sessions(bool active_only) const {
@@ -202,9 +203,8 @@ Result<std::optional<SessionRow>> StateStore::find_session(const Guid& id) const
 }
 
 Result<std::optional<SessionRow>> StateStore::find_session_by_digest(ByteView digest) const {
-  std::lock_guard guard(impl_->mutex);
-  auto statement =
-      impl_->database->prepare((std::string(kSessionColumns) + "WHERE secret_digest = ?").c_str());
+  std::lock_guard guard(impl_->reader_mutex);
+  auto statement = impl_->reader->prepare((std::string(kSessionColumns) + "WHERE secret_digest = ?").c_str());
   statement.bind(digest);
   return one_session(statement);
 }

@@ -125,8 +125,8 @@ Result<std::vector<Desktop>> StateStore::desktops() const {
 }
 
 Result<void> StateStore::check_desktop(const std::string& name, const std::string& serial) const {
-  std::lock_guard guard(impl_->mutex);
-  auto statement = impl_->database->prepare(
+  std::lock_guard guard(impl_->reader_mutex);
+  auto statement = impl_->reader->prepare(
       "SELECT d.revoked FROM certificates c JOIN desktops d ON d.serial = c.enrolment WHERE c.serial = ? AND "
       "d.name = ?");
   RS_TRY(bool row, statement.bind(serial).bind(name).step());
@@ -170,8 +170,8 @@ Result<std::vector<Assignment>> StateStore::assignments() const {
 
 Result<bool> StateStore::is_assigned(const std::string& desktop, const repository::ProfileId& profile,
                                      std::uint64_t now) const {
-  std::lock_guard guard(impl_->mutex);
-  auto statement = impl_->database->prepare(
+  std::lock_guard guard(impl_->reader_mutex);
+  auto statement = impl_->reader->prepare(
       "SELECT 1 FROM assignments WHERE desktop = ?1 AND profile = ?2 AND (until = 0 OR until > ?3) UNION ALL "
       "SELECT 1 FROM desktops d JOIN rules r ON r.pool = d.pool JOIN group_members m ON m.grp = r.grp "
       "WHERE d.name = ?1 AND d.revoked = 0 AND m.profile = ?2 AND (r.until = 0 OR r.until > ?3) LIMIT 1");

@@ -11,10 +11,16 @@ namespace roamstead::server {
 
 class StateStore::Impl {
  public:
-  explicit Impl(std::unique_ptr<Database> opened) : database(std::move(opened)) {}
+  Impl(std::unique_ptr<Database> opened, std::unique_ptr<Database> for_reading)
+      : database(std::move(opened)), reader(std::move(for_reading)) {}
 
   std::mutex mutex;  // guards the database
-  std::unique_ptr<Database> database;
+  const std::unique_ptr<Database> database;
+  GroupCommit group{*database, mutex};  // for what a morning brings a thousand times
+  // For what each log-in asks: it need not wait until others' changes are durable. Only durable ones are
+  // seen.
+  std::mutex reader_mutex;
+  const std::unique_ptr<Database> reader;
   std::atomic<std::uint64_t> enrolment_open_until{0};
 };
 
