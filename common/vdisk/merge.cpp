@@ -155,7 +155,7 @@ Result<void> ChainDisk::copy_up(const MergePair& pair, const RangeSet& upper_ext
     std::shared_lock lock(layers_mutex_);
     chain = chain_;
   }
-  Bytes buffer(std::max(kCopyBytes, unit));
+  Bytes buffer(std::min(std::max(kCopyBytes, unit), whole.total_bytes()));
   for (auto range : whole.ranges())
     while (!range.empty()) {
       auto part = MutableByteView(buffer).first(std::min<std::uint64_t>(range.length, buffer.size()));
