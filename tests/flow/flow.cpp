@@ -77,6 +77,9 @@ class Flow {
 
  private:
   std::string path(const std::string& name) const { return options_.directory + "/" + name; }
+  std::string disk(const std::string& name) const {
+    return path(name + "." + std::string(vdisk::to_string(options_.format)));
+  }
 
   Result<void> prepare() {
     auto& files = os::real_file_system();
@@ -84,9 +87,8 @@ class Flow {
     table_.line(fmt::format("profile of {} files, {:.1f} MB generated", model_.files(),
                             static_cast<double>(bytes) / 1e6));
     const auto disk_bytes = std::max<std::uint64_t>(256u << 20, bytes * 4) >> 20 << 20;
-    RS_CHECK(make_golden_disk(path("golden.vhdx"), disk_bytes));
-    for (auto* name : {"a.vhdx", "b.vhdx"})
-      RS_CHECK(vdisk::create_child(files, path("golden.vhdx"), path(name)));
+    RS_CHECK(make_golden_disk(disk("golden"), disk_bytes, options_.format));
+    for (auto* name : {"a", "b"}) RS_CHECK(vdisk::create_child(files, disk("golden"), disk(name)));
     table_.line("golden disk formatted, two clones");
     RS_TRY(coordinator_, FlowCoordinator::start(options_.directory));
     RS_TRY(const auto version, coordinator_->import(kProfile, model_));
@@ -96,8 +98,8 @@ class Flow {
         fmt::format("registry of {} keys imported as version {}", registry_.keys(), with_keys.number));
     RS_TRY(const auto first, coordinator_->enroll("desk-a", kProfile));
     RS_TRY(const auto second, coordinator_->enroll("desk-b", kProfile));
-    RS_TRY(a_, FlowDesktop::power_on(path("a.vhdx"), first));
-    RS_TRY(b_, FlowDesktop::power_on(path("b.vhdx"), second));
+    RS_TRY(a_, FlowDesktop::power_on(disk("a"), first));
+    RS_TRY(b_, FlowDesktop::power_on(disk("b"), second));
     b_identity_ = second;
     table_.line("desktops enrolled and powered on");
     return {};
@@ -221,7 +223,7 @@ class Flow {
 
   Result<profile::Batch> extract_on_host() {
     extract::Request request;
-    request.frozen_path = path("b.vhdx");
+    request.frozen_path = disk("b");
     request.provenance_path = std::string(kAgentRoot) + "/provenance.journal";
     request.quiesced = false;
     RS_TRY(const auto extraction, extract::extract(os::real_file_system(), request));
@@ -244,7 +246,7 @@ class Flow {
     if (!unchanged.records.empty())
       return fail(ErrorCode::internal, fmt::format("{} records", unchanged.records.size()));
     // It comes back to the same session, keys are changed, and it dies again.
-    RS_TRY(b_, FlowDesktop::power_on(path("b.vhdx"), b_identity_));
+    RS_TRY(b_, FlowDesktop::power_on(disk("b"), b_identity_));
     RS_CHECK(b_->log_in(kProfile));
     RS_CHECK(registry_.edit(*b_, random_, 4));
     RS_CHECK(b_->die());

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "common/base/result.h"
+#include "common/vdisk/disk.h"
 
 namespace roamstead::flow {
 
@@ -13,6 +14,7 @@ struct FlowOptions {
   std::string directory;  // empty, for disks, repository and logs
   std::size_t files = 300;
   std::uint64_t seed = 1;
+  vdisk::Format format = vdisk::Format::vhdx;  // of all disks
 };
 
 // Prints a table of what was done; the error says what went wrong or differs.

@@ -9,9 +9,9 @@ namespace {
 constexpr std::chrono::milliseconds kPatience{120'000};
 }
 
-Result<void> make_golden_disk(const std::string& path, std::uint64_t size_bytes) {
+Result<void> make_golden_disk(const std::string& path, std::uint64_t size_bytes, vdisk::Format format) {
   auto& files = os::real_file_system();
-  RS_CHECK(vdisk::create_disk(files, path, size_bytes));
+  RS_CHECK(vdisk::create_disk(files, path, size_bytes, {.format = format}));
   RS_TRY(auto disk, vdisk::Disk::open(files, path, vdisk::Access::write));
   RS_TRY(const auto partition, volume::create_single_partition(*disk, "Windows"));
   vdisk::SubDevice device(*disk, partition.offset_bytes, partition.size_bytes, path + " partition 1");

@@ -15,7 +15,7 @@ inline constexpr const char* kProfileRoot = "Users/alice";
 inline constexpr const char* kAgentRoot = "ProgramData/Roamstead";
 
 // A GPT disk with one NTFS partition.
-Result<void> make_golden_disk(const std::string& path, std::uint64_t size_bytes);
+Result<void> make_golden_disk(const std::string& path, std::uint64_t size_bytes, vdisk::Format format);
 
 class FlowDesktop {
  public:

@@ -15,10 +15,18 @@ int main(int count, char** values) {
   app.add_option("--files", options.files, "Files of the profile")->capture_default_str();
   app.add_option("--seed", options.seed, "What the profile and its changes follow from")
       ->capture_default_str();
+  std::string format = "vhdx";
+  app.add_option("--format", format, "Of the disks: vhdx, vhd or qcow2")->capture_default_str();
   app.add_option("--directory", options.directory,
                  "An empty directory to work in, kept (default: a temporary one)");
   CLI11_PARSE(app, count, values);
   roamstead::set_log_level(roamstead::LogLevel::warning);
+  const auto parsed = roamstead::vdisk::parse_format(format);
+  if (!parsed) {
+    std::cerr << parsed.error().to_string() << std::endl;
+    return 2;
+  }
+  options.format = *parsed;
   try {
     roamstead::support::TemporaryDirectory temporary;
     if (options.directory.empty()) options.directory = temporary.path();
