@@ -33,7 +33,7 @@ std::vector<Guid> frozen_of(const std::vector<vdisk::LayerInfo>& layers) {
 }  // namespace
 
 ChainSnapshots::ChainSnapshots(os::FileSystem& files, Options options)
-    : files_(files), options_(std::move(options)), extractor_(files, {options_.map_path}) {}
+    : files_(files), options_(std::move(options)), extractor_(files, {options_.map_path, true}) {}
 
 Result<FrozenLayer> ChainSnapshots::freeze() {
   std::lock_guard lock(mutex_);

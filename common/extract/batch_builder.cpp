@@ -337,22 +337,31 @@ Result<void> BatchBuilder::new_files() {
 Result<void> BatchBuilder::vanished_items() {
   const auto* provenance = comparison_.provenance;
   if (provenance == nullptr) return {};
-  for (const auto& [id, item] : provenance->items()) {
-    if (item.withdrawn || item.base_path.is_root() || comparison_.before.accounted_for(item)) continue;
-    if (is_hive_item(item)) continue;
-    if (provenance->find_by_base(item.base_path) != &item) continue;  // published anew
-    // Whoever is killed between recording an item and naming it leaves a record without a file. Only once its
-    // directory was populated is it certain that the item had its name.
-    const auto* parent = provenance->find_by_base(item.base_path.parent());
-    if (parent == nullptr || !parent->populated) continue;
-    auto file = comparison_.volume.record(item.identity.record);
-    if (file && comparison_.before.item_of(*file) == &item) continue;  // there, and looked at
-    if (!file && file.error().code != ErrorCode::not_found) {
-      RS_CHECK(blame(item.base_path.text(), std::move(file).error()));
-      continue;
-    }
-    gone(comparison_.before.origin_of_published(item));
+  // In a snapshot that was not prepared, files may be in staging of which its index does not know.
+  const auto few = comparison_.quiesced ? comparison_.before.maybe_unaccounted() : std::nullopt;
+  if (!few) {
+    for (const auto& [id, item] : provenance->items()) RS_CHECK(vanished(item));
+    return {};
   }
+  for (const auto id : *few)
+    if (const auto* item = provenance->find(id)) RS_CHECK(vanished(*item));
+  return {};
+}
+
+Result<void> BatchBuilder::vanished(const ItemState& item) {
+  const auto& provenance = *comparison_.provenance;
+  if (item.withdrawn || item.base_path.is_root() || comparison_.before.accounted_for(item)) return {};
+  if (is_hive_item(item)) return {};
+  if (provenance.find_by_base(item.base_path) != &item) return {};  // published anew
+  // Whoever is killed between recording an item and naming it leaves a record without a file. Only once its
+  // directory was populated is it certain that the item had its name.
+  const auto* parent = provenance.find_by_base(item.base_path.parent());
+  if (parent == nullptr || !parent->populated) return {};
+  auto file = comparison_.volume.record(item.identity.record);
+  if (file && comparison_.before.item_of(*file) == &item) return {};  // there, and looked at
+  if (!file && file.error().code != ErrorCode::not_found)
+    return blame(item.base_path.text(), std::move(file).error());
+  gone(comparison_.before.origin_of_published(item));
   return {};
 }
 

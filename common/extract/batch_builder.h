@@ -71,6 +71,7 @@ class BatchBuilder {
                              const ItemState* item) const;
   Result<void> new_files();
   Result<void> vanished_items();
+  Result<void> vanished(const ItemState& item);
   Result<void> queue_descendants(std::uint64_t directory);
   Names compare_names_of(const std::vector<Location>& before, const std::vector<Location>& now) const;
   bool still_inside(const ntfs::FileReference& directory);

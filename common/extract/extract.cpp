@@ -33,9 +33,18 @@ class ExtractionResult final : public Extraction {
   std::optional<JournalHeader> journal_;
 };
 
-void add_journalled(const Provenance& provenance, std::size_t since, std::set<std::uint64_t>& candidates) {
+void add_journalled(const Provenance& provenance, const Mirror* mirror, std::set<std::uint64_t>& candidates) {
+  const auto add = [&](const ItemState& item) {
+    if (!item.withdrawn) candidates.insert(item.identity.record);
+  };
+  if (mirror != nullptr && mirror->continued != nullptr) {
+    for (const auto id : mirror->continued->spoken_of_since()) add(*provenance.find(id));
+    return;
+  }
+  const auto since =
+      mirror != nullptr && mirror->provenance != nullptr ? mirror->provenance->valid_bytes() : 0;
   for (const auto& [id, item] : provenance.items())
-    if (!item.withdrawn && item.last_record_at >= since) candidates.insert(item.identity.record);
+    if (item.last_record_at >= since) add(item);
 }
 
 }  // namespace
@@ -192,11 +201,13 @@ Result<void> Extractor::Work::compare(const Sides& sides, const Request& request
   if (sides.before) {
     RS_TRY(auto old_roots, find_roots(*sides.before, sides, request));
     mirror.emplace(Mirror{sides.before->volume(), ProfileTree(sides.before->volume(), std::move(old_roots)),
-                          provenance != nullptr ? sides.journals.before.get() : nullptr});
+                          provenance != nullptr ? sides.journals.before.get() : nullptr,
+                          sides.journals.continued});
   }
   TreeBefore before(now.volume(), roots.profile, provenance, mirror ? &*mirror : nullptr);
 
   auto& statistics = result.statistics_;
+  statistics.journal_continued = sides.journals.continued != nullptr;
   auto changed = on_volume(sides.delta.extents, now);
   statistics.delta_bytes = changed.total_bytes();
   std::set<std::uint64_t> candidates, doubly_owned;
@@ -207,13 +218,11 @@ Result<void> Extractor::Work::compare(const Sides& sides, const Request& request
     RS_CHECK(prepare_map(sides, request.partition, changed, candidates, statistics));
     RS_TRY(auto owners, ask(map_->owners(changed)));
     candidates.merge(owners);
-    if (provenance != nullptr)
-      add_journalled(*provenance, mirror->provenance != nullptr ? mirror->provenance->valid_bytes() : 0,
-                     candidates);
+    if (provenance != nullptr) add_journalled(*provenance, &*mirror, candidates);
     RS_TRY(doubly_owned, ask(map_->doubly_owned(now.volume(), candidates)));
   } else {
     RS_CHECK(add_all_in_profile(now, tree, candidates, statistics));
-    if (provenance != nullptr) add_journalled(*provenance, 0, candidates);
+    if (provenance != nullptr) add_journalled(*provenance, nullptr, candidates);
     RS_TRY(doubly_owned, ask(map_->doubly_owned()));
   }
   statistics.changed_bytes = changed.total_bytes();

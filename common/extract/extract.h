@@ -33,6 +33,7 @@ struct Statistics {
   std::uint64_t candidate_records = 0;
   std::uint64_t files_examined = 0;
   bool map_built = false;  // by a pass over the MFT; otherwise the map of an earlier extraction went on
+  bool journal_continued = false;  // the provenance journal goes on where the one below ended
   double seconds = 0;
 };
 

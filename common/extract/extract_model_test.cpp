@@ -368,6 +368,7 @@ void run_session(std::mt19937_64& random, const SessionOptions& options) {
     if (random() % 3 == 0) desktop.merge(below);
   }
   CHECK(desktop.went_on() > 0);
+  CHECK(desktop.journals_continued() > 0);
 }
 
 TEST_CASE("random work on a lazily loaded profile gives the base version exactly the programs' changes") {

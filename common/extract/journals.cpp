@@ -106,6 +106,7 @@ Result<Journals> go_on(const JournalFile& now, std::unique_ptr<Provenance> known
   }
   auto earlier = std::make_unique<EarlierProvenance>(*journals.now);
   journals.now->extend(ByteView(bytes).subspan(journals.now->valid_bytes() - done), *earlier);
+  journals.continued = earlier.get();
   journals.before = std::move(earlier);
   return journals;
 }

@@ -14,6 +14,8 @@ namespace roamstead::extract {
 struct Journals {
   std::unique_ptr<Provenance> now;         // null: no journal there
   std::unique_ptr<ProvenanceView> before;  // null: none there, or no snapshot below; may refer to `now`
+  // `before`, where `now` goes on from it; else null.
+  const EarlierProvenance* continued = nullptr;
 };
 
 // `path` on the volumes; `before` may be null. `changed`: bytes of the volume that may differ between the

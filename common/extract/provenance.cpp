@@ -310,6 +310,13 @@ const ItemState* EarlierProvenance::find_by_base(const profile::ProfilePath& pat
   return item == nullptr ? nullptr : find(item->id);
 }
 
+std::set<ItemId> EarlierProvenance::spoken_of_since() const {
+  std::set<ItemId> ids;
+  for (const auto& [id, item] : items_) ids.insert(id);
+  for (auto at = now_.items().upper_bound(last_id_); at != now_.items().end(); ++at) ids.insert(at->first);
+  return ids;
+}
+
 void EarlierProvenance::keep(const ItemState& item) {
   if (item.id <= last_id_) items_.try_emplace(item.id, item);
 }

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -156,6 +157,8 @@ class EarlierProvenance final : public ProvenanceView {
   const ItemState* find_by_record(std::uint64_t record) const override;
   const ItemState* find_by_base(const profile::ProfilePath& path) const override;
   std::size_t valid_bytes() const override { return valid_bytes_; }
+  // The items that records since then speak of.
+  std::set<ItemId> spoken_of_since() const;
 
  private:
   friend class Provenance;

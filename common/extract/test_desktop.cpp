@@ -84,6 +84,7 @@ std::unique_ptr<Extraction> TestDesktop::extract(Request request) {
                              "\nby the extractor that lived on:\n" + describe(kept->batch()) +
                              "\nby a new one:\n" + describe(fresh->batch()));
   if (!kept->statistics().map_built) ++went_on_;
+  if (kept->statistics().journal_continued) ++journals_continued_;
   return kept;
 }
 

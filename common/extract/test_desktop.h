@@ -38,6 +38,8 @@ class TestDesktop {
   void merge(const Guid& keep);
   // Extractions for which no pass over the MFT was made.
   int went_on() const { return went_on_; }
+  // Extractions that read the journal once.
+  int journals_continued() const { return journals_continued_; }
   TestTree read_profile(const std::string& frozen_path, const std::string& root = kTestRoot);
 
  private:
@@ -53,6 +55,7 @@ class TestDesktop {
   std::unique_ptr<Extractor> extractor_;
   int extractions_ = 0;
   int went_on_ = 0;
+  int journals_continued_ = 0;
 };
 
 }  // namespace roamstead::extract

@@ -134,4 +134,27 @@ bool TreeBefore::accounted_for(const ItemState& item) const {
   return !file || mirror_->tree.place(*file).place != Place::staging;  // there it had yet to be named
 }
 
+// Those spoken of since, and those whose files had yet to be named.
+std::optional<std::set<ItemId>> TreeBefore::maybe_unaccounted() const {
+  if (mirror_ == nullptr || mirror_->continued == nullptr) return std::nullopt;
+  auto ids = mirror_->continued->spoken_of_since();
+  const auto staging = mirror_->tree.roots().staging;
+  if (!staging) return ids;
+  std::vector<std::uint64_t> directories{*staging};
+  std::set<std::uint64_t> seen{*staging};
+  for (std::size_t i = 0; i < directories.size(); ++i) {
+    const auto children = mirror_->volume.list(directories[i]);
+    if (!children) return std::nullopt;
+    for (const auto& child : *children) {
+      const auto record = child.reference.record;
+      if (!seen.insert(record).second) continue;
+      if (const auto* item = mirror_->provenance->find_by_record(record)) ids.insert(item->id);
+      const auto file = mirror_->volume.record(record);
+      if (!file) return std::nullopt;
+      if (file->directory) directories.push_back(record);
+    }
+  }
+  return ids;
+}
+
 }  // namespace roamstead::extract

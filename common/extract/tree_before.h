@@ -16,7 +16,8 @@ namespace roamstead::extract {
 struct Mirror {
   const ntfs::Volume& volume;
   ProfileTree tree;
-  const ProvenanceView* provenance;  // of that snapshot; null in a comparison without journals
+  const ProvenanceView* provenance;              // of that snapshot; null in a comparison without journals
+  const EarlierProvenance* continued = nullptr;  // the same, where today's journal goes on from it
 };
 
 // A file in the tree before. Hives and what belongs to them are none (profile_hives.h).
@@ -47,6 +48,8 @@ class TreeBefore {
 
   // Whether the mirror already accounts for this item: its file was there, or had been deleted by then.
   bool accounted_for(const ItemState& item) const;
+  // Items of which accounted_for() may be false, found without looking at all of them; nothing: any.
+  std::optional<std::set<ItemId>> maybe_unaccounted() const;
   Mirror* mirror() const { return mirror_; }
 
  private:

@@ -142,7 +142,7 @@ bool put(int pipe, const T& value) {
 
 [[noreturn]] void serve(int orders, int answers, const std::string& map_path) {
   auto& files = os::real_file_system();
-  const extract::Extractor::Options options{map_path};
+  const extract::Extractor::Options options{map_path, true};
   auto extractor = std::make_unique<extract::Extractor>(files, options);
   for (Order order; get(orders, order);) {
     if (order.restart != 0) {
