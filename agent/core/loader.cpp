@@ -5,6 +5,7 @@
 
 #include "agent/core/patience.h"
 #include "agent/core/registry_loader.h"
+#include "agent/core/working_set.h"
 #include "common/base/log.h"
 
 namespace roamstead::agent {
@@ -165,6 +166,7 @@ Result<std::vector<NamedEntry>> Loader::list_all(const ProfilePath& path) {
 Result<void> Loader::populate(VolumeHandle& directory, Priority priority) {
   auto item = find(directory);
   if (!item || !item->directory) return {};
+  if (learner_ != nullptr && priority != Priority::background) learner_->directory(item->base_path);
   std::optional<Activity::Foreground> foreground;
   if (priority != Priority::background && !is_populated(*item)) foreground.emplace(activity_);
   {

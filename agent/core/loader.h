@@ -23,6 +23,7 @@
 namespace roamstead::agent {
 
 class RegistryLoader;
+class WorkingSetLearner;
 
 struct LoaderOptions {
   std::chrono::milliseconds patience{20'000};      // how long a program waits while the coordinator is away
@@ -51,6 +52,9 @@ class Loader {
   // Hives are published through it (otherwise as empty files); must outlive every call.
   void set_registry(RegistryLoader* registry) { registry_ = registry; }
   RegistryLoader* registry() const { return registry_; }
+
+  // Told what programs touch, while it wants to know; must outlive every call.
+  void set_learner(WorkingSetLearner* learner) { learner_ = learner; }
 
   // Takes over what the journal says an earlier process published.
   Result<void> recover();
@@ -140,6 +144,7 @@ class Loader {
   extract::ProvenanceJournal& journal_;
   const LoaderOptions options_;
   RegistryLoader* registry_ = nullptr;
+  WorkingSetLearner* learner_ = nullptr;
   ItemTable items_;
   Gate gate_;
   Activity activity_;

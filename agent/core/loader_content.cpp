@@ -3,6 +3,7 @@
 
 #include "agent/core/loader.h"
 #include "agent/core/patience.h"
+#include "agent/core/working_set.h"
 #include "common/base/log.h"
 
 namespace roamstead::agent {
@@ -81,6 +82,8 @@ Result<void> Loader::load(VolumeHandle& stream, ByteRange range, Priority priori
   if (found == item->streams.end()) return {};
   auto& state = found->second;  // streams are never erased
   RS_CHECK(check_size(*item, stream, state));
+  if (learner_ != nullptr && priority != Priority::background && stream.stream().empty())
+    learner_->file(item->base_path, state.base_limit);
   std::optional<Activity::Foreground> foreground;
   for (;;) {
     auto missing = state.loaded.missing(base_blocks(state, range));

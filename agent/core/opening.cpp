@@ -168,6 +168,7 @@ Result<Opened> Opening::open_afresh() {
   opened.root = std::move(reply.root);
   opened.lease_seconds = reply.lease_seconds;
   opened.may_save = reply.may_save;
+  opened.working_set = std::move(reply.working_set);
   // From here on a crash leaves a session that is resumed, or closed and opened anew when the journal is
   // missing.
   RS_CHECK(log_.begin_session(opened.facts));

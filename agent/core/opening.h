@@ -12,6 +12,7 @@ struct Opened {
   profile::Entry root;
   bool resumed = false;
   std::uint32_t lease_seconds = 0;
+  std::vector<wire::WorkingItem> working_set;
   bool may_save = true;  // false: the profile is open on another desktop
 };
 

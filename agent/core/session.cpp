@@ -41,6 +41,10 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
   session->loader_ =
       std::make_unique<Loader>(link, opened.facts.session_secret, volume, *session->journal_, config.loader);
   auto& loader = *session->loader_;
+  if (config.learn_for.count() != 0) {
+    session->learner_.start(config.learn_for);
+    loader.set_learner(&session->learner_);
+  }
   if (!opened.may_save) {
     session->phase_ = SessionPhase::reading;
     loader.gate().refuse_programs(true);
@@ -54,6 +58,8 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
       std::make_unique<SnapshotCycle>(loader, volume, snapshots, *session->log_, *session->sender_);
   session->fill_ = std::make_unique<Fill>(loader, volume, config.profile_root, config.fill_bytes_per_second);
   session->start_threads();
+  session->prefetch_ = std::make_unique<Prefetch>(loader, *session->registry_, volume, config.profile_root);
+  session->prefetch_->start(std::move(opened.working_set));
   session->login_seconds_ = Activity::seconds_since(start);
   return session;
 }
@@ -88,6 +94,7 @@ Result<void> Session::load_key(const std::string& hive, const std::string& key) 
   for (const auto& known : profile::hive_paths()) {
     if (!same_name(hive, known.text()) && !same_name(hive, known.name())) continue;
     RS_CHECK(loader_->populate_above(known, Priority::foreground));
+    learner_.key(known, path);
     return registry_->load(known, path, true);
   }
   return fail(ErrorCode::not_found, "'" + hive + "' is none of a profile's hives");
@@ -104,6 +111,7 @@ void Session::start_threads() {
 void Session::stop_threads() {
   link_.set_push_listener(nullptr);
   answerer_.stop();
+  if (prefetch_) prefetch_->stop();
   if (fill_) fill_->stop();
   snapshotter_.stop();
   housekeeper_.stop();
@@ -123,6 +131,7 @@ void Session::keep_house() {
   auto renew_at = Clock::now() + renew_every_;
   while (housekeeper_.sleep(kTagInterval)) {
     if (auto flushed = loader_->flush_tags(); !flushed) note_error(flushed);
+    if (learner_.is_over()) tell_what_was_learnt();
     if (Clock::now() < renew_at) continue;
     renew_at = Clock::now() + renew_every_;
     if (phase_ == SessionPhase::handed_over || phase_ == SessionPhase::superseded) continue;
@@ -145,6 +154,14 @@ void Session::take_snapshots() {
     if (taken && taken->taken) ++snapshots_taken_;
     note_error(taken ? Result<void>() : fail(taken.error()));
   }
+}
+
+// Once; a coordinator that cannot be reached just now does without.
+void Session::tell_what_was_learnt() {
+  auto items = learner_.take();
+  if (items.empty()) return;
+  if (auto told = link_.learned(facts_.session_secret, items); !told)
+    log_info("the coordinator was not told what the log-in touched: {}", told.error().to_string());
 }
 
 Result<SnapshotResult> Session::snapshot(bool committed, std::chrono::milliseconds patience) {
@@ -170,6 +187,8 @@ Result<SessionStatus> Session::status() {
   status.login_seconds = login_seconds_;
   RS_TRY(status.sender, sender_->status());
   status.fill = fill_->progress();
+  status.prefetched = prefetch_->done();
+  status.to_prefetch = prefetch_->total();
   auto& counters = loader_->counters();
   status.directories_populated = counters.directories_populated;
   status.items_published = counters.items_published;
@@ -190,6 +209,8 @@ Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
   auto start = Clock::now();
   link_.set_push_listener(nullptr);  // it is on its way out already
   answerer_.stop();
+  prefetch_->stop();
+  tell_what_was_learnt();
   fill_->stop();
   snapshotter_.stop();
   RS_TRY_CTX(auto last, "log-out", cycle_->take(SnapshotKind::final, patience));

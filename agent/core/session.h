@@ -11,6 +11,7 @@
 #include "agent/core/registry_loader.h"
 #include "agent/core/sender.h"
 #include "agent/core/snapshot_cycle.h"
+#include "agent/core/working_set.h"
 
 namespace roamstead::agent {
 
@@ -33,6 +34,8 @@ struct SessionConfig {
       false;  // what lies at profile_root may go although no session of ours answers for it
   std::chrono::milliseconds snapshot_interval{60'000};  // 0: only on request
   std::uint64_t fill_bytes_per_second = 0;              // 0: no limit
+  // How long what programs touch counts as what the user's log-ins need first; 0: nothing is learnt.
+  std::chrono::milliseconds learn_for{60'000};
   LoaderOptions loader;
   SenderOptions sender;
   // The coordinator wants the user logged out; called on a thread of the session, only to take note.
@@ -59,6 +62,7 @@ struct SessionStatus {
   double login_seconds = 0;
   SenderStatus sender;
   FillProgress fill;
+  std::uint64_t prefetched = 0, to_prefetch = 0;  // items of the working set
   std::uint64_t directories_populated = 0, items_published = 0, fetches = 0, fetched_bytes = 0;
   RegistryProgress registry;
   std::uint64_t snapshots = 0;
@@ -111,6 +115,7 @@ class Session {
   void hand_over(const wire::Push& push);
   Result<void> flush_and_hand_over(std::chrono::milliseconds patience);
   void note_superseded();
+  void tell_what_was_learnt();
 
   const SessionConfig config_;
   wire::CoordinatorLink& link_;
@@ -123,12 +128,14 @@ class Session {
   std::chrono::seconds renew_every_{60};
   double login_seconds_ = 0;
 
+  WorkingSetLearner learner_;
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<HiveFilePort> registry_port_;
   std::unique_ptr<RegistryLoader> registry_;
   std::unique_ptr<Sender> sender_;
   std::unique_ptr<SnapshotCycle> cycle_;
   std::unique_ptr<Fill> fill_;
+  std::unique_ptr<Prefetch> prefetch_;
 
   std::atomic<bool> changed_{false};
   std::atomic<std::uint64_t> snapshots_taken_{0};

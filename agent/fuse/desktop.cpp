@@ -129,6 +129,8 @@ Result<json> Desktop::status() {
               {"forked", status.sender.forked},
               {"bytes_sent", status.sent_bytes},
               {"bytes_received", status.received_bytes},
+              {"prefetched", status.prefetched},
+              {"to_prefetch", status.to_prefetch},
               {"fill", describe(status.fill)},
               {"error", status.sender.last_error.empty() ? status.last_error : status.sender.last_error}};
 }

@@ -305,5 +305,67 @@ TEST_CASE("a coordinator's wish for a log-out reaches who runs the session") {
   CHECK(wanted);
 }
 
+TEST_CASE(
+    "what programs touched first is fetched ahead at the next log-in, and background loads do not count") {
+  Machine machine;
+  for (int i = 0; i < 20; ++i)
+    machine.link.add_file("Documents/f" + std::to_string(i), "content " + std::to_string(i));
+  machine.link.add_file("Music/song", "la la");
+  const auto read = [&](Session& session, const std::string& path, Priority priority) {
+    REQUIRE(session.loader().populate_above(profile::ProfilePath::parse(path).value(), priority));
+    auto handle = machine.volume->open("Users/alice/" + path, "");
+    REQUIRE(handle);
+    REQUIRE(session.loader().load(**handle, {0, 5}, priority));
+  };
+  {
+    auto session = machine.must_start();
+    read(*session, "Music/song", Priority::background);
+    read(*session, "Documents/f7", Priority::foreground);
+    read(*session, "Documents/f3", Priority::foreground);
+    read(*session, "Documents/f7", Priority::foreground);
+    REQUIRE(session->logout(kPatience));
+  }
+  using Kind = wire::WorkingItem::Kind;
+  CHECK(machine.link.working_set() == std::vector<wire::WorkingItem>{{Kind::directory, "", ""},
+                                                                     {Kind::directory, "Documents", ""},
+                                                                     {Kind::file, "Documents/f7", ""},
+                                                                     {Kind::file, "Documents/f3", ""}});
+  auto session = machine.must_start();
+  for (int i = 0; i < 500 && session->status()->prefetched < 4; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  CHECK(session->status()->prefetched == 4);
+  auto before = machine.link.reads.load();
+  read(*session, "Documents/f7", Priority::foreground);
+  read(*session, "Documents/f3", Priority::foreground);
+  CHECK(machine.link.reads == before);
+  read(*session, "Documents/f5", Priority::foreground);
+  CHECK(machine.link.reads == before + 1);
+}
+
+TEST_CASE("what is learnt is bounded, and a coordinator's working set that is not is left alone") {
+  WorkingSetLearner learner;
+  learner.start(std::chrono::seconds(60));
+  const auto path = [](int i) { return profile::ProfilePath::parse("file" + std::to_string(i)).value(); };
+  learner.file(path(0), wire::kMostWorkingContentBytes + 1);
+  CHECK(!learner.is_over());
+  for (int i = 1; i < 5000; ++i) learner.file(path(i), 1);
+  CHECK(learner.is_over());
+  auto items = learner.take();
+  CHECK(items.size() == wire::kMostWorkingItems);
+  CHECK(items.front().path == "file1");
+  CHECK(wire::check_working_set(items));
+  CHECK(learner.take().empty());
+  learner.file(path(1), 1);
+  CHECK(learner.take().empty());
+  items.push_back(items.front());
+  Machine machine;
+  {
+    auto session = machine.must_start();
+    REQUIRE(machine.link.learned(session->status()->facts.session_secret, items));
+    REQUIRE(session->logout(kPatience));
+  }
+  CHECK(machine.must_start()->status()->to_prefetch == 0);
+}
+
 }  // namespace
 }  // namespace roamstead::agent

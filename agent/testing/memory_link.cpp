@@ -100,6 +100,7 @@ Result<wire::OpenReply> MemoryLink::open(const wire::OpenRequest& request) {
     secret_ = Guid::random();
     superseded = false;
     ++opened_;
+    reply.working_set = working_set_;
   }
   open_ = true;
   incarnation_ = Guid::random();
@@ -233,6 +234,18 @@ Result<void> MemoryLink::hand_over(const Guid& secret) {
   superseded = true;
   ++hand_overs;
   return {};
+}
+
+Result<void> MemoryLink::learned(const Guid& secret, const std::vector<wire::WorkingItem>& items) {
+  RS_CHECK(enter(secret));
+  std::lock_guard lock(mutex_);
+  working_set_ = items;
+  return {};
+}
+
+std::vector<wire::WorkingItem> MemoryLink::working_set() const {
+  std::lock_guard lock(mutex_);
+  return working_set_;
 }
 
 void MemoryLink::set_push_listener(std::function<void(const wire::Push&)> listener) {

@@ -48,6 +48,8 @@ class MemoryLink final : public wire::CoordinatorLink {
   Result<void> renew(const Guid& secret) override;
   Result<void> close(const Guid& secret) override;
   Result<void> hand_over(const Guid& secret) override;
+  Result<void> learned(const Guid& secret, const std::vector<wire::WorkingItem>& items) override;
+  std::vector<wire::WorkingItem> working_set() const;  // what was learnt last; the next session gets it
   void set_push_listener(std::function<void(const wire::Push&)> listener) override;
   void push(const wire::Push& push);  // as the coordinator does
   std::uint64_t bytes_sent() const override { return 0; }
@@ -84,6 +86,7 @@ class MemoryLink final : public wire::CoordinatorLink {
   Guid secret_, incarnation_;
   std::map<Guid, std::uint64_t> committed_;  // incarnation -> highest ordinal
   unsigned opened_ = 0;
+  std::vector<wire::WorkingItem> working_set_;
 };
 
 }  // namespace roamstead::agent::testing

@@ -152,6 +152,8 @@ class CoordinatorLink {
   // Everything that this session has to send is sent: whoever waits for the profile may have it. The session
   // is superseded; what it sends later becomes a fork.
   virtual Result<void> hand_over(const Guid& session_secret) = 0;
+  // What programs touched first in the session (working_set.h): sent ahead at the user's next log-in.
+  virtual Result<void> learned(const Guid& session_secret, const std::vector<WorkingItem>& items) = 0;
   // Called with what the coordinator says unasked, for all its sessions, on a thread of the link that must
   // not be kept; may call no method of the link. Null: nobody listens. Once this returns, the listener before
   // is called no more. Pushes reach a desktop only while it has a connection; any call makes one.

@@ -40,8 +40,9 @@ enum class FrameType : std::uint8_t {
   enroll = 24,             // the only frame that is taken from who has no certificate
   renew_certificate = 25,  // for the desktop that asks
   certificate = 26,        // the answer to both
+  learned = 27,            // answered by done
 };
-inline constexpr FrameType kLastFrameType = FrameType::certificate;
+inline constexpr FrameType kLastFrameType = FrameType::learned;
 
 struct FrameHeader {
   std::uint32_t payload_bytes = 0;

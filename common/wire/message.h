@@ -111,6 +111,17 @@ struct SessionRequest {
   }
 };
 
+// What the session touched first.
+struct LearnedRequest {
+  Guid session_secret;
+  std::vector<WorkingItem> items;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(session_secret, items);
+  }
+};
+
 // Announces a batch: batch_part frames with the same request id follow, their plain payloads joined being the
 // encoded batch (`batch_bytes`, see batch_stream.h) and then the content of all writes in record order
 // (`content_bytes`).
@@ -160,6 +171,7 @@ extern template Result<KeysRequest> decode_message(Frame, const char*);
 extern template Result<profile::KeyStates> decode_message(Frame, const char*);
 extern template Result<ValueRequest> decode_message(Frame, const char*);
 extern template Result<SessionRequest> decode_message(Frame, const char*);
+extern template Result<LearnedRequest> decode_message(Frame, const char*);
 extern template Result<BatchBegin> decode_message(Frame, const char*);
 extern template Result<Credit> decode_message(Frame, const char*);
 extern template Result<CommitReply> decode_message(Frame, const char*);
@@ -180,6 +192,7 @@ Bytes encode_message(const profile::KeyStates& message);
 Bytes encode_message(const profile::KeyState& message);
 Bytes encode_message(const ValueRequest& message);
 Bytes encode_message(const SessionRequest& message);
+Bytes encode_message(const LearnedRequest& message);
 Bytes encode_message(const BatchBegin& message);
 Bytes encode_message(const Credit& message);
 Bytes encode_message(const CommitReply& message);

@@ -272,6 +272,12 @@ Result<void> TlsLink::hand_over(const Guid& session_secret) {
   return {};
 }
 
+Result<void> TlsLink::learned(const Guid& session_secret, const std::vector<WorkingItem>& items) {
+  auto payload = encode_message(LearnedRequest{session_secret, items});
+  RS_TRY(auto frame, impl_->exchange(FrameType::learned, payload, FrameType::done));
+  return {};
+}
+
 void TlsLink::set_push_listener(std::function<void(const Push&)> listener) {
   impl_->connection().set_push_listener(std::move(listener));
 }

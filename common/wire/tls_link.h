@@ -51,6 +51,7 @@ class TlsLink final : public CoordinatorLink {
   Result<void> renew(const Guid& session_secret) override;
   Result<void> close(const Guid& session_secret) override;
   Result<void> hand_over(const Guid& session_secret) override;
+  Result<void> learned(const Guid& session_secret, const std::vector<WorkingItem>& items) override;
   void set_push_listener(std::function<void(const Push&)> listener) override;
   std::uint64_t bytes_sent() const override;
   std::uint64_t bytes_received() const override;

@@ -23,6 +23,7 @@ struct Arguments {
   std::string until;
   std::string disk;
   std::uint32_t partition = 0;
+  std::uint64_t within_seconds = 60;
   bool all = false;
 };
 
@@ -99,13 +100,28 @@ Result<void> list_sessions(const Arguments& arguments, const Context& context) {
       {"SESSION", "PROFILE", "DESKTOP", "STATE", "OPENED", "PINNED", "SAVED", "LEASE"}};
   for (const auto& session : json_list(result, "sessions")) {
     auto lease = session.find("lease_seconds_left");
+    auto state = json_text(session, "state");
+    if (auto mode = json_text(session, "mode"); mode == "reader" || mode == "concurrent")
+      state += ", " + mode;
+    if (session.value("vanished", false)) state += ", vanished";
+    if (session.contains("wanted_by")) state += ", wanted by " + json_text(session, "wanted_by");
     rows.push_back(
-        {json_text(session, "session"), json_text(session, "profile"), json_text(session, "desktop"),
-         json_text(session, "state"), json_time(session.value("opened_100ns", json())),
-         json_text(session, "pinned_version"), json_text(session, "last_version"),
+        {json_text(session, "session"), json_text(session, "profile"), json_text(session, "desktop"), state,
+         json_time(session.value("opened_100ns", json())), json_text(session, "pinned_version"),
+         json_text(session, "last_version"),
          lease != session.end() && lease->is_number() ? fmt::format("{:.0f} s", lease->get<double>()) : "-"});
   }
   context.print(result, table(rows));
+  return {};
+}
+
+Result<void> close_session(const Arguments& arguments, const Context& context) {
+  RS_TRY(auto result, run_command(arguments.choice,
+                                  {{"command", "session.close"},
+                                   {"session", arguments.session},
+                                   {"within_seconds", arguments.within_seconds}},
+                                  context));
+  context.print(result, "asked for the log-out of " + arguments.session + "; see session list");
   return {};
 }
 
@@ -167,6 +183,10 @@ void add_desktop_verbs(CLI::App& app, Context& context) {
   session->require_subcommand(1);
   verb(*session, "list", "Sessions, active ones unless --all is given", list_sessions)
       ->add_flag("--all", arguments->all, "Ended ones too");
+  auto* closing = verb(*session, "close", "Ask a desktop to log its user out", close_session);
+  closing->add_option("session", arguments->session, "The session's id, or the profile's name")->required();
+  closing->add_option("--within", arguments->within_seconds, "Seconds it has for that")
+      ->default_val(arguments->within_seconds);
   auto* extracting =
       verb(*session, "extract", "Save what a dead desktop did not send, from its disk", extract_session);
   extracting->add_option("session", arguments->session, "The session's id, or the profile's name")

@@ -12,7 +12,7 @@ using profile::EntryKind;
 using profile::ProfilePath;
 using Kind = MergeConflict::Kind;
 
-constexpr int kMaxDepth = 4096;                        // as for differences (tree.cpp)
+constexpr int kMaxMergeDepth = 4096;                   // as for differences (tree.cpp)
 constexpr std::size_t kMostComparedPieces = 1u << 20;  // of a file of 64 GiB; a larger one is taken whole
 
 // The values that a directory's pages hold of one name; empty: none. Equal values are equal nodes with all
@@ -75,7 +75,7 @@ class TreeMerger {
   Result<void> directory(const ProfilePath& path, const ObjectId& base, const ObjectId& ours,
                          const ObjectId& theirs, int depth) {
     if (theirs == base || theirs == ours) return {};
-    if (depth > kMaxDepth) return fail(ErrorCode::corrupt, "'" + path.text() + "' lies too deep");
+    if (depth > kMaxMergeDepth) return fail(ErrorCode::corrupt, "'" + path.text() + "' lies too deep");
     Names names{KeyLess{KeyOrder::names}};
     RS_CHECK(collect(names, base, &Three::base));
     RS_CHECK(collect(names, ours, &Three::ours));
@@ -225,7 +225,7 @@ class TreeMerger {
   // Whether anything was added or changed below a directory; directories' own attributes do not count.
   Result<bool> has_changes(const ObjectId& before, const ObjectId& after, int depth) {
     if (before == after) return false;
-    if (depth > kMaxDepth) return fail(ErrorCode::corrupt, "folders lie too deep");
+    if (depth > kMaxMergeDepth) return fail(ErrorCode::corrupt, "folders lie too deep");
     bool found = false;
     RS_CHECK(for_each_pair(
         before, after, [&](const std::string&, const Bytes& was, const Bytes& is) -> Result<void> {
@@ -343,7 +343,7 @@ class TreeMerger {
 
   // A node with all below it, where nothing is.
   Result<void> add(const ProfilePath& path, const Node& node, int depth) {
-    if (depth > kMaxDepth) return fail(ErrorCode::corrupt, "'" + path.text() + "' lies too deep");
+    if (depth > kMaxMergeDepth) return fail(ErrorCode::corrupt, "'" + path.text() + "' lies too deep");
     RS_CHECK(put_alone(path, node));
     if (node.entry.kind == EntryKind::registry)
       return merge_hives(builder_, path, ObjectId{}, ObjectId{}, node.children);

@@ -22,6 +22,7 @@ Result<json> change_assignment(const Invocation& call, bool add) {
     if (!enrolled) return fail(ErrorCode::not_found, "no desktop '" + desktop + "' is enrolled");
     RS_TRY(auto until, end_field(call.request));
     RS_CHECK(call.context.store.assign({desktop, profile.id, profile.name, until}));
+    call.context.sessions.announce(desktop, profile.name);
   } else {
     RS_CHECK(call.context.store.unassign(desktop, profile.id));
   }

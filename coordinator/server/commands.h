@@ -51,6 +51,7 @@ struct CommandContext {
 //   {"command": "audit.show", "since": ISO 8601?, "desktop": NAME?, "limit": N?}
 //   {"command": "audit.verify", "archived": true?}
 //   {"command": "session.list", "all": true?}
+//   {"command": "session.close", "session": ID or profile's NAME, "within_seconds": N?, "reason": TEXT?}
 //   {"command": "session.extract", "session": ID or profile's NAME, "disk": PATH, "partition": N?}
 // and those of coordinator/admin/commands.h.
 // The request is foreign input. ErrorCode::denied, naming the role that is needed, when the caller's is too
@@ -66,6 +67,7 @@ Result<nlohmann::json> execute_alone(repository::Repository& repository, const s
 inline constexpr const char* kAuthorityDirectory = "ca";  // in the state directory
 inline constexpr const char* kAuditDirectory = "audit";   // in the state directory
 inline constexpr const char* kMapDirectory = "maps";      // in the state directory: of disks looked at
+inline constexpr const char* kWorkingSetDirectory = "working-sets";
 inline constexpr const char* kListenFile = "listen";  // in the state directory: where the coordinator listens
 inline constexpr const char* kDefaultListen = "127.0.0.1:7420";
 

@@ -178,6 +178,7 @@ Result<void> Connection::dispatch(Frame frame) {
     case FrameType::keys:
     case FrameType::value:
     case FrameType::renew:
+    case FrameType::learned:
     case FrameType::close:
     case FrameType::hand_over:
       ++requests_;

@@ -23,6 +23,13 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
   RS_TRY(coordinator->audit_,
          audit::AuditLog::open(files, os::join_path(state, kAuditDirectory), *coordinator->audit_head_));
   options.sessions.audit = coordinator->audit_.get();
+  options.sessions.policy_of = [store = coordinator->store_.get()](const std::string& desktop) {
+    auto pool = store->pool_of(desktop);
+    if (!pool) return SessionPolicy::takeover;
+    return parse_session_policy(pool->session_policy).value_or(SessionPolicy::takeover);
+  };
+  if (options.sessions.working_set_directory.empty())
+    options.sessions.working_set_directory = os::join_path(state, kWorkingSetDirectory);
   RS_TRY(coordinator->sessions_, SessionTable::create(*coordinator->store_, *coordinator->repository_,
                                                       options.sessions, std::move(faults)));
   coordinator->extractors_ = std::make_unique<ExtractorTable>(files, os::join_path(state, kMapDirectory));

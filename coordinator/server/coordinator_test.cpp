@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 
@@ -80,6 +81,87 @@ TEST_CASE("a coordinator killed around a commit loses nothing acknowledged and c
       CHECK(versions[i].ordinal == i);
     }
   }
+}
+
+TEST_CASE("a coordinator killed before it merged what two desktops saved merges it when it is back") {
+  Site site;
+  site.start(std::chrono::seconds(30), {}, SessionPolicy::concurrent).reset();
+  Process first(site, "127.0.0.1:0", "server.before_merge#1=kill");
+  auto address = first.address();
+  auto link_a = site.link("desk-a", address), link_b = site.link("desk-b", address);
+  auto a = link_a->open({"alice", "", {}}).value(), b = link_b->open({"alice", "", {}}).value();
+  SampleBatch from_a(a.incarnation, 1, {{"a.txt", "a's"}, {"from a", "a"}});
+  CHECK(link_a->commit(a.session_secret, from_a.batch, from_a)->version == 2);
+  SampleBatch from_b(b.incarnation, 1, {{"a.txt", "b's"}, {"from b", "b"}});
+  std::optional<Result<wire::CommitReply>> reply;
+  std::thread sender([&] { reply = link_b->commit(b.session_secret, from_b.batch, from_b); });
+  CHECK(first.wait() == 137);
+  Process second(site, address, "");
+  sender.join();
+  REQUIRE_MESSAGE(reply->has_value(), reply->error().to_string());
+  CHECK(!(*reply)->forked);
+  CHECK((*reply)->version == 4);
+  REQUIRE(link_a->close(a.session_secret));
+  REQUIRE(link_b->close(b.session_secret));
+  auto later = link_a->open({"alice", "", {}}).value();
+  const auto text = [&](const std::string& name) {
+    return std::string(
+        as_text(link_a->read(later.session_secret, path_of(name), "", 0, 100).value_or(Bytes())));
+  };
+  CHECK(text("a.txt") == "a's");
+  CHECK(text("a (conflict, desk-b, version 3).txt") == "b's");
+  CHECK(text("from a") == "a");
+  CHECK(text("from b") == "b");
+  CHECK(second.terminate() == 0);
+  auto versions = site.versions();
+  REQUIRE(versions.size() == 4);
+  CHECK(versions[3].merged == 3);
+  CHECK(versions[3].held_back.size() == 1);
+}
+
+TEST_CASE("administrators see who wants what, and may ask for a log-out; openings are in the audit log") {
+  Site site;
+  auto coordinator = site.start();
+  auto run = [&](const json& request) { return coordinator->execute(request, {}).value(); };
+  auto link_a = site.link("desk-a", coordinator->address()),
+       link_b = site.link("desk-b", coordinator->address());
+  std::atomic<int> closes{0}, prepares{0}, policies{0};
+  link_a->set_push_listener([&](const wire::Push& push) {
+    closes += push.kind == wire::PushKind::close ? 1 : 0;
+    prepares += push.kind == wire::PushKind::prepare ? 1 : 0;
+    policies += push.kind == wire::PushKind::policy_changed ? 1 : 0;
+  });
+  auto a = link_a->open({"alice", "", {}}).value();
+  std::thread opening([&] { CHECK(link_b->open({"alice", "", {}})); });
+  json session;
+  for (int i = 0; i < 500 && !session.contains("wanted_by"); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    session = run({{"command", "session.list"}})["sessions"][0];
+  }
+  CHECK(session["wanted_by"] == "desk-b");
+  CHECK(session["connected"] == true);
+  CHECK(session["vanished"] == false);
+  CHECK(session["mode"] == "exclusive");
+  run({{"command", "session.close"}, {"session", "alice"}});
+  run({{"command", "assignment.add"}, {"desktop", "desk-a"}, {"profile", "alice"}});
+  run({{"command", "desktop-pool.set"}, {"pool", kDefaultPool}, {"session_policy", "refuse"}});
+  for (int i = 0; i < 500 && policies == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  CHECK(closes == 1);
+  CHECK(prepares == 1);
+  CHECK(policies == 1);
+  REQUIRE(link_a->hand_over(a.session_secret));
+  opening.join();
+  CHECK(link_a->open({"alice", "", {}}).error().code == ErrorCode::busy);
+  link_a->set_push_listener(nullptr);
+  coordinator.reset();
+  std::string audited;
+  for (const auto& file : std::filesystem::directory_iterator(site.folder / "state/audit")) {
+    std::ifstream in(file.path());
+    audited.append(std::istreambuf_iterator<char>(in), {});
+  }
+  for (const char* what : {"\"session.open\"", "\"session.hand_over\"", "\"session.close\""})
+    CHECK_MESSAGE(audited.find(what) != std::string::npos, what);
+  CHECK(audited.find("is open on desktop") != std::string::npos);  // the refusal
 }
 
 TEST_CASE("after a write that failed the repository is opened again, and the desktop's next try succeeds") {

@@ -17,13 +17,7 @@ json to_json(const Pool& pool) {
 // What the request says of a pool, the rest as it is.
 Result<Pool> described(const json& request, Pool pool) {
   RS_TRY(pool.session_policy, text_field_or(request, "session_policy", pool.session_policy));
-  bool known = false;
-  for (const char* policy : {"takeover", "refuse", "read-only", "concurrent"})
-    known = known || pool.session_policy == policy;
-  if (!known)
-    return fail(
-        ErrorCode::invalid_argument,
-        "'" + pool.session_policy + "' is no session policy: takeover, refuse, read-only or concurrent");
+  RS_CHECK(parse_session_policy(pool.session_policy).map([](SessionPolicy) {}));
   RS_TRY(pool.quota_bytes, number_field_or(request, "quota_bytes", pool.quota_bytes));
   if (pool.quota_bytes > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
     return fail(ErrorCode::invalid_argument, "'quota_bytes' is too large");
@@ -46,6 +40,9 @@ Result<json> set(const Invocation& call) {
   RS_TRY(auto present, call.context.store.pool(name));
   RS_TRY(auto pool, described(call.request, present));
   RS_CHECK(call.context.store.set_pool(pool));
+  RS_TRY(auto desktops, call.context.store.desktops());
+  for (const auto& desktop : desktops)
+    if (desktop.pool == name) call.context.sessions.announce_policy(desktop.name);
   return to_json(pool);
 }
 
@@ -60,6 +57,7 @@ Result<json> move_desktop(const Invocation& call) {
   RS_TRY(auto desktop, text_field(call.request, "desktop"));
   RS_TRY(auto pool, text_field(call.request, "pool"));
   RS_CHECK(call.context.store.set_pool_of(desktop, pool));
+  call.context.sessions.announce_policy(desktop);
   return json{{"desktop", desktop}, {"pool", pool}};
 }
 

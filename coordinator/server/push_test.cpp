@@ -124,6 +124,16 @@ TEST_CASE("a coordinator can be stopped while a log-in waits, and a desktop may 
   CHECK(opening.get());
 }
 
+TEST_CASE("what a session touched first goes with the answer to the next log-in") {
+  Loopback loop;
+  auto first = loop.link("desk-a"), second = loop.link("desk-b");
+  auto a = first->open({"alice", "", {}}).value();
+  const std::vector<wire::WorkingItem> items{{wire::WorkingItem::Kind::file, "a.txt", ""}};
+  REQUIRE(first->learned(a.session_secret, items));
+  REQUIRE(first->close(a.session_secret));
+  CHECK(second->open({"alice", "", {}})->working_set == items);
+}
+
 TEST_CASE("desktops are told of profiles to come, of new rules, and that they shall log out") {
   Loopback loop;
   auto link = loop.link("desk-a");

@@ -72,6 +72,10 @@ Bytes RequestHandler::answer(const std::string& desktop, Frame request) {
       return handle<wire::SessionRequest>(
           std::move(request), "close", FrameType::done, Compression::no,
           [&](const auto& message) { return nothing(sessions_.close(desktop, message.session_secret)); });
+    case FrameType::learned:
+      return handle<wire::LearnedRequest>(
+          std::move(request), "learned", FrameType::done, Compression::no,
+          [&](const auto& message) { return nothing(sessions_.learned(desktop, message)); });
     case FrameType::hand_over:
       return handle<wire::SessionRequest>(
           std::move(request), "hand-over", FrameType::done, Compression::no,

@@ -20,6 +20,18 @@ const char* name_of(SessionState state) {
   return "unknown";
 }
 
+const char* name_of(SessionMode mode) {
+  switch (mode) {
+    case SessionMode::exclusive:
+      return "exclusive";
+    case SessionMode::reader:
+      return "reader";
+    case SessionMode::concurrent:
+      return "concurrent";
+  }
+  return "unknown";
+}
+
 json to_json(const SessionInfo& info) {
   json session{{"session", info.row.id.to_string()},
                {"profile", info.row.profile_name},
@@ -30,10 +42,15 @@ json to_json(const SessionInfo& info) {
                {"last_version", info.last_version},
                {"last_ordinal", info.last_ordinal},
                {"opened_100ns", info.row.opened_100ns}};
-  if (info.row.state == SessionState::active)
+  session["mode"] = name_of(info.row.mode);
+  if (info.row.state == SessionState::active) {
     session["lease_seconds_left"] = info.lease_seconds;
-  else
+    session["connected"] = info.connected;
+    session["vanished"] = info.vanished;
+    if (!info.wanted_by.empty()) session["wanted_by"] = info.wanted_by;
+  } else {
     session["ended_100ns"] = info.row.ended_100ns;
+  }
   return session;
 }
 
@@ -44,6 +61,18 @@ Result<json> list_sessions(const Invocation& call) {
   auto list = json::array();
   for (const auto& session : sessions) list.push_back(to_json(session));
   return json{{"sessions", list}};
+}
+
+// Asks a desktop to log its user out; what becomes of it shows in the list.
+Result<json> close_session(const Invocation& call) {
+  constexpr std::uint64_t kDefaultSeconds = 60, kMostSeconds = 24 * 3600;
+  RS_TRY(auto which, text_field(call.request, "session"));
+  RS_TRY(auto why, text_field_or(call.request, "reason", "an administrator wants it"));
+  RS_TRY(auto seconds, number_field_or(call.request, "within_seconds", kDefaultSeconds));
+  if (seconds > kMostSeconds)
+    return fail(ErrorCode::invalid_argument, "'within_seconds' is at most " + std::to_string(kMostSeconds));
+  RS_CHECK(call.context.sessions.ask_to_close(which, std::chrono::seconds(seconds), why));
+  return json{{"session", which}, {"asked", true}, {"within_seconds", seconds}};
 }
 
 // The changes a dead desktop did not send, read from its disk.
@@ -93,6 +122,7 @@ Result<json> extract_session(const Invocation& call) {
 
 void add_session_commands(CommandTable& table) {
   table.add({"session.list", Role::viewer, list_sessions, {}});
+  table.add({"session.close", Role::operator_, close_session, {"session", "within_seconds", "reason"}});
   // Reads any disk of the host.
   table.add({"session.extract", Role::administrator, extract_session, {"session", "disk"}});
 }

@@ -4,19 +4,20 @@
 
 #include "common/base/log.h"
 #include "common/wire/message.h"
+#include "coordinator/audit/audit_log.h"
 #include "coordinator/server/session_table.h"
 
 namespace roamstead::server {
 namespace {
 
-std::chrono::milliseconds until(Session::Clock::time_point deadline, Session::Clock::time_point now) {
+std::chrono::milliseconds time_until(Session::Clock::time_point deadline, Session::Clock::time_point now) {
   return std::max(std::chrono::milliseconds(0), std::chrono::ceil<std::chrono::milliseconds>(deadline - now));
 }
 
 }  // namespace
 
 wire::Push SessionTable::flush_push(const Session& session) const {
-  auto left = until(session.hand_over->deadline, Session::Clock::now());
+  auto left = time_until(session.hand_over->deadline, Session::Clock::now());
   return {wire::PushKind::flush, session.row.id, static_cast<std::uint32_t>(left.count()),
           session.row.profile_name, "desktop '" + session.hand_over->to + "' opens the profile"};
 }
@@ -39,8 +40,8 @@ std::optional<std::chrono::milliseconds> SessionTable::ask_to_flush(const Sessio
                  holder->row.id.to_string());
       }
       // Nobody renews the lease of a desktop that is gone.
-      auto left =
-          std::min(until(holder->hand_over->deadline, now), until(holder->lease_until, options_.now()));
+      auto left = std::min(time_until(holder->hand_over->deadline, now),
+                           time_until(holder->lease_until, options_.now()));
       if (left.count() == 0) continue;
       holder->hand_over->waiting.push_back(wake);
       wait = std::max(wait, left);
@@ -58,7 +59,18 @@ Result<void> SessionTable::hand_over(const std::string& desktop, const Guid& sec
   RS_CHECK(end(*session, SessionState::superseded));
   log_info("session {} of '{}': desktop '{}' has handed it over at version {}", session->row.id.to_string(),
            session->row.profile_name, desktop, session->tip());
+  record_end(*session, "session.hand_over", "");
   return {};
+}
+
+void SessionTable::record_end(const Session& session, const char* what, const std::string& why) {
+  if (options_.audit == nullptr) return;
+  options_.audit->append({what,
+                          "desktop " + session.row.desktop,
+                          "profile " + session.row.profile_name,
+                          why.empty() ? audit::Outcome::done : audit::Outcome::failed,
+                          why,
+                          {{"session", session.row.id.to_string()}}});
 }
 
 void SessionTable::set_port(DesktopPort* port) {
@@ -104,6 +116,7 @@ void SessionTable::look_for_vanished() {
         "go "
         "on when it comes back; if it does not: roamstead session extract",
         session->row.desktop, session->row.id.to_string(), session->row.profile_name);
+    record_end(*session, "session.vanish", "no connection, and the lease has run out");
   }
 }
 

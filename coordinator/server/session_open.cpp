@@ -4,6 +4,7 @@
 
 #include "common/base/file_time.h"
 #include "common/base/log.h"
+#include "coordinator/audit/audit_log.h"
 #include "coordinator/server/session_table.h"
 
 namespace roamstead::server {
@@ -67,6 +68,28 @@ Result<repository::ProfileInfo> SessionTable::find_assigned(const std::string& d
 
 Result<OpenStep> SessionTable::try_open(const std::string& desktop, const wire::OpenRequest& request,
                                         OpenAttempt& attempt, const std::function<void()>& wake) {
+  auto step = open_step(desktop, request, attempt, wake);
+  if (options_.audit == nullptr || (step && !step->reply)) return step;
+  audit::Record record{request.resume ? "session.resume" : "session.open",
+                       "desktop " + desktop,
+                       "profile " + request.profile.substr(0, kMaxProfileName),
+                       audit::Outcome::done,
+                       "",
+                       {}};
+  if (step) {
+    record.fields = {{"session", step->reply->session.to_string()},
+                     {"version", std::to_string(step->reply->version)},
+                     {"may_save", step->reply->may_save ? "true" : "false"}};
+  } else {
+    record.outcome = audit::Outcome::refused;
+    record.reason = step.error().to_string();
+  }
+  options_.audit->append(std::move(record));
+  return step;
+}
+
+Result<OpenStep> SessionTable::open_step(const std::string& desktop, const wire::OpenRequest& request,
+                                         OpenAttempt& attempt, const std::function<void()>& wake) {
   if (request.profile.size() > kMaxProfileName || request.profile_root.size() > kMaxRootBytes)
     return fail(ErrorCode::protocol, "open: too long a name or root of a profile");
   RS_TRY(auto profile, find_assigned(desktop, request.profile));
@@ -148,10 +171,13 @@ Result<OpenStep> SessionTable::open_fresh(const std::string& desktop, const wire
       if (!lock) return OpenStep{{}, kCommitPause};
       locks.push_back(std::move(lock));
     }
+    std::vector<wire::WorkingItem> working_set;
+    if (working_sets_) working_set = working_sets_->find(profile.id);
     // Only now, so that nobody who opens another profile waits for this one's holders.
     std::lock_guard guard(open_mutex(profile.id));
     if (active_of(profile.id) != there) continue;
     RS_TRY(auto reply, begin_session(desktop, request, profile, mode, ended));
+    reply.working_set = std::move(working_set);
     return OpenStep{std::move(reply), {}};
   }
 }
@@ -190,12 +216,14 @@ Result<wire::OpenReply> SessionTable::begin_session(const std::string& desktop,
     epochs_compared_.insert(profile.id);  // the store has it now
   }
   for (const auto& wake : waiting) wake();
-  if (!in_time)
+  if (!in_time) {
+    record_end(*former, "session.hand_over", "not in time for desktop " + desktop);
     log_warning("session {}: desktop '{}' did not hand '{}' over in time; what it sends now becomes a fork",
                 former->row.id.to_string(), former->row.desktop, profile.name);
-  else if (former)
+  } else if (former) {
     log_info("profile '{}' handed over from desktop '{}' to '{}', epoch {}", profile.name,
              former->row.desktop, desktop, epoch);
+  }
   log_info("session {}: desktop '{}' opened '{}' at version {}{}", session->row.id.to_string(), desktop,
            profile.name, fresh.head,
            mode == SessionMode::reader       ? ", for reading"

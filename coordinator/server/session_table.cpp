@@ -34,6 +34,10 @@ Result<std::unique_ptr<SessionTable>> SessionTable::create(StateStore& store,
                                                            SessionOptions options, Faults faults) {
   std::unique_ptr<SessionTable> table(
       new SessionTable(store, repository, std::move(options), std::move(faults)));
+  if (!table->options_.working_set_directory.empty()) {
+    RS_TRY(table->working_sets_,
+           WorkingSetStore::open(os::real_file_system(), table->options_.working_set_directory));
+  }
   RS_TRY(auto rows, store.sessions(true));
   for (const auto& row : rows) {
     auto session = table->remember(row);
@@ -196,6 +200,12 @@ Result<Bytes> SessionTable::read_value(const std::string& desktop, const wire::V
   return content;
 }
 
+Result<void> SessionTable::learned(const std::string& desktop, const wire::LearnedRequest& request) {
+  RS_TRY(auto session, authorise(desktop, request.session_secret));
+  if (!working_sets_) return wire::check_working_set(request.items);
+  return working_sets_->learn(session->row.profile, request.items);
+}
+
 Result<void> SessionTable::renew(const std::string& desktop, const Guid& secret) {
   RS_TRY(auto session, authorise_active(desktop, secret));
   return {};
@@ -247,6 +257,7 @@ Result<void> SessionTable::close(const std::string& desktop, const Guid& secret)
   RS_TRY(auto lock, lock_for_hand_over(*session));
   if (state_of(*session) != SessionState::active) return {};
   RS_CHECK(end(*session, SessionState::closed));
+  record_end(*session, "session.close", "");
   log_info("session {} of '{}' on '{}' closed", session->row.id.to_string(), session->row.profile_name,
            desktop);
   return {};

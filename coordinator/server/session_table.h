@@ -18,6 +18,7 @@
 #include "coordinator/server/desktop_port.h"
 #include "coordinator/server/session.h"
 #include "coordinator/server/session_policy.h"
+#include "coordinator/server/working_set_store.h"
 
 namespace roamstead::audit {
 class AuditLog;
@@ -30,6 +31,7 @@ struct SessionOptions {
   // How long who wants a profile waits for the desktop that has it to send its changes, and then once more
   // for a batch that is just being committed.
   std::chrono::milliseconds hand_over_wait{10'000};
+  std::string working_set_directory;  // empty: log-ins are not sent ahead what former ones touched
   // Of the pool of the desktop that wants what another has open. Asked on any thread.
   std::function<SessionPolicy(const std::string& desktop)> policy_of = [](const std::string&) {
     return SessionPolicy::takeover;
@@ -85,6 +87,9 @@ class SessionTable {
   // The desktop has sent what it had: superseded, and who waits for the profile goes on.
   Result<void> hand_over(const std::string& desktop, const Guid& secret);
 
+  // What the session touched first.
+  Result<void> learned(const std::string& desktop, const wire::LearnedRequest& request);
+
   // Null: desktops cannot be reached. Once this returns the port before is used no more.
   void set_port(DesktopPort* port);
   // A desktop has a new connection: says again what it may have missed.
@@ -137,6 +142,10 @@ class SessionTable {
   SessionState state_of(const Session& session);
 
   Result<repository::ProfileInfo> find_assigned(const std::string& desktop, const std::string& profile);
+  Result<OpenStep> open_step(const std::string& desktop, const wire::OpenRequest& request,
+                             OpenAttempt& attempt, const std::function<void()>& wake);
+  // For the audit log, if there is one.
+  void record_end(const Session& session, const char* what, const std::string& why);
   Result<OpenStep> open_fresh(const std::string& desktop, const wire::OpenRequest& request,
                               const repository::ProfileInfo& profile, OpenAttempt& attempt,
                               const std::function<void()>& wake);
@@ -176,6 +185,7 @@ class SessionTable {
   repository::Repository& repository_;
   SessionOptions options_;
   Faults faults_;
+  std::unique_ptr<WorkingSetStore> working_sets_;  // may be null
   // A profile is given to one new session at a time; many profiles at once, as each waits for the disk. Never
   // held while a commit is waited for.
   std::array<std::mutex, 64> open_mutexes_;

@@ -34,6 +34,7 @@ void decode_frame(ByteView input) {
   decode_as<wire::ValueRequest>(frame);
   decode_as<wire::SessionRequest>(frame);
   decode_as<wire::BatchBegin>(frame);
+  decode_as<wire::LearnedRequest>(frame);
   decode_as<wire::Credit>(frame);
   decode_as<wire::CommitReply>(frame);
   if (auto push = wire::decode_push(frame); push && wire::encode_message(*push).empty()) __builtin_trap();

@@ -32,6 +32,7 @@ struct SessionFixture {
     SessionOptions options;
     options.hand_over_wait = hand_over_wait;
     options.now = [this] { return now; };
+    options.working_set_directory = folder / "working-sets";
     options.policy_of = [this](const std::string&) { return policy; };
     table = SessionTable::create(*store, repository, options, {}).value();
   }

@@ -50,9 +50,13 @@ struct Site {
     CoordinatorOptions options{folder / "repo", folder / "state", {}, {}};
     options.server.listen = "127.0.0.1:0";
     options.sessions.lease = lease;
-    options.sessions.policy_of = [policy](const std::string&) { return policy; };
     auto coordinator = Coordinator::start(options, std::move(faults));
     if (!coordinator) throw std::runtime_error(coordinator.error().to_string());
+    REQUIRE((*coordinator)
+                ->execute({{"command", "desktop-pool.set"},
+                           {"pool", kDefaultPool},
+                           {"session_policy", to_string(policy)}},
+                          {}));
     return std::move(*coordinator);
   }
   std::unique_ptr<wire::TlsLink> link(const std::string& desktop, const std::string& address) {
