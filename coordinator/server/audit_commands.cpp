@@ -15,7 +15,7 @@ Result<const audit::AuditLog*> log_of(const Invocation& call) {
   return call.context.audit;
 }
 
-Result<json> show(const Invocation& call) {
+Result<json> show_audit(const Invocation& call) {
   RS_TRY(const auto* log, log_of(call));
   RS_CHECK(call.context.audit->flush());
   audit::Filter filter;
@@ -29,7 +29,7 @@ Result<json> show(const Invocation& call) {
   return json{{"records", std::move(records)}};
 }
 
-Result<json> verify(const Invocation& call) {
+Result<json> verify_audit(const Invocation& call) {
   RS_TRY(const auto* log, log_of(call));
   RS_CHECK(call.context.audit->flush());
   bool archived = call.request.contains("archived") && call.request["archived"] == true;
@@ -52,8 +52,8 @@ Result<json> verify(const Invocation& call) {
 }  // namespace
 
 void add_audit_commands(CommandTable& table) {
-  table.add({"audit.show", Role::viewer, show, {}});
-  table.add({"audit.verify", Role::viewer, verify, {}});
+  table.add({"audit.show", Role::viewer, show_audit, {}});
+  table.add({"audit.verify", Role::viewer, verify_audit, {}});
 }
 
 }  // namespace roamstead::server

@@ -9,7 +9,7 @@ namespace {
 
 using nlohmann::json;
 
-Result<json> enroll(const Invocation& call) {
+Result<json> enroll_desktop(const Invocation& call) {
   RS_TRY(auto name, text_field(call.request, "desktop"));
   auto address = call.context.address;
   if (call.request.contains("address")) {
@@ -39,7 +39,7 @@ Result<json> list_desktops(const Invocation& call) {
   return json{{"desktops", list}};
 }
 
-Result<json> revoke(const Invocation& call) {
+Result<json> revoke_desktop(const Invocation& call) {
   RS_TRY(auto name, text_field(call.request, "desktop"));
   RS_CHECK(call.context.store.revoke_desktop(name, now_100ns()));
   if (call.context.disconnect) call.context.disconnect(name);
@@ -50,9 +50,9 @@ Result<json> revoke(const Invocation& call) {
 }  // namespace
 
 void add_desktop_commands(CommandTable& table) {
-  table.add({"desktop.enroll", Role::administrator, enroll, {"desktop", "pool", "address"}});
+  table.add({"desktop.enroll", Role::administrator, enroll_desktop, {"desktop", "pool", "address"}});
   table.add({"desktop.list", Role::viewer, list_desktops, {}});
-  table.add({"desktop.revoke", Role::administrator, revoke, {"desktop"}});
+  table.add({"desktop.revoke", Role::administrator, revoke_desktop, {"desktop"}});
 }
 
 }  // namespace roamstead::server

@@ -7,14 +7,14 @@ namespace {
 
 using nlohmann::json;
 
-Result<json> create(const Invocation& call) {
+Result<json> create_group(const Invocation& call) {
   RS_TRY(auto group, text_field(call.request, "group"));
   RS_CHECK(identity::check_name(group, "group"));
   RS_CHECK(call.context.store.add_group(group));
   return json{{"group", group}};
 }
 
-Result<json> remove(const Invocation& call) {
+Result<json> remove_group(const Invocation& call) {
   RS_TRY(auto group, text_field(call.request, "group"));
   RS_CHECK(call.context.store.remove_group(group));
   return json{{"group", group}, {"removed", true}};
@@ -31,7 +31,7 @@ Result<json> change_member(const Invocation& call, bool add) {
   return json{{"group", group}, {"profile", profile.name}, {"member", add}};
 }
 
-Result<json> list(const Invocation& call) {
+Result<json> list_groups(const Invocation& call) {
   RS_TRY(auto groups, call.context.store.groups());
   RS_TRY(auto members, call.context.store.members());
   RS_TRY(auto rules, call.context.store.rules());
@@ -75,8 +75,8 @@ Result<std::uint64_t> end_field(const json& request) {
 }
 
 void add_group_commands(CommandTable& table) {
-  table.add({"group.create", Role::operator_, create, {"group"}});
-  table.add({"group.delete", Role::operator_, remove, {"group"}});
+  table.add({"group.create", Role::operator_, create_group, {"group"}});
+  table.add({"group.delete", Role::operator_, remove_group, {"group"}});
   table.add({"group.add",
              Role::operator_,
              [](const Invocation& call) { return change_member(call, true); },
@@ -85,7 +85,7 @@ void add_group_commands(CommandTable& table) {
              Role::operator_,
              [](const Invocation& call) { return change_member(call, false); },
              {"group", "profile"}});
-  table.add({"group.list", Role::viewer, list, {}});
+  table.add({"group.list", Role::viewer, list_groups, {}});
   table.add({"rule.add", Role::operator_, add_rule, {"pool", "group", "until_100ns"}});
   table.add({"rule.remove", Role::operator_, remove_rule, {"pool", "group"}});
 }

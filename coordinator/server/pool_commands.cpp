@@ -24,7 +24,7 @@ Result<Pool> described(const json& request, Pool pool) {
   return pool;
 }
 
-Result<json> create(const Invocation& call) {
+Result<json> create_pool(const Invocation& call) {
   RS_TRY(auto name, text_field(call.request, "pool"));
   RS_CHECK(identity::check_name(name, "pool"));
   Pool fresh;
@@ -35,7 +35,7 @@ Result<json> create(const Invocation& call) {
   return to_json(pool);
 }
 
-Result<json> set(const Invocation& call) {
+Result<json> set_pool(const Invocation& call) {
   RS_TRY(auto name, text_field(call.request, "pool"));
   RS_TRY(auto present, call.context.store.pool(name));
   RS_TRY(auto pool, described(call.request, present));
@@ -46,7 +46,7 @@ Result<json> set(const Invocation& call) {
   return to_json(pool);
 }
 
-Result<json> list(const Invocation& call) {
+Result<json> list_pools(const Invocation& call) {
   RS_TRY(auto pools, call.context.store.pools());
   auto all = json::array();
   for (const auto& pool : pools) all.push_back(to_json(pool));
@@ -64,9 +64,10 @@ Result<json> move_desktop(const Invocation& call) {
 }  // namespace
 
 void add_pool_commands(CommandTable& table) {
-  table.add({"desktop-pool.create", Role::administrator, create, {"pool", "session_policy", "quota_bytes"}});
-  table.add({"desktop-pool.set", Role::administrator, set, {"pool", "session_policy", "quota_bytes"}});
-  table.add({"desktop-pool.list", Role::viewer, list, {}});
+  table.add(
+      {"desktop-pool.create", Role::administrator, create_pool, {"pool", "session_policy", "quota_bytes"}});
+  table.add({"desktop-pool.set", Role::administrator, set_pool, {"pool", "session_policy", "quota_bytes"}});
+  table.add({"desktop-pool.list", Role::viewer, list_pools, {}});
   table.add({"desktop-pool.move", Role::administrator, move_desktop, {"desktop", "pool"}});
 }
 

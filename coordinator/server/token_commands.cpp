@@ -28,7 +28,7 @@ std::string fresh_id() {
   return id;
 }
 
-Result<json> create(const Invocation& call) {
+Result<json> create_token(const Invocation& call) {
   auto now = now_100ns();
   auto fresh = make_token();
   Token token;
@@ -63,7 +63,7 @@ const char* state_of(const Token& token, std::uint64_t now) {
   return now >= token.expires_100ns ? "expired" : "good";
 }
 
-Result<json> list(const Invocation& call) {
+Result<json> list_tokens(const Invocation& call) {
   RS_TRY(auto tokens, call.context.store.tokens());
   auto all = json::array();
   auto now = now_100ns();
@@ -79,7 +79,7 @@ Result<json> list(const Invocation& call) {
   return json{{"tokens", all}};
 }
 
-Result<json> revoke(const Invocation& call) {
+Result<json> revoke_token(const Invocation& call) {
   RS_TRY(auto id, text_field(call.request, "id"));
   RS_CHECK(call.context.store.revoke_token(id, now_100ns()));
   return json{{"id", id}, {"revoked", true}};
@@ -88,9 +88,9 @@ Result<json> revoke(const Invocation& call) {
 }  // namespace
 
 void add_token_commands(CommandTable& table) {
-  table.add({"token.create", Role::administrator, create, {"pool", "uses", "life_s"}});
-  table.add({"token.list", Role::viewer, list, {}});
-  table.add({"token.revoke", Role::administrator, revoke, {"id"}});
+  table.add({"token.create", Role::administrator, create_token, {"pool", "uses", "life_s"}});
+  table.add({"token.list", Role::viewer, list_tokens, {}});
+  table.add({"token.revoke", Role::administrator, revoke_token, {"id"}});
 }
 
 }  // namespace roamstead::server
