@@ -1,6 +1,7 @@
 #include "coordinator/cli/repository_access.h"
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -89,11 +90,11 @@ void show(const Context& context, const admin::Progress& progress) {
   context.progress(progress.what, progress.done, progress.total);
 }
 
-Result<json> ask_coordinator(const std::string& state_directory, const json& request,
-                             const Context& context) {
+// `unreachable`: what it means when nobody answers at the socket.
+Result<json> ask_coordinator(const std::string& state_directory, const json& request, const Context& context,
+                             const std::string& unreachable) {
   AdminSocket socket;
-  RS_CHECK_CTX("the repository is in use by another program, which does not answer",
-               socket.connect(os::join_path(state_directory, admin::kSocketName)));
+  RS_CHECK_CTX(unreachable, socket.connect(os::join_path(state_directory, admin::kSocketName)));
   RS_CHECK(socket.send_line(request.dump(-1, ' ', false, json::error_handler_t::replace)));
   for (;;) {
     RS_TRY(auto line, socket.receive_line());
@@ -151,8 +152,27 @@ Result<std::unique_ptr<repository::Repository>> open_for_reading(const Repositor
   return repository::Repository::open(os::real_file_system(), options);
 }
 
+namespace {
+
+// Root can write everywhere, but what it makes belongs to root, and the coordinator that the repository
+// belongs to could not go on with it.
+bool belongs_to_another(const repository::Options& options) {
+  struct stat status {};
+  return ::geteuid() == 0 && ::stat(options.directory.c_str(), &status) == 0 && status.st_uid != 0;
+}
+
+}  // namespace
+
 Result<json> run_command(const RepositoryChoice& choice, const json& request, const Context& context) {
   RS_TRY(auto options, choice.options(false));
+  if (belongs_to_another(options)) {
+    auto answer = ask_coordinator(options.state_directory, request, context,
+                                  options.directory +
+                                      " belongs to another user; start the coordinator, or run this as that "
+                                      "user (sudo -u roamstead roamstead ...)");
+    context.end_progress();
+    return answer;
+  }
   RS_TRY(auto faults, Faults::from_environment());
   auto opened = repository::Repository::open(os::real_file_system(), options, std::move(faults));
   auto result = [&]() -> Result<json> {
@@ -160,7 +180,8 @@ Result<json> run_command(const RepositoryChoice& choice, const json& request, co
       return server::execute_alone(**opened, options.state_directory, request,
                                    [&](const admin::Progress& progress) { show(context, progress); });
     if (opened.error().code == ErrorCode::busy)
-      return ask_coordinator(options.state_directory, request, context);
+      return ask_coordinator(options.state_directory, request, context,
+                             "the repository is in use by another program, which does not answer");
     return fail(std::move(opened).error());
   }();
   context.end_progress();

@@ -14,7 +14,7 @@
 #include "coordinator/config/text.h"
 #include "coordinator/identity/certificate_authority.h"
 #include "coordinator/repository/repository.h"
-#include "coordinator/server/commands.h"
+#include "coordinator/server/authority_place.h"
 
 namespace roamstead::cli {
 namespace {

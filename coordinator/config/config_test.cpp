@@ -225,6 +225,7 @@ TEST_CASE("a path below %d is one of systemd's credentials") {
   CHECK(!expand_credentials("%d/ca"));
   ::setenv("CREDENTIALS_DIRECTORY", "/run/credentials/x", 1);
   CHECK(expand_credentials("%d/ca").value() == "/run/credentials/x/ca");
+  CHECK(expand_credentials("%d").value() == "/run/credentials/x");
   ::unsetenv("CREDENTIALS_DIRECTORY");
 }
 

@@ -13,7 +13,7 @@ namespace {
 using namespace std::chrono_literals;
 
 Result<void> absolute_path(const std::string& text) {
-  if (text.empty() || text.front() == '/' || text.rfind("%d/", 0) == 0) return {};
+  if (text.empty() || text.front() == '/' || text == "%d" || text.rfind("%d/", 0) == 0) return {};
   return fail(ErrorCode::invalid_argument,
               "'" + text + "' is no absolute path: a service has no place to begin from");
 }
@@ -38,8 +38,8 @@ const Key kKeys[] = {
     {"listen.names", TextsKind{RS_IN(listen.names), check_host_name}, false,
      "Further DNS names or addresses for the coordinator's certificate"},
     {"tls.authority", TextKind{RS_IN(tls.authority), absolute_path}, false,
-     "Directory of the authority's ca-key.pem and ca-cert.pem, '%d/…' being below systemd's credentials; by "
-     "default 'ca' in the state directory"},
+     "Directory of the authority's ca-key.pem and ca-cert.pem, '%d' being that of systemd's credentials; by "
+     "default 'ca' in the state directory, made when it is missing"},
     {"sessions.lease", DurationKind{RS_IN(sessions.lease), 5s, 1h}, false,
      "Silence after which a desktop's profile may be opened elsewhere"},
     {"sessions.hand_over_wait", DurationKind{RS_IN(sessions.hand_over_wait), 0s, 10min}, false,

@@ -125,6 +125,8 @@ class FileReader {
   std::vector<std::string>& problems_;
 };
 
+bool is_credential(const std::string& path) { return path == "%d" || path.rfind("%d/", 0) == 0; }
+
 // The main file, then the folder's.
 Result<std::vector<std::string>> list_files(os::FileSystem& files, const Sources& sources) {
   std::vector<std::string> list;
@@ -154,7 +156,7 @@ void apply_command_line(Loaded& loaded, const Sources& sources, std::vector<std:
     }
     auto value = text;
     bool is_path = name == "repository.directory" || name == "repository.state" || name == "tls.authority";
-    if (is_path && !value.empty() && value.rfind("%d/", 0) != 0)
+    if (is_path && !value.empty() && !is_credential(value))
       value = std::filesystem::absolute(value).lexically_normal().string();
     if (auto set = set_from_text(loaded.config, *key, value); !set)
       problems.push_back(std::string(kCommandLine) + ": " + name + ": " + set.error().to_string());
@@ -201,12 +203,12 @@ Result<void> check_complete(const Config& config) {
 }
 
 Result<std::string> expand_credentials(const std::string& path) {
-  if (path.rfind("%d/", 0) != 0) return path;
+  if (!is_credential(path)) return path;
   const char* directory = std::getenv("CREDENTIALS_DIRECTORY");
   if (directory == nullptr || *directory == '\0')
     return fail(ErrorCode::invalid_argument,
                 path + ": systemd passes no credentials; add LoadCredential= to the unit, or write a path");
-  return os::join_path(directory, path.substr(3));
+  return path == "%d" ? std::string(directory) : os::join_path(directory, path.substr(3));
 }
 
 std::string state_directory(const Config& config) {

@@ -46,7 +46,7 @@ Result<Loaded> load(os::FileSystem& files, const Sources& sources);
 // what is wrong.
 Result<void> check_complete(const Config& config);
 
-// `%d/name` is below the directory of systemd's credentials; other paths stay as they are.
+// `%d` and `%d/name`: the directory of systemd's credentials; other paths stay as they are.
 Result<std::string> expand_credentials(const std::string& path);
 // repository.state, or what it is by default.
 std::string state_directory(const Config& config);

@@ -1,6 +1,7 @@
 #include "coordinator/server/commands.h"
 
 #include "coordinator/server/audit_head.h"
+#include "coordinator/server/authority_place.h"
 #include "coordinator/server/peer.h"
 
 namespace roamstead::server {
@@ -9,8 +10,7 @@ Result<nlohmann::json> execute_alone(repository::Repository& repository, const s
                                      const nlohmann::json& request, const admin::ProgressSink& progress) {
   auto& files = os::real_file_system();
   RS_CHECK(files.make_directories(state_directory));
-  RS_TRY(auto authority, identity::CertificateAuthority::open_or_create(
-                             files, os::join_path(state_directory, kAuthorityDirectory)));
+  RS_TRY(auto authority, open_noted_authority(files, state_directory));
   RS_TRY(auto store, StateStore::open(state_directory));
   RS_TRY(auto sessions, SessionTable::create(*store, repository, {}, {}));
   std::string address = kDefaultListen;

@@ -64,9 +64,8 @@ Result<nlohmann::json> execute(const CommandContext& context, const Caller& call
 Result<nlohmann::json> execute_alone(repository::Repository& repository, const std::string& state_directory,
                                      const nlohmann::json& request, const admin::ProgressSink& progress);
 
-inline constexpr const char* kAuthorityDirectory = "ca";  // in the state directory
-inline constexpr const char* kAuditDirectory = "audit";   // in the state directory
-inline constexpr const char* kMapDirectory = "maps";      // in the state directory: of disks looked at
+inline constexpr const char* kAuditDirectory = "audit";  // in the state directory
+inline constexpr const char* kMapDirectory = "maps";     // in the state directory: of disks looked at
 inline constexpr const char* kWorkingSetDirectory = "working-sets";
 inline constexpr const char* kListenFile = "listen";  // in the state directory: where the coordinator listens
 inline constexpr const char* kDefaultListen = "127.0.0.1:7420";

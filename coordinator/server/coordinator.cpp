@@ -1,6 +1,7 @@
 #include "coordinator/server/coordinator.h"
 
 #include "coordinator/server/audit_head.h"
+#include "coordinator/server/authority_place.h"
 #include "coordinator/server/commands.h"
 
 namespace roamstead::server {
@@ -13,10 +14,7 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
   RS_CHECK(files.make_directories(state));
   RS_TRY(coordinator->repository_,
          repository::Repository::open(files, {options.repository_directory, state, false}, faults));
-  RS_TRY(auto authority,
-         identity::CertificateAuthority::open_or_create(files, options.authority_directory.empty()
-                                                                   ? os::join_path(state, kAuthorityDirectory)
-                                                                   : options.authority_directory));
+  RS_TRY(auto authority, open_authority(files, state, options.authority_directory));
   coordinator->authority_ = std::make_unique<identity::CertificateAuthority>(std::move(authority));
   RS_TRY(coordinator->store_, StateStore::open(state));
   coordinator->audit_head_ = std::make_unique<StoredAuditHead>(*coordinator->store_);

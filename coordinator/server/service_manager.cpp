@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
@@ -16,6 +18,8 @@
 namespace roamstead::server::service_manager {
 namespace {
 
+constexpr std::chrono::milliseconds kPatience{1000};
+
 // One assignment on each line; a line's end inside a status would begin another.
 std::string one_line(std::string text) {
   for (char& c : text)
@@ -23,8 +27,29 @@ std::string one_line(std::string text) {
   return text;
 }
 
-void notify(const std::string& state) {
-  if (::sd_notify(0, state.c_str()) < 0) log_warning("cannot tell the service manager '{}'", state);
+// A manager that does not read must not stop the service: sd_notify(3) would wait for it for ever, so this is
+// its protocol by hand, with a limit. False when it was not told.
+bool notify(const std::string& state, std::chrono::milliseconds patience = kPatience) {
+  const char* path = std::getenv("NOTIFY_SOCKET");
+  sockaddr_un address{};
+  if (path == nullptr || *path == '\0' || std::strlen(path) >= sizeof address.sun_path) return true;
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path, std::strlen(path));
+  if (address.sun_path[0] == '@') address.sun_path[0] = '\0';  // an abstract name
+  auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + std::strlen(path));
+  int descriptor = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return false;
+  timeval limit{patience.count() / 1000, static_cast<suseconds_t>(patience.count() % 1000) * 1000};
+  ::setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  auto sent = ::sendto(descriptor, state.data(), state.size(),
+                       MSG_NOSIGNAL | (patience.count() == 0 ? MSG_DONTWAIT : 0),
+                       reinterpret_cast<const sockaddr*>(&address), length);
+  ::close(descriptor);
+  return sent >= 0;
+}
+
+void notify_or_warn(const std::string& state) {
+  if (!notify(state)) log_warning("cannot tell the service manager '{}'", state);
 }
 
 // systemd orders a reload's messages by the clock that all processes share.
@@ -36,13 +61,13 @@ std::string monotonic_usec() {
 
 }  // namespace
 
-void ready(const std::string& status) { notify("READY=1\nSTATUS=" + one_line(status)); }
-void reloading() { notify("RELOADING=1\nMONOTONIC_USEC=" + monotonic_usec()); }
-void stopping(const std::string& status) { notify("STOPPING=1\nSTATUS=" + one_line(status)); }
-void status(const std::string& text) { notify("STATUS=" + one_line(text)); }
-void alive() { notify("WATCHDOG=1"); }
+void ready(const std::string& status) { notify_or_warn("READY=1\nSTATUS=" + one_line(status)); }
+void reloading() { notify_or_warn("RELOADING=1\nMONOTONIC_USEC=" + monotonic_usec()); }
+void stopping(const std::string& status) { notify_or_warn("STOPPING=1\nSTATUS=" + one_line(status)); }
+void status(const std::string& text) { notify_or_warn("STATUS=" + one_line(text)); }
+void alive() { notify("WATCHDOG=1", std::chrono::milliseconds(0)); }
 void extend_start_timeout(std::chrono::seconds more) {
-  notify("EXTEND_TIMEOUT_USEC=" + std::to_string(more.count() * 1'000'000));
+  notify_or_warn("EXTEND_TIMEOUT_USEC=" + std::to_string(more.count() * 1'000'000));
 }
 
 std::chrono::milliseconds watchdog_interval() {

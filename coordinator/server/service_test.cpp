@@ -254,6 +254,84 @@ TEST_CASE("SIGHUP takes over what can be changed, says what cannot, and keeps ev
   CHECK(process.terminate() == 0);
 }
 
+TEST_CASE("a service manager that does not read what it is told stops nobody") {
+  ConfiguredSite site;
+  Process process(site.options({{"WATCHDOG_USEC", "10000"}}));
+  auto link = site.link("desk-a", process.address());
+  auto session = link->open({"alice", "", {}}).value();
+  std::this_thread::sleep_for(500ms);  // some hundred messages that nobody takes
+  CHECK(link->renew(session.session_secret));
+  auto began = Clock::now();
+  CHECK(process.terminate() == 0);
+  CHECK(Clock::now() - began < 5s);
+}
+
+TEST_CASE("restarts under load: every batch is saved once and in its order") {
+  ConfiguredSite site;
+  ListeningSocket listener;
+  auto options = site.options();
+  options.environment.clear();
+  options.listener = listener.descriptor();
+  auto process = std::make_unique<Process>(options);
+  auto link = site.link("desk-a", listener.address());
+  auto session = link->open({"alice", "", {}}).value();
+  std::atomic<bool> enough{false};
+  std::atomic<std::uint64_t> saved{0};
+  std::string wrong;
+  std::thread desktop([&] {
+    while (!enough && wrong.empty()) {
+      auto ordinal = saved + 1;
+      SampleBatch batch(session.incarnation, ordinal, {{"counter", std::to_string(ordinal)}});
+      auto reply = link->commit(session.session_secret, batch.batch, batch);
+      if (!reply)
+        wrong = reply.error().to_string();
+      else if (reply->forked || reply->version != ordinal + 1)
+        wrong = "batch " + std::to_string(ordinal) + " became version " + std::to_string(reply->version);
+      else
+        saved = ordinal;
+    }
+  });
+  for (int i = 0; i < 3; ++i) {
+    auto before = saved.load();
+    for (int wait = 0; wait < 100 && saved < before + 5; ++wait) std::this_thread::sleep_for(50ms);
+    CHECK(process->terminate() == 0);
+    process = std::make_unique<Process>(options);
+  }
+  enough = true;
+  desktop.join();
+  CHECK_MESSAGE(wrong.empty(), wrong);
+  CHECK(process->terminate() == 0);
+  CHECK(saved >= 15);
+  CHECK(site.versions().size() == saved + 1);
+}
+
+TEST_CASE("the authority's key may lie among systemd's credentials, and no second authority is ever made") {
+  ConfiguredSite site;
+  auto credentials = site.folder / "credentials";
+  std::filesystem::rename(site.folder / "state/ca", credentials);
+  auto options = site.options({{"CREDENTIALS_DIRECTORY", credentials}});
+  options.arguments.insert(options.arguments.end(), {"--set", "tls.authority=%d"});
+  {
+    Process process(options);
+    CHECK(site.link("desk-a", process.address())->open({"alice", "", {}}));
+    CHECK(process.terminate() == 0);
+  }
+  auto list = [&] {
+    auto repository = repository::Repository::open(os::real_file_system(),
+                                                   {site.folder / "repo", site.folder / "state", false});
+    return execute_alone(**repository, site.folder / "state", {{"command", "desktop.list"}}, {});
+  };
+  CHECK(list());
+  std::filesystem::rename(credentials, site.folder / "gone");
+  auto refused = list();
+  REQUIRE(!refused);
+  CHECK(refused.error().code == ErrorCode::not_found);
+  options.wait_until_ready = false;
+  CHECK(Process(options).wait() == 1);
+  CHECK(!std::filesystem::exists(credentials));
+  CHECK(!std::filesystem::exists(site.folder / "state/ca"));
+}
+
 TEST_CASE("a configuration is checked without opening anything") {
   ConfiguredSite site;
   auto check = [&](std::vector<std::string> arguments) {

@@ -133,6 +133,7 @@ class Process {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   }
   int terminate() {
+    REQUIRE(pid_ > 0);
     ::kill(pid_, SIGTERM);
     return wait();
   }
