@@ -26,6 +26,10 @@ Result<std::unique_ptr<Desktop>> Desktop::log_in(const DesktopConfig& config, Fa
          ProfileMount::mount(session->loader(), *desktop->volume_, config.session.profile_root,
                              config.mount_point, [session] { session->note_change(); }));
   desktop->mount_->start();
+  // Not a reason to fail a log-in: it is tried again at the next one, of which there are many in time.
+  auto renewed =
+      wire::renew_identity_if_due(os::real_file_system(), config.identity_directory, *desktop->link_);
+  if (!renewed) log_warning("{}", renewed.error().to_string());
   session->fill().start(config.fill);
   desktop->log_in_seconds_ = std::chrono::duration<double>(Activity::Clock::now() - start).count();
   return desktop;

@@ -15,6 +15,7 @@
 #include "agent/fuse/control.h"
 #include "agent/fuse/desktop.h"
 #include "common/base/log.h"
+#include "common/wire/enrollment.h"
 
 namespace roamstead::agent {
 namespace {
@@ -179,6 +180,30 @@ int run(Arguments& arguments) {
   });
 }
 
+// ---- enroll
+
+struct Enrolment {
+  std::string token_file, name, pool, out, coordinator;
+};
+
+// The key is made here and stays here.
+int enroll(const Arguments& arguments, const Enrolment& enrolment) {
+  auto& files = os::real_file_system();
+  auto enrolled = [&]() -> Result<void> {
+    RS_TRY(bool there, files.exists(enrolment.out + "/key.pem"));
+    if (there) return fail(ErrorCode::exists, enrolment.out + ": holds the identity of a desktop already");
+    RS_CHECK(files.make_directories(enrolment.out));
+    RS_TRY(auto token, wire::load_enrollment_token(files, enrolment.token_file));
+    if (!enrolment.coordinator.empty()) token.coordinator = enrolment.coordinator;
+    RS_TRY(auto identity, wire::enroll_desktop(token, enrolment.name, enrolment.pool));
+    return wire::save_desktop_identity(files, enrolment.out, enrolment.name, token.coordinator, identity);
+  }();
+  if (!enrolled) return report(enrolled.error());
+  print(arguments, {{"desktop", enrolment.name}, {"directory", enrolment.out}},
+        "desktop " + enrolment.name + " enrolled; its identity is in " + enrolment.out);
+  return 0;
+}
+
 // ---- the verbs that ask a running desktop
 
 int ask(const Arguments& arguments, json request, const std::function<std::string(const json&)>& text) {
@@ -291,7 +316,18 @@ int main_of_desktops(int count, char** values) {
   for (auto* verb : {snapshot_verb, fill_verb, load_verb, logout_verb})
     verb->add_option("--timeout", arguments.timeout_seconds, "Seconds to wait at most")
         ->capture_default_str();
+  Enrolment enrolment;
+  auto* enroll_verb = app.add_subcommand("enroll", "Get this desktop a certificate, by a token");
+  enroll_verb->add_option("--token-file", enrolment.token_file, "Written by 'roamstead token create --out'")
+      ->required();
+  enroll_verb->add_option("--name", enrolment.name, "The desktop's name")->required();
+  enroll_verb->add_option("--out", enrolment.out, "Directory for its identity, which --identity names later")
+      ->required();
+  enroll_verb->add_option("--pool", enrolment.pool, "Refuse a token for another pool");
+  enroll_verb->add_option("--coordinator", enrolment.coordinator, "HOST:PORT, instead of what the file says");
+  enroll_verb->add_flag("--json", arguments.json_output, "Print JSON");
   CLI11_PARSE(app, count, values);
+  if (*enroll_verb) return enroll(arguments, enrolment);
   if (*run_verb) return run(arguments);
   if (*status_verb) return ask(arguments, {{"op", "status"}}, lines_of);
   if (*snapshot_verb) return ask(arguments, {{"op", "snapshot"}, {"wait", arguments.wait}}, snapshot_text);

@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include "common/wire/key_request.h"
 #include "common/wire/tls_link.h"
 
 namespace roamstead::wire {
@@ -27,6 +28,16 @@ Result<TlsLinkOptions> load_desktop_identity(os::FileSystem& files, const std::s
   RS_TRY(options.key_pem, read_text(files, directory, renewed ? "identity.pem" : "key.pem"));
   RS_TRY(options.ca_pem, read_text(files, directory, "ca.pem"));
   return options;
+}
+
+Result<bool> renew_identity_if_due(os::FileSystem& files, const std::string& directory, TlsLink& link) {
+  RS_TRY(auto present, load_desktop_identity(files, directory));
+  RS_TRY(bool due, is_renewal_due(present.certificate_pem));
+  if (!due) return false;
+  RS_TRY_CTX(auto renewed, "renewing this desktop's certificate", link.renew_certificate());
+  RS_CHECK(save_renewed_identity(files, directory, renewed));
+  RS_CHECK(link.use_identity(renewed));
+  return true;
 }
 
 }  // namespace roamstead::wire

@@ -72,4 +72,8 @@ class TlsLink final : public CoordinatorLink {
 // renewal put in its place.
 Result<TlsLinkOptions> load_desktop_identity(os::FileSystem& files, const std::string& directory);
 
+// Renews the certificate over the link when little of its life is left, saves it in the identity's directory
+// and uses it from then on; whether it did. An agent calls this when it connects, and at least once a week.
+Result<bool> renew_identity_if_due(os::FileSystem& files, const std::string& directory, TlsLink& link);
+
 }  // namespace roamstead::wire

@@ -18,6 +18,8 @@ constexpr std::chrono::seconds kPatience{30};
 constexpr std::chrono::milliseconds kFirstRetry{1000};
 constexpr std::chrono::milliseconds kLastRetry{60'000};
 constexpr std::size_t kMaxTornNotes = 1000;
+constexpr std::chrono::seconds kHeadInterval{1};
+constexpr std::size_t kMaxEventText = 256;
 
 }  // namespace
 
@@ -38,6 +40,8 @@ class ChainWriter {
   };
   // All of them durable, or, after an error, perhaps some: the file is not written again.
   Result<void> write(const std::vector<Entry>& entries);
+  // Notes how far the chain has come, where it must not be forgotten together with its end.
+  void save_head();
 
  private:
   // A file of that number is missing or empty.
@@ -52,6 +56,7 @@ class ChainWriter {
   std::uint64_t number_ = 0;
   std::uint64_t size_ = 0;
   Head head_;
+  std::uint64_t saved_ = 0;  // the sequence that HeadStore knows
 };
 
 Result<void> ChainWriter::resume() {
@@ -116,10 +121,16 @@ Result<void> ChainWriter::write_durably(const std::string& text, const Head& hea
   }
   size_ += text.size();
   head_ = head;
-  // The records are durable even so; the next burst's head covers them.
-  if (auto saved = heads_.save(head_); !saved)
-    log_error("audit log: cannot note its head: {}", saved.error().to_string());
   return {};
+}
+
+void ChainWriter::save_head() {
+  if (saved_ == head_.sequence) return;
+  auto saved = heads_.save(head_);
+  if (saved)
+    saved_ = head_.sequence;
+  else  // the records are durable even so
+    log_error("audit log: cannot note its head: {}", saved.error().to_string());
 }
 
 Result<void> ChainWriter::write(const std::vector<Entry>& entries) {
@@ -148,6 +159,7 @@ class AuditLog::Impl {
 
   Result<void> start() {
     RS_CHECK(writer_.resume());
+    writer_.save_head();
     head_ = writer_.head();
     thread_ = std::thread([this] { run(); });
     return {};
@@ -155,6 +167,11 @@ class AuditLog::Impl {
 
   void append(Record record) {
     auto time = time_text();
+    // Much of it was chosen by who was refused.
+    for (auto* text : {&record.what, &record.who, &record.about, &record.reason})
+      if (text->size() > kMaxEventText) text->resize(kMaxEventText);
+    for (auto& [name, value] : record.fields)
+      if (value.size() > kMaxEventText) value.resize(kMaxEventText);
     std::lock_guard lock(mutex_);
     if (!repetitions_.admit(record, time, options_.now())) return;
     if (queue_.size() >= options_.max_queued) {
@@ -205,27 +222,41 @@ class AuditLog::Impl {
   void run() {
     std::unique_lock lock(mutex_);
     auto pause = kFirstRetry;
-    while (!stopping_ || !queue_.empty()) {
+    for (bool last = false; !last;) {
       // Woken for what is queued, and once in a while for windows that are over.
       changed_.wait_for(lock, std::chrono::seconds(1), [&] { return stopping_ || !queue_.empty(); });
       if (!queue_.empty())
         changed_.wait_for(lock, options_.latency, [&] { return stopping_ || waiting_ != 0; });
-      for (auto& summary : repetitions_.collect(options_.now(), stopping_))
+      last = stopping_;
+      for (auto& summary : repetitions_.collect(options_.now(), last))
         queue_.push_back({std::move(summary), time_text(), ++submitted_});
       if (queue_.empty() || write_burst(lock)) {
         pause = kFirstRetry;
-        continue;
+        if (waiting_ == 0) save_head(lock);
+      } else if (!last) {
+        changed_.wait_for(lock, pause, [&, seen = waits_] { return stopping_ || waits_ != seen; });
+        pause = std::min(pause * 2, kLastRetry);
       }
-      if (stopping_) return;
-      changed_.wait_for(lock, pause, [&, seen = waits_] { return stopping_ || waits_ != seen; });
-      pause = std::min(pause * 2, kLastRetry);
     }
+    lock.unlock();
+    if (writer_.usable()) writer_.save_head();
+  }
+
+  // At most once a second while nobody waits: it costs a transaction. Gives the lock up.
+  void save_head(std::unique_lock<std::mutex>& lock) {
+    auto now = std::chrono::steady_clock::now();
+    if (now - head_saved_ < kHeadInterval && !stopping_) return;
+    head_saved_ = now;
+    lock.unlock();
+    writer_.save_head();
+    lock.lock();
   }
 
   // Gives the lock up while it writes.
   bool write_burst(std::unique_lock<std::mutex>& lock) {
     std::deque<Queued> burst;
     burst.swap(queue_);
+    bool promptly = waiting_ != 0;
     lock.unlock();
     auto done = writer_.usable() ? Result<void>{} : writer_.resume();
     if (done) {
@@ -233,6 +264,7 @@ class AuditLog::Impl {
       for (const auto& each : burst) entries.push_back({each.record, each.time});
       done = writer_.write(entries);
     }
+    if (done && promptly) writer_.save_head();
     lock.lock();
     bool success = done.has_value();
     if (success) {
@@ -273,6 +305,7 @@ class AuditLog::Impl {
   std::uint64_t waits_ = 0;  // begun so far
   bool stopping_ = false;
   Head head_;
+  std::chrono::steady_clock::time_point head_saved_{};
 
   ChainWriter writer_;
   std::thread thread_;

@@ -57,7 +57,7 @@ struct Options {
   std::size_t repeats = 5;
   std::size_t max_refusals = 600;
   std::chrono::seconds window{60};
-  std::chrono::milliseconds latency{20};  // how long a burst gathers
+  std::chrono::milliseconds latency{100};  // how long a burst gathers while nobody waits
   std::function<std::chrono::steady_clock::time_point()> now = [] {
     return std::chrono::steady_clock::now();
   };

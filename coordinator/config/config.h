@@ -49,6 +49,13 @@ struct Config {
     std::uint64_t commit_threads = 16;  // they wait for storage, and share its flushes
   } limits;
 
+  // Groups of the system whose members have a role at the administrators' socket; "": none has it.
+  struct Admin {
+    std::string viewers;
+    std::string operators;
+    std::string administrators;
+  } admin;
+
   struct Log {
     std::string level = "info";  // debug, info, warning, error
   } log;

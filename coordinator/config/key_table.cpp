@@ -24,6 +24,12 @@ Result<void> log_level(const std::string& text) {
   return fail(ErrorCode::invalid_argument, "'" + text + "' is none of debug, info, warning, error");
 }
 
+Result<void> group_name(const std::string& text) {
+  constexpr const char* kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+  if (text.size() <= 32 && text.find_first_not_of(kAllowed) == std::string::npos) return {};
+  return fail(ErrorCode::invalid_argument, "'" + text + "' is not the name of a group");
+}
+
 #define RS_IN(member) [](Config& config) -> decltype((config.member)) { return config.member; }
 
 const Key kKeys[] = {
@@ -64,6 +70,12 @@ const Key kKeys[] = {
      "Threads for desktops' requests"},
     {"limits.commit_threads", CountKind{RS_IN(limits.commit_threads), 1, 256}, false,
      "Threads for commits; they wait for storage and share its flushes"},
+    {"admin.viewers", TextKind{RS_IN(admin.viewers), group_name}, false,
+     "Group of the system whose members may look, e.g. roamstead-viewers; by default nobody's"},
+    {"admin.operators", TextKind{RS_IN(admin.operators), group_name}, false,
+     "Group whose members may also assign profiles and deal with sessions, e.g. roamstead-operators"},
+    {"admin.administrators", TextKind{RS_IN(admin.administrators), group_name}, false,
+     "Group whose members may do everything, as root may, e.g. roamstead-admins"},
     {"log.level", TextKind{RS_IN(log.level), log_level}, true,
      "The least that is logged: debug, info, warning or error"},
     {"service.drain_timeout", DurationKind{RS_IN(service.drain_timeout), 0s, 10min}, true,

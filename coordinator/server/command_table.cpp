@@ -111,7 +111,7 @@ Result<std::string> text_field_or(const json& request, const char* name, std::st
 Result<std::uint64_t> number_field_or(const json& request, const char* name, std::uint64_t otherwise) {
   auto found = request.find(name);
   if (found == request.end()) return otherwise;
-  if (!found->is_number_unsigned())
+  if (!found->is_number_integer() || (!found->is_number_unsigned() && found->get<std::int64_t>() < 0))
     return fail(ErrorCode::invalid_argument, std::string("'") + name + "' is a number");
   return found->get<std::uint64_t>();
 }

@@ -26,6 +26,7 @@ Result<CoordinatorOptions> options_for(const config::Config& config) {
   server.stall_timeout = config.limits.stall_timeout;
   server.idle_timeout = config.limits.idle_timeout;
 
+  options.roles = {config.admin.viewers, config.admin.operators, config.admin.administrators};
   options.sessions.lease = std::chrono::duration_cast<std::chrono::seconds>(config.sessions.lease);
   options.sessions.hand_over_wait = config.sessions.hand_over_wait;
   return options;

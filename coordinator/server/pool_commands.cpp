@@ -1,6 +1,7 @@
 // Pools of desktops: what holds for all that are in one.
 #include "common/base/file_time.h"
 #include "coordinator/server/command_table.h"
+#include "coordinator/server/session_policy.h"
 
 namespace roamstead::server {
 namespace {

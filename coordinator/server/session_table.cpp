@@ -32,6 +32,7 @@ SessionTable::Digest SessionTable::digest_of(const Guid& secret) {
 Result<std::unique_ptr<SessionTable>> SessionTable::create(StateStore& store,
                                                            repository::Repository& repository,
                                                            SessionOptions options, Faults faults) {
+  if (!options.policy_of) options.policy_of = [](const std::string&) { return SessionPolicy::takeover; };
   std::unique_ptr<SessionTable> table(
       new SessionTable(store, repository, std::move(options), std::move(faults)));
   if (!table->options_.working_set_directory.empty()) {

@@ -33,9 +33,8 @@ struct SessionOptions {
   std::chrono::milliseconds hand_over_wait{10'000};
   std::string working_set_directory;  // empty: log-ins are not sent ahead what former ones touched
   // Of the pool of the desktop that wants what another has open. Asked on any thread.
-  std::function<SessionPolicy(const std::string& desktop)> policy_of = [](const std::string&) {
-    return SessionPolicy::takeover;
-  };
+  // Empty: takeover (the coordinator sets it by the desktop's pool).
+  std::function<SessionPolicy(const std::string& desktop)> policy_of = {};
   std::function<Session::Clock::time_point()> now = [] { return Session::Clock::now(); };
   // The repository could not write: it may refuse to go on until it is opened again. ErrorCode::stale:
   // another coordinator has taken it over. Called on a committing thread; only to take note.
