@@ -97,14 +97,16 @@ class Verifier {
                               " bytes from offset " + std::to_string(each.bytes.offset) +
                               " are a write that a crash cut, noted in " + file_name(number));
     }
+    auto cut = std::move(torn_);
     torn_.clear();
-    if (begin->expected)
-      return Break{file_name(number), 1, 0,
-                   "notes that record " + std::to_string(begin->expected->sequence) +
-                       " was durable before it and was gone or changed when this file was begun (the last "
-                       "one left was " +
-                       std::to_string(begin->previous.sequence) + ")"};
-    return std::nullopt;
+    if (!begin->expected) return std::nullopt;
+    // What was durable does not go by a crash: where it is broken is where somebody was.
+    if (!cut.empty()) return cut.front().place;
+    return Break{file_name(number), 1, 0,
+                 "notes that record " + std::to_string(begin->expected->sequence) +
+                     " was durable before it and was gone or changed when this file was begun (the last "
+                     "one left was " +
+                     std::to_string(begin->previous.sequence) + ")"};
   }
 
   void end() {
