@@ -110,11 +110,12 @@ const ItemState* ProfileHives::published(const profile::ProfilePath& path) const
   if (provenance == nullptr) return nullptr;
   const auto* item = provenance->find_by_base(path);
   if (item == nullptr)  // its name may be written otherwise
-    for (const auto& [id, other] : provenance->items())
-      if (!other.withdrawn && other.base_path.text().size() == path.text().size() &&
-          same_name(other.base_path.text(), path.text()) &&
-          provenance->find_by_base(other.base_path) == &other)
-        item = &other;
+    for (const auto id : provenance->hive_items()) {
+      const auto* other = provenance->find(id);
+      if (!other->withdrawn && same_name(other->base_path.text(), path.text()) &&
+          provenance->find_by_base(other->base_path) == other)
+        item = other;
+    }
   return item == nullptr || item->entry.is_directory() ? nullptr : item;
 }
 

@@ -6,6 +6,7 @@
 #include "common/base/archive.h"
 #include "common/base/crc32c.h"
 #include "common/base/sha256.h"
+#include "common/extract/live_hive.h"
 #include "common/profile/batch.h"  // how a Guid is encoded
 
 namespace roamstead::extract {
@@ -252,6 +253,7 @@ Result<void> Provenance::add_item(ItemState item) {
   by_record_[item.identity.record] = item.id;
   by_base_[item.base_path.text()] = item.id;
   const auto id = item.id;
+  if (is_hive_path(item.base_path.text())) hive_items_.insert(id);
   items_.emplace_hint(items_.end(), id, std::move(item));
   return {};
 }

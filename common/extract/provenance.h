@@ -126,6 +126,8 @@ class Provenance final : public ProvenanceView {
   const ItemState* find_by_record(std::uint64_t record) const override;
   const ItemState* find_by_base(const profile::ProfilePath& path) const override;
   const std::map<ItemId, ItemState>& items() const { return items_; }
+  // Those published at a path that a hive or one of its logs has, withdrawn ones too.
+  const std::set<ItemId>& hive_items() const { return hive_items_; }
   std::size_t valid_bytes() const override { return valid_bytes_; }  // append there
 
  private:
@@ -140,6 +142,7 @@ class Provenance final : public ProvenanceView {
 
   JournalHeader header_;
   std::map<ItemId, ItemState> items_;
+  std::set<ItemId> hive_items_;
   std::unordered_map<std::uint64_t, ItemId> by_record_;
   std::unordered_map<std::string, ItemId> by_base_;
   std::size_t valid_bytes_ = 0;
