@@ -56,6 +56,10 @@ struct Config {
     std::string administrators;
   } admin;
 
+  struct Health {
+    std::string listen;  // "address:port" for /livez, /readyz and /metrics; "": nobody is answered
+  } health;
+
   struct Log {
     std::string level = "info";  // debug, info, warning, error
   } log;

@@ -30,6 +30,10 @@ Result<void> group_name(const std::string& text) {
   return fail(ErrorCode::invalid_argument, "'" + text + "' is not the name of a group");
 }
 
+Result<void> health_address(const std::string& text) {
+  return text.empty() ? Result<void>() : check_listen_address(text);
+}
+
 #define RS_IN(member) [](Config& config) -> decltype((config.member)) { return config.member; }
 
 const Key kKeys[] = {
@@ -76,6 +80,9 @@ const Key kKeys[] = {
      "Group whose members may also assign profiles and deal with sessions, e.g. roamstead-operators"},
     {"admin.administrators", TextKind{RS_IN(admin.administrators), group_name}, false,
      "Group whose members may do everything, as root may, e.g. roamstead-admins"},
+    {"health.listen", TextKind{RS_IN(health.listen), health_address}, false,
+     "Address and port where monitoring gets /livez, /readyz and /metrics over plain HTTP; by default "
+     "nowhere"},
     {"log.level", TextKind{RS_IN(log.level), log_level}, true,
      "The least that is logged: debug, info, warning or error"},
     {"service.drain_timeout", DurationKind{RS_IN(service.drain_timeout), 0s, 10min}, true,

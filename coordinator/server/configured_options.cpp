@@ -11,6 +11,7 @@ Result<CoordinatorOptions> options_for(const config::Config& config) {
   options.state_directory = config::state_directory(config);
   RS_TRY(options.authority_directory, config::expand_credentials(config.tls.authority));
   options.public_address = config.listen.public_address;
+  options.health_listen = config.health.listen;
 
   auto& server = options.server;
   server.listen = config.listen.address;

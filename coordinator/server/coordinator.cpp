@@ -5,6 +5,13 @@
 #include "coordinator/server/commands.h"
 
 namespace roamstead::server {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::milliseconds kAliveInterval{5'000};
+constexpr std::chrono::seconds kNotAlive{30};
+
+}  // namespace
 
 Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions options, Faults faults) {
   auto& files = os::real_file_system();
@@ -28,11 +35,24 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
   };
   if (options.sessions.working_set_directory.empty())
     options.sessions.working_set_directory = os::join_path(state, kWorkingSetDirectory);
+  options.sessions.on_storage_failure =
+      [pulse = coordinator->pulse_,
+       also = std::move(options.sessions.on_storage_failure)](const Error& error) {
+        pulse->storage_failed = true;
+        if (also) also(error);
+      };
   RS_TRY(coordinator->sessions_, SessionTable::create(*coordinator->store_, *coordinator->repository_,
                                                       options.sessions, std::move(faults)));
   coordinator->extractors_ = std::make_unique<ExtractorTable>(files, os::join_path(state, kMapDirectory));
   options.server.state_directory = state;
   options.server.audit = coordinator->audit_.get();
+  options.server.metrics = &coordinator->metrics_;
+  if (options.server.alive_interval.count() == 0) options.server.alive_interval = kAliveInterval;
+  coordinator->pulse_->last_alive = Clock::now().time_since_epoch().count();
+  options.server.on_alive = [pulse = coordinator->pulse_, also = std::move(options.server.on_alive)] {
+    pulse->last_alive = Clock::now().time_since_epoch().count();
+    if (also) also();
+  };
   RS_TRY(coordinator->server_, Server::start(options.server, *coordinator->authority_, *coordinator->store_,
                                              *coordinator->sessions_));
   auto execute = [raw = coordinator.get()](const Caller& caller, const nlohmann::json& request,
@@ -47,10 +67,40 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
                                                   std::move(execute), std::move(refused)));
   RS_CHECK(os::write_file_durably(files, os::join_path(state, kListenFile),
                                   as_bytes(coordinator->address() + "\n")));
+  if (!options.health_listen.empty()) RS_CHECK(coordinator->answer_monitoring(options.health_listen));
   return coordinator;
 }
 
 Coordinator::~Coordinator() = default;
+
+Result<void> Coordinator::answer_monitoring(const std::string& address) {
+  using Values = metrics::Registry::Values;
+  metrics_.gauge("roamstead_connections", "Connections of desktops", [this] {
+    return Values{{{}, static_cast<double>(server_->connections())}};
+  });
+  metrics_.gauge("roamstead_sessions", "Sessions that are open; silent ones' leases have run out", [this] {
+    const auto counts = sessions_->counts();
+    return Values{{{{"lease", "held"}}, static_cast<double>(counts.active - counts.silent)},
+                  {{{"lease", "silent"}}, static_cast<double>(counts.silent)}};
+  });
+  metrics_.gauge("roamstead_spooled_bytes", "Bytes set aside for batches on their way", [this] {
+    return Values{{{}, static_cast<double>(server_->spooled_bytes())}};
+  });
+  auto working = [pulse = pulse_]() -> Result<void> {
+    const Clock::time_point last{Clock::duration(pulse->last_alive)};
+    const auto silent = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - last);
+    if (silent < kNotAlive) return {};
+    return fail(ErrorCode::timeout, "connections and commits have not got on for " +
+                                        std::to_string(silent.count()) + " s: does the storage hang?");
+  };
+  auto storage = [pulse = pulse_]() -> Result<void> {
+    if (!pulse->storage_failed) return {};
+    return fail(ErrorCode::io, "a write to the repository failed; it is being opened again");
+  };
+  RS_TRY(health_, http::HealthServer::start(address, metrics_, {{"working", working}},
+                                            {{"working", working}, {"storage", storage}}));
+  return {};
+}
 
 Result<nlohmann::json> Coordinator::execute(const Caller& caller, const nlohmann::json& request,
                                             const admin::ProgressSink& progress) {

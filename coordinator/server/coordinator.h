@@ -2,10 +2,13 @@
 // socket.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
 
 #include "coordinator/audit/audit_log.h"
+#include "coordinator/http/health_server.h"
 #include "coordinator/server/admin_socket.h"
 #include "coordinator/server/extractor_table.h"
 #include "coordinator/server/server.h"
@@ -20,6 +23,7 @@ struct CoordinatorOptions {
   std::string authority_directory = {};  // "": `ca` in the state directory
   std::string public_address = {};       // what desktops are told to connect to; "": where this listens
   RoleGroups roles = {};                 // of the system's groups, at the administrators' socket
+  std::string health_listen = {};        // for /livez, /readyz and /metrics; "": nobody is answered
 };
 
 class Coordinator {
@@ -29,6 +33,7 @@ class Coordinator {
   ~Coordinator();  // stops; what is being committed is finished
 
   std::string address() const { return server_->address(); }
+  std::string health_address() const { return health_ ? health_->address() : std::string(); }
   Server& server() { return *server_; }
   StateStore& store() { return *store_; }
   SessionTable& sessions() { return *sessions_; }
@@ -42,8 +47,16 @@ class Coordinator {
 
  private:
   Coordinator() = default;
+  Result<void> answer_monitoring(const std::string& address);
 
   std::string public_address_;
+  metrics::Registry metrics_;
+  // Shared with threads that note something there until they have ended.
+  struct Pulse {
+    std::atomic<std::chrono::steady_clock::rep> last_alive{0};
+    std::atomic<bool> storage_failed{false};
+  };
+  std::shared_ptr<Pulse> pulse_ = std::make_shared<Pulse>();
 
   // In the order in which they are made; taken down the other way round.
   std::unique_ptr<repository::Repository> repository_;
@@ -55,6 +68,7 @@ class Coordinator {
   std::unique_ptr<ExtractorTable> extractors_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<AdminSocket> admin_;
+  std::unique_ptr<http::HealthServer> health_;
 };
 
 }  // namespace roamstead::server

@@ -10,12 +10,14 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 
 #include "common/extract/test_desktop.h"
 #include "common/wire/tls_link.h"
 #include "coordinator/server/commands.h"
 #include "coordinator/server/testing/sample_batch.h"
 #include "coordinator/server/testing/site.h"
+#include "tests/support/command.h"
 #include "tests/support/seed.h"
 #include "tests/support/temporary_directory.h"
 
@@ -45,6 +47,52 @@ TEST_CASE("what one desktop saves the other one reads, through a real repository
   CHECK(as_text(b->read(other.session_secret, path_of("a.txt"), "", 0, 100).value()) == "changed");
   CHECK(b->read(other.session_secret, path_of("Documents/new.bin"), "", 0, wire::kMaxReadBytes)->size() ==
         700'000);
+}
+
+TEST_CASE("monitoring sees what desktops do, and why the coordinator is not ready") {
+  Site site;
+  CoordinatorOptions options{site.folder / "repo", site.folder / "state", {}, {}};
+  options.server.listen = "127.0.0.1:0";
+  options.health_listen = "127.0.0.1:0";
+  std::atomic<bool> broken{false};
+  auto coordinator = Coordinator::start(options, Faults([&](std::string_view point) -> Result<void> {
+                                          if (!broken || point != "commit.before_sync") return {};
+                                          return fail(ErrorCode::io, "the disk is gone");
+                                        }))
+                         .value();
+  const auto get = [&](const std::string& path) {
+    REQUIRE(support::run(
+        "/usr/bin/python3 -c 'import sys, http.client; c = http.client.HTTPConnection(sys.argv[1]); "
+        "c.request(\"GET\", sys.argv[2]); r = c.getresponse(); print(r.status, r.read().decode())' " +
+        coordinator->health_address() + " " + path + " > " + site.folder / "answer"));
+    std::ifstream file(site.folder / "answer");
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  auto link = site.link("desk-a", coordinator->address());
+  auto session = link->open({"alice", "", {}}).value();
+  CHECK_FALSE(link->open({"nobody's", "", {}}));
+  CHECK(link->read(session.session_secret, path_of("a.txt"), "", 0, 100));
+  SampleBatch one(session.incarnation, 1, {{"x", "1"}});
+  REQUIRE(link->commit(session.session_secret, one.batch, one));
+  CHECK(get("/readyz").rfind("200 ", 0) == 0);
+  auto metrics = get("/metrics");
+  for (const char* line :
+       {"roamstead_openings_total{outcome=\"opened\"} 1", "roamstead_openings_total{outcome=\"refused\"} 1",
+        "roamstead_open_seconds_count{phase=\"alone\"} 2",
+        "roamstead_fetch_seconds_count{kind=\"content\"} 1", "roamstead_batches_total{outcome=\"head\"} 1",
+        "roamstead_commit_seconds_count 1", "roamstead_connections 1", "roamstead_sessions{lease=\"held\"} 1",
+        "roamstead_sessions{lease=\"silent\"} 0", "roamstead_spooled_bytes 0"})
+    CHECK_MESSAGE(metrics.find(line) != std::string::npos, line, "\n", metrics);
+  CHECK(metrics.find("alice") == std::string::npos);
+  CHECK(metrics.find("desk-a") == std::string::npos);
+  broken = true;
+  SampleBatch two(session.incarnation, 2, {{"x", "2"}});
+  CHECK_FALSE(link->commit(session.session_secret, two.batch, two));
+  CHECK(get("/livez").rfind("200 ", 0) == 0);
+  const auto unready = get("/readyz");
+  CHECK(unready.rfind("503 ", 0) == 0);
+  CHECK(unready.find("a write to the repository failed") != std::string::npos);
+  CHECK(get("/metrics").find("roamstead_batches_total{outcome=\"failed\"} 1") != std::string::npos);
 }
 
 TEST_CASE("a coordinator killed around a commit loses nothing acknowledged and commits nothing twice") {

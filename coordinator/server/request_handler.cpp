@@ -12,6 +12,13 @@ using wire::FrameType;
 // Records of up to so many encoded bytes may be decoded by every committing thread at once.
 constexpr std::uint64_t kLargeBatchBytes = 4u << 20;
 
+Bytes counted(const ServerMetrics::Fetch& fetch, const std::function<Bytes()>& answer) {
+  metrics::Timer timer(fetch.took);
+  auto reply = answer();
+  fetch.bytes.add(reply.size());
+  return reply;
+}
+
 template <class Request, class Answer>
 Bytes handle(Frame frame, const char* what, FrameType reply_type, Compression compression,
              const Answer& answer) {
@@ -49,21 +56,29 @@ Bytes RequestHandler::answer(const std::string& desktop, Frame request) {
   auto id = request.request;
   switch (request.type) {
     case FrameType::list:
-      return handle<wire::ListRequest>(
-          std::move(request), "list", FrameType::list_reply, Compression::if_smaller,
-          [&](const auto& message) { return payload(sessions_.list(desktop, message)); });
+      return counted(metrics_.list, [&] {
+        return handle<wire::ListRequest>(
+            std::move(request), "list", FrameType::list_reply, Compression::if_smaller,
+            [&](const auto& message) { return payload(sessions_.list(desktop, message)); });
+      });
     case FrameType::read:
-      return handle<wire::ReadRequest>(std::move(request), "read", FrameType::read_reply,
-                                       Compression::if_smaller,
-                                       [&](const auto& message) { return sessions_.read(desktop, message); });
+      return counted(metrics_.read, [&] {
+        return handle<wire::ReadRequest>(
+            std::move(request), "read", FrameType::read_reply, Compression::if_smaller,
+            [&](const auto& message) { return sessions_.read(desktop, message); });
+      });
     case FrameType::keys:
-      return handle<wire::KeysRequest>(
-          std::move(request), "keys", FrameType::keys_reply, Compression::if_smaller,
-          [&](const auto& message) { return payload(sessions_.keys(desktop, message)); });
+      return counted(metrics_.keys, [&] {
+        return handle<wire::KeysRequest>(
+            std::move(request), "keys", FrameType::keys_reply, Compression::if_smaller,
+            [&](const auto& message) { return payload(sessions_.keys(desktop, message)); });
+      });
     case FrameType::value:
-      return handle<wire::ValueRequest>(
-          std::move(request), "value", FrameType::value_reply, Compression::if_smaller,
-          [&](const auto& message) { return sessions_.read_value(desktop, message); });
+      return counted(metrics_.value, [&] {
+        return handle<wire::ValueRequest>(
+            std::move(request), "value", FrameType::value_reply, Compression::if_smaller,
+            [&](const auto& message) { return sessions_.read_value(desktop, message); });
+      });
     case FrameType::renew:
       return handle<wire::SessionRequest>(
           std::move(request), "renew", FrameType::done, Compression::no,
@@ -89,14 +104,29 @@ Bytes RequestHandler::answer(const std::string& desktop, Frame request) {
 }
 
 RequestHandler::OpeningStep RequestHandler::open(const std::string& desktop, Opening& opening) {
+  auto step = try_open(desktop, opening);
+  if (step.answer.empty()) {
+    opening.waited = true;
+    return step;
+  }
+  (opening.waited ? metrics_.open_hand_over : metrics_.open_alone)
+      .observe(std::chrono::steady_clock::now() - opening.began);
+  return step;
+}
+
+RequestHandler::OpeningStep RequestHandler::try_open(const std::string& desktop, Opening& opening) {
   auto id = opening.frame.request;
   auto request = wire::decode_message<wire::OpenRequest>(opening.frame, "open");
   if (!request) return {failure_frame(id, request.error()), {}};
   auto step = sessions_.try_open(desktop, *request, opening.attempt, opening.wake);
-  if (!step) return {failure_frame(id, step.error()), {}};
+  if (!step) {
+    metrics_.open_refused.add();
+    return {failure_frame(id, step.error()), {}};
+  }
   if (!step->reply) return {{}, step->ask_again};
   auto reply = payload<wire::OpenReply>(std::move(*step->reply));
   if (!reply) return {failure_frame(id, reply.error()), {}};
+  metrics_.opened.add();
   // Never compressed: it holds a secret beside what others may choose.
   return {wire::encode_frame(FrameType::open_reply, id, *reply), {}};
 }
@@ -133,7 +163,10 @@ bool RequestHandler::is_large(const wire::BatchBegin& begin) { return begin.batc
 
 Bytes RequestHandler::commit(const std::string& desktop, std::uint64_t request, const wire::BatchBegin& begin,
                              const Spool& spool) {
+  metrics::Timer timer(metrics_.commit);
+  metrics_.batch_bytes.add(spool.size());
   auto reply = commit_spooled(desktop, begin, spool);
+  (!reply ? metrics_.commit_failed : reply->forked ? metrics_.forked : metrics_.committed).add();
   if (reply) return wire::encode_frame(FrameType::commit_reply, request, wire::encode_message(*reply));
   log_warning("batch {} from desktop '{}' failed: {}", begin.ordinal, desktop, reply.error().to_string());
   return failure_frame(request, reply.error());

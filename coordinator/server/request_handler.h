@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "coordinator/server/server_metrics.h"
 #include "coordinator/server/session_table.h"
 #include "coordinator/server/spool.h"
 
@@ -11,8 +12,9 @@ namespace roamstead::server {
 class RequestHandler {
  public:
   RequestHandler(SessionTable& sessions, std::string spool_directory, std::uint64_t spool_limit_bytes,
-                 std::uint64_t spool_limit_per_desktop_bytes)
+                 std::uint64_t spool_limit_per_desktop_bytes, metrics::Registry& registry)
       : sessions_(sessions),
+        metrics_(registry),
         spool_directory_(std::move(spool_directory)),
         budget_(spool_limit_bytes, spool_limit_per_desktop_bytes) {}
 
@@ -26,12 +28,15 @@ class RequestHandler {
     wire::Frame frame;
     std::function<void()> wake;  // called on any thread when asking again is worthwhile
     OpenAttempt attempt;
+    const std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
+    bool waited = false;
   };
   struct OpeningStep {
     Bytes answer;  // a frame; empty: ask again, at the latest after
     std::chrono::milliseconds ask_again{0};
   };
   OpeningStep open(const std::string& desktop, Opening& opening);
+  std::uint64_t spooled_bytes() const { return budget_.used(); }
 
   // A batch is announced: where its bytes go, or the frame that answers at once (durable already, or
   // refused).
@@ -54,7 +59,10 @@ class RequestHandler {
   Result<wire::CommitReply> commit_spooled(const std::string& desktop, const wire::BatchBegin& begin,
                                            const Spool& spool);
 
+  OpeningStep try_open(const std::string& desktop, Opening& opening);
+
   SessionTable& sessions_;
+  ServerMetrics metrics_;
   std::string spool_directory_;
   SpoolBudget budget_;
 };

@@ -99,7 +99,8 @@ class Server::Impl final : public DesktopPort {
         request_pool_(options.request_threads),
         commit_pool_(options.commit_threads),
         handler_(sessions, os::join_path(options.state_directory, "spool"), options.spool_limit_bytes,
-                 options.spool_limit_per_desktop_bytes),
+                 options.spool_limit_per_desktop_bytes,
+                 options.metrics != nullptr ? *options.metrics : own_metrics_),
         context_{request_pool_, commit_pool_, handler_,  store,
                  presence_,     large_batch_, enroller_, options.audit} {}
   ~Impl() override { stop(); }
@@ -180,6 +181,7 @@ class Server::Impl final : public DesktopPort {
 
   const std::string& address() const { return address_; }
   std::size_t connections() const { return connection_count_; }
+  std::uint64_t spooled_bytes() const { return handler_.spooled_bytes(); }
 
  private:
   asio::awaitable<void> look_after_sessions() {
@@ -365,6 +367,7 @@ class Server::Impl final : public DesktopPort {
   std::shared_ptr<asio::ssl::context> tls_;  // of the io thread; shared with connections being set up
   asio::thread_pool request_pool_;
   asio::thread_pool commit_pool_;
+  metrics::Registry own_metrics_;
   RequestHandler handler_;
   ConnectionContext context_;
   tcp::acceptor acceptor_{io_};
@@ -401,6 +404,7 @@ Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options,
 std::string Server::address() const { return impl_->address(); }
 void Server::disconnect(const std::string& desktop) { impl_->disconnect(desktop); }
 std::size_t Server::connections() const { return impl_->connections(); }
+std::uint64_t Server::spooled_bytes() const { return impl_->spooled_bytes(); }
 void Server::change_limits(const ServerOptions& options) { impl_->change_limits(options); }
 bool Server::drain(std::chrono::milliseconds limit) { return impl_->drain(limit); }
 void Server::stop() { impl_->stop(); }

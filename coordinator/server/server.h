@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "coordinator/identity/certificate_authority.h"
+#include "coordinator/metrics/metrics.h"
 #include "coordinator/server/session_table.h"
 
 namespace roamstead::audit {
@@ -45,7 +46,8 @@ struct ServerOptions {
   // Enrolments by token: tries a second and at once, from one address (IPv6: one /64) and from all.
   double enrolments_per_second = 1, enrolments_at_once = 30;
   double all_enrolments_per_second = 20, all_enrolments_at_once = 200;
-  audit::AuditLog* audit = nullptr;  // who was let in or refused is recorded there; null: nowhere (tests)
+  metrics::Registry* metrics = nullptr;  // counts what desktops ask; null: nobody sees it
+  audit::AuditLog* audit = nullptr;      // who was let in or refused is recorded there; null: nowhere (tests)
 };
 
 // The part of them that a running server takes: limits on connections, and timeouts.
@@ -63,6 +65,7 @@ class Server {
   // Ends the connections of a desktop: its certificate was revoked.
   void disconnect(const std::string& desktop);
   std::size_t connections() const;
+  std::uint64_t spooled_bytes() const;  // set aside for batches on their way
   // Takes over the limits on connections and the timeouts; connections that are there keep their timeouts.
   void change_limits(const ServerOptions& options);
   // Accepts no more, lets every connection have the answers to what it has asked and to the batches it has

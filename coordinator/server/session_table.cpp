@@ -264,6 +264,18 @@ Result<void> SessionTable::close(const std::string& desktop, const Guid& secret)
   return {};
 }
 
+SessionTable::Counts SessionTable::counts() {
+  std::lock_guard guard(mutex_);
+  const auto now = options_.now();
+  Counts counts;
+  for (const auto& [profile, sessions] : active_)
+    for (const auto& session : sessions) {
+      ++counts.active;
+      if (session->lease_until < now) ++counts.silent;
+    }
+  return counts;
+}
+
 void SessionTable::forget_old_sessions() {
   std::lock_guard guard(mutex_);
   const auto now = options_.now();

@@ -121,6 +121,11 @@ class SessionTable {
                                                 profile::ContentSource& content);
 
   Result<std::vector<SessionInfo>> sessions(bool active_only);
+  struct Counts {
+    std::size_t active = 0;
+    std::size_t silent = 0;  // of them: whose lease has run out
+  };
+  Counts counts();
 
  private:
   SessionTable(StateStore& store, repository::Repository& repository, SessionOptions options, Faults faults)

@@ -22,11 +22,15 @@ class SpoolBudget {
   Result<void> take(const std::string& desktop, std::uint64_t bytes);
   void give_back(const std::string& desktop, std::uint64_t bytes);
   std::uint64_t limit() const { return limit_per_desktop_; }  // of one batch
+  std::uint64_t used() const {
+    std::lock_guard guard(mutex_);
+    return used_;
+  }
 
  private:
   const std::uint64_t limit_;
   const std::uint64_t limit_per_desktop_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::uint64_t used_ = 0;
   std::map<std::string, std::uint64_t> used_by_;
 };
