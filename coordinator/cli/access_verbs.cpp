@@ -13,7 +13,6 @@ using nlohmann::json;
 struct AccessArguments {
   RepositoryChoice choice;
   std::string pool, group, profile, desktop, policy, until, life = "24h", out, address, since, id;
-  std::string quota;
   std::uint64_t uses = 1;
   std::uint64_t limit = 200;
   bool archived = false;
@@ -126,9 +125,6 @@ Result<void> remove_rule(const AccessArguments& arguments, const Context& contex
 Result<void> describe_pool(const AccessArguments& arguments, const Context& context, const char* command) {
   json request{{"command", command}, {"pool", arguments.pool}};
   if (!arguments.policy.empty()) request["session_policy"] = arguments.policy;
-  if (!arguments.quota.empty()) {
-    RS_TRY(request["quota_bytes"], parse_byte_count(arguments.quota));
-  }
   RS_TRY(auto result, ask(arguments, context, std::move(request)));
   auto quota = result.value("quota_bytes", std::uint64_t{0});
   context.print(result,
@@ -139,12 +135,9 @@ Result<void> describe_pool(const AccessArguments& arguments, const Context& cont
 
 Result<void> list_pools(const AccessArguments& arguments, const Context& context) {
   RS_TRY(auto result, ask(arguments, context, {{"command", "desktop-pool.list"}}));
-  std::vector<std::vector<std::string>> rows{{"POOL", "SECOND LOG-IN", "QUOTA OF A PROFILE"}};
-  for (const auto& pool : json_list(result, "pools")) {
-    auto quota = pool.value("quota_bytes", std::uint64_t{0});
-    rows.push_back({json_text(pool, "pool"), json_text(pool, "session_policy"),
-                    quota == 0 ? "none" : human_bytes(quota)});
-  }
+  std::vector<std::vector<std::string>> rows{{"POOL", "SECOND LOG-IN"}};
+  for (const auto& pool : json_list(result, "pools"))
+    rows.push_back({json_text(pool, "pool"), json_text(pool, "session_policy")});
   context.print(result, table(rows));
   return {};
 }
@@ -266,7 +259,6 @@ void add_access_verbs(CLI::App& app, Context& context) {
     required(added, "pool", arguments->pool, "The pool's name");
     added->add_option("--session-policy", arguments->policy,
                       "A second log-in elsewhere: takeover, refuse, read-only or concurrent");
-    added->add_option("--quota", arguments->quota, "Most that a profile may hold: 20GiB; 0: no limit");
   }
   verb(*pool, "list", "All pools", list_pools);
   auto* moving = verb(*pool, "move", "Put a desktop into a pool", move_desktop);

@@ -60,18 +60,6 @@ Result<std::uint64_t> parse_duration_seconds(const std::string& text) {
   return parse_with_unit(text, kUnits, "90s, 30m, 24h or 7d");
 }
 
-Result<std::uint64_t> parse_byte_count(const std::string& text) {
-  constexpr Unit kUnits[] = {{"", 1},
-                             {"B", 1},
-                             {"MB", 1'000'000},
-                             {"GB", 1'000'000'000},
-                             {"TB", 1'000'000'000'000},
-                             {"MiB", 1u << 20},
-                             {"GiB", 1u << 30},
-                             {"TiB", std::uint64_t{1} << 40}};
-  return parse_with_unit(text, kUnits, "500MiB or 20GiB");
-}
-
 Result<std::uint64_t> parse_end_100ns(const std::string& text) {
   std::tm parts{};
   for (const char* format :

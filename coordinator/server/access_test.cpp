@@ -554,6 +554,32 @@ TEST_CASE("openings and refusals are in the audit log, which verifies, and shows
         1 + std::count(text.begin(), text.begin() + static_cast<long>(at), '\n'));
 }
 
+TEST_CASE("a desktop that asks too much is slowed down, over all its connections, and nobody else is") {
+  Site site;
+  CoordinatorOptions options{site.folder / "repo", site.folder / "state", {}, {}};
+  options.server.listen = "127.0.0.1:0";
+  options.server.requests_per_second = 100;
+  options.server.requests_at_once = 20;
+  auto coordinator = Coordinator::start(options, {}).value();
+  auto greedy = site.link("desk-a", coordinator->address());
+  auto second = site.link("desk-a", coordinator->address());
+  auto session = greedy->open({"alice", "", {}}).value();
+  auto begin = std::chrono::steady_clock::now();
+  auto ask = [&](wire::TlsLink& link) {
+    for (int i = 0; i < 50; ++i) CHECK(link.renew(session.session_secret));
+  };
+  std::thread other([&] { ask(*second); });
+  auto modest = site.link("desk-b", coordinator->address());
+  auto modest_begin = std::chrono::steady_clock::now();
+  CHECK(modest->renew(session.session_secret).error().code == ErrorCode::denied);
+  auto modest_took = std::chrono::steady_clock::now() - modest_begin;
+  ask(*greedy);
+  other.join();
+  // 101 requests, of which 20 at once: the rest takes 0.8 s.
+  CHECK(std::chrono::steady_clock::now() - begin > std::chrono::milliseconds(700));
+  CHECK(modest_took < std::chrono::milliseconds(700));
+}
+
 TEST_CASE("no ticket is given out: every connection shows its certificate anew") {
   Site site;
   auto coordinator = site.start();

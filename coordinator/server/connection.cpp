@@ -105,6 +105,8 @@ asio::awaitable<void> Connection::converse() {
       }
       break;
     }
+    // Parts of batches are held back by their window.
+    if (frame->type != FrameType::batch_part) co_await pace();
     auto taken = dispatch(std::move(*frame));
     if (!taken) {
       log_warning("desktop '{}' at {}: {}", desktop_, channel_->remote(), taken.error().to_string());
@@ -113,6 +115,14 @@ asio::awaitable<void> Connection::converse() {
       break;
     }
   }
+}
+
+// Nothing is refused: who asks too much is read more slowly, and so learns to wait.
+asio::awaitable<void> Connection::pace() {
+  auto wait = share_->requests.take_and_wait(TokenBucket::Clock::now());
+  if (wait <= TokenBucket::Clock::duration::zero()) co_return;
+  asio::steady_timer due(channel_->executor(), wait);
+  co_await wait_for(due);
 }
 
 asio::awaitable<bool> Connection::greet() {

@@ -17,6 +17,7 @@
 #include "common/wire/channel.h"
 #include "coordinator/server/enroller.h"
 #include "coordinator/server/presence.h"
+#include "coordinator/server/rate_limit.h"
 #include "coordinator/server/request_handler.h"
 #include "coordinator/server/state_store.h"
 #include "coordinator/server/turn.h"
@@ -37,8 +38,10 @@ struct ConnectionContext {
 
 // What the connections of one desktop share. Of the io thread.
 struct DesktopShare {
-  explicit DesktopShare(const asio::any_io_executor& executor) : commit(executor) {}
+  DesktopShare(const asio::any_io_executor& executor, TokenBucket limit)
+      : commit(executor), requests(limit) {}
   Turn commit;
+  TokenBucket requests;
 };
 
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -82,6 +85,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::awaitable<void> serve(wire::Frame frame);
   asio::awaitable<void> serve_open(wire::Frame frame);
   asio::awaitable<void> converse();  // after the greeting
+  asio::awaitable<void> pace();      // waits for this desktop's next request to be due
   asio::awaitable<void> serve_renewal(wire::Frame frame);
   asio::awaitable<void> take_batch(std::shared_ptr<Upload> upload);
   // The whole batch is in the spool, or the upload is over (answered, abandoned or cut).

@@ -303,7 +303,8 @@ class Server::Impl final : public DesktopPort {
   std::shared_ptr<DesktopShare> share_of(const std::string& desktop) {
     for (const auto& connection : connections_)
       if (connection->desktop() == desktop) return connection->share();
-    return std::make_shared<DesktopShare>(io_.get_executor());
+    return std::make_shared<DesktopShare>(
+        io_.get_executor(), TokenBucket(options_.requests_per_second, options_.requests_at_once));
   }
 
   // One frame, and one answer; counts as a handshake all the while, and must be over as soon.

@@ -43,6 +43,8 @@ struct ServerOptions {
   // The coordinator's own certificate is made anew after so long; connections under way keep the one they
   // began with.
   std::chrono::milliseconds certificate_renewal = std::chrono::hours(60 * 24);
+  // Requests of one desktop, over all its connections: beyond them it is read more slowly, never refused.
+  double requests_per_second = 5000, requests_at_once = 20'000;
   // Enrolments by token: tries a second and at once, from one address (IPv6: one /64) and from all.
   double enrolments_per_second = 1, enrolments_at_once = 30;
   double all_enrolments_per_second = 20, all_enrolments_at_once = 200;

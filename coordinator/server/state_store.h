@@ -24,7 +24,7 @@ inline constexpr const char* kDefaultPool = "default";  // always there
 struct Pool {
   std::string name;
   std::string session_policy = "takeover";  // a SessionPolicy, as text
-  std::uint64_t quota_bytes = 0;            // of each profile saved from its desktops; 0: none
+  std::uint64_t quota_bytes = 0;            // kept for a limit of profiles' sizes, which nobody applies yet
   std::uint64_t created_100ns = 0;
 };
 
