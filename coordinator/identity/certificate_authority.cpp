@@ -12,6 +12,7 @@
 #include <functional>
 
 #include "common/base/file_time.h"
+#include "common/base/log.h"
 
 namespace roamstead::identity {
 namespace {
@@ -261,7 +262,14 @@ Result<CertificateAuthority> CertificateAuthority::open_or_create(os::FileSystem
     if (!due) return CertificateAuthority(std::move(keys), std::string(as_text(certificate_pem)), validity);
     RS_TRY(keys->certificate, make_authority_certificate(keys->key.get(), validity));
     RS_TRY(auto renewed_pem, certificate_to_pem(keys->certificate.get()));
-    RS_CHECK(os::write_file_durably(files, certificate_path, as_bytes(renewed_pem)));
+    // Where it lies it may be for reading only; then the administrator renews it, in the years that are left.
+    if (auto written = os::write_file_durably(files, certificate_path, as_bytes(renewed_pem)); !written) {
+      log_warning("the CA's certificate ends within {} days and cannot be renewed: {}",
+                  std::chrono::ceil<std::chrono::hours>(validity.authority_renewed_before_end).count() / 24,
+                  written.error().to_string());
+      RS_TRY(keys->certificate, parse_certificate(certificate_path, certificate_pem));
+      return CertificateAuthority(std::move(keys), std::string(as_text(certificate_pem)), validity);
+    }
     return CertificateAuthority(std::move(keys), std::move(renewed_pem), validity);
   }
   RS_CHECK(files.make_directories(directory));

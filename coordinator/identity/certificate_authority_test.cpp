@@ -52,6 +52,28 @@ TEST_CASE("the authority is the same after a restart, and its key is for nobody 
   CHECK((status.st_mode & 0777) == 0600);
 }
 
+TEST_CASE("the authority's certificate is renewed in time for the same key: old and new go together") {
+  support::TemporaryDirectory folder;
+  auto& files = os::real_file_system();
+  auto before = CertificateAuthority::open_or_create(files, folder / "ca").value();
+  auto old_desktop = before.issue_desktop("old").value();
+  Validity always;
+  always.authority_renewed_before_end = std::chrono::hours(30 * 365 * 24);
+  auto after = CertificateAuthority::open_or_create(files, folder / "ca", always).value();
+  CHECK(after.certificate_pem() != before.certificate_pem());
+  auto again = CertificateAuthority::open_or_create(files, folder / "ca").value();
+  CHECK(again.certificate_pem() == after.certificate_pem());  // it was saved, and is not due again
+  auto new_desktop = after.issue_desktop("new").value();
+  write(folder / "before.pem", before.certificate_pem());
+  write(folder / "after.pem", after.certificate_pem());
+  write(folder / "old.pem", old_desktop.certificate_pem);
+  write(folder / "new.pem", new_desktop.certificate_pem);
+  for (const char* authority : {"before.pem", "after.pem"})
+    for (const char* desktop : {"old.pem", "new.pem"})
+      CHECK(shell("openssl verify -x509_strict -purpose sslclient -CAfile " + (folder / authority) + " " +
+                  (folder / desktop)));
+}
+
 TEST_CASE("a key that does not belong to the certificate is refused") {
   support::TemporaryDirectory folder;
   REQUIRE(CertificateAuthority::open_or_create(os::real_file_system(), folder / "ca"));
