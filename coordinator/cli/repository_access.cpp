@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "coordinator/admin/commands.h"
@@ -49,6 +50,7 @@ class AdminSocket {
     for (std::size_t done = 0; done < line.size();) {
       auto count = ::send(descriptor_, line.data() + done, line.size() - done, MSG_NOSIGNAL);
       if (count < 0 && errno == EINTR) continue;
+      if (count < 0 && errno == EPIPE) return {};  // it closed already: why, is in what it sent before
       if (count < 0) return socket_error(path_, "cannot send to the coordinator");
       done += static_cast<std::size_t>(count);
     }
@@ -91,10 +93,10 @@ void show(const Context& context, const admin::Progress& progress) {
 }
 
 // `unreachable`: what it means when nobody answers at the socket.
-Result<json> ask_coordinator(const std::string& state_directory, const json& request, const Context& context,
+Result<json> ask_coordinator(const std::string& path, const json& request, const Context& context,
                              const std::string& unreachable) {
   AdminSocket socket;
-  RS_CHECK_CTX(unreachable, socket.connect(os::join_path(state_directory, admin::kSocketName)));
+  RS_CHECK_CTX(unreachable, socket.connect(path));
   RS_CHECK(socket.send_line(request.dump(-1, ' ', false, json::error_handler_t::replace)));
   for (;;) {
     RS_TRY(auto line, socket.receive_line());
@@ -134,9 +136,19 @@ Result<repository::Options> RepositoryChoice::options(bool read_only) const {
       directory, state_directory.empty() ? os::join_path(directory, "state") : state_directory, read_only};
 }
 
+namespace {
+
+// Of this host's coordinator; another one for tests.
+std::string config_file() {
+  const char* named = std::getenv("ROAMSTEAD_CONFIG");
+  return named != nullptr && *named != '\0' ? named : config::kDefaultFile;
+}
+
+}  // namespace
+
 // That of the coordinator of this host.
 Result<repository::Options> RepositoryChoice::configured(bool read_only) const {
-  RS_TRY(auto loaded, config::load(os::real_file_system(), {config::kDefaultFile, true, {}}));
+  RS_TRY(auto loaded, config::load(os::real_file_system(), {config_file(), true, {}}));
   const auto& chosen = loaded.config.repository.directory;
   if (chosen.empty())
     return fail(ErrorCode::invalid_argument,
@@ -147,6 +159,15 @@ Result<repository::Options> RepositoryChoice::configured(bool read_only) const {
       chosen, state_directory.empty() ? config::state_directory(loaded.config) : state_directory, read_only};
 }
 
+Result<std::string> RepositoryChoice::admin_socket() const {
+  RS_TRY(auto chosen, options(true));
+  if (directory.empty()) {
+    RS_TRY(auto loaded, config::load(os::real_file_system(), {config_file(), true, {}}));
+    if (!loaded.config.admin.socket.empty()) return loaded.config.admin.socket;
+  }
+  return os::join_path(chosen.state_directory, admin::kSocketName);
+}
+
 Result<std::unique_ptr<repository::Repository>> open_for_reading(const RepositoryChoice& choice) {
   RS_TRY(auto options, choice.options(true));
   return repository::Repository::open(os::real_file_system(), options);
@@ -154,19 +175,21 @@ Result<std::unique_ptr<repository::Repository>> open_for_reading(const Repositor
 
 namespace {
 
-// Root can write everywhere, but what it makes belongs to root, and the coordinator that the repository
-// belongs to could not go on with it.
+// Who is not the repository's owner could not open it, or (root) would make files there that its owner could
+// not use: the coordinator is asked.
 bool belongs_to_another(const repository::Options& options) {
   struct stat status {};
-  return ::geteuid() == 0 && ::stat(options.directory.c_str(), &status) == 0 && status.st_uid != 0;
+  if (::stat(options.directory.c_str(), &status) != 0) return errno == EACCES;
+  return status.st_uid != ::geteuid();
 }
 
 }  // namespace
 
 Result<json> run_command(const RepositoryChoice& choice, const json& request, const Context& context) {
   RS_TRY(auto options, choice.options(false));
+  RS_TRY(auto socket, choice.admin_socket());
   if (belongs_to_another(options)) {
-    auto answer = ask_coordinator(options.state_directory, request, context,
+    auto answer = ask_coordinator(socket, request, context,
                                   options.directory +
                                       " belongs to another user; start the coordinator, or run this as that "
                                       "user (sudo -u roamstead roamstead ...)");
@@ -180,7 +203,7 @@ Result<json> run_command(const RepositoryChoice& choice, const json& request, co
       return server::execute_alone(**opened, options.state_directory, request,
                                    [&](const admin::Progress& progress) { show(context, progress); });
     if (opened.error().code == ErrorCode::busy)
-      return ask_coordinator(options.state_directory, request, context,
+      return ask_coordinator(socket, request, context,
                              "the repository is in use by another program, which does not answer");
     return fail(std::move(opened).error());
   }();

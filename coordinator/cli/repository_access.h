@@ -18,6 +18,8 @@ struct RepositoryChoice {
   void add_to(CLI::App& verb);                  // both as options
   void add_to_with_positional(CLI::App& verb);  // the directory as an argument of its own
   Result<repository::Options> options(bool read_only) const;
+  // Of the coordinator that has the repository, if one has.
+  Result<std::string> admin_socket() const;
 
  private:
   Result<repository::Options> configured(bool read_only) const;

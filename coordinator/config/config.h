@@ -49,8 +49,9 @@ struct Config {
     std::uint64_t commit_threads = 16;  // they wait for storage, and share its flushes
   } limits;
 
-  // Groups of the system whose members have a role at the administrators' socket; "": none has it.
   struct Admin {
+    std::string socket;  // "": `admin.sock` in the state directory, which only its owner and root reach
+    // The system's groups whose members have a role; "": none. Root and the coordinator's user have all.
     std::string viewers;
     std::string operators;
     std::string administrators;

@@ -139,6 +139,17 @@ TEST_CASE("a file that is not there is a mistake where it was asked for, and non
   CHECK(incomplete.error().to_string().find("repository.directory is not set") == 0);
 }
 
+TEST_CASE("groups with roles need a socket that they can reach") {
+  Config config;
+  config.repository.directory = "/srv/r";
+  config.admin.viewers = "staff";
+  auto refused = check_complete(config);
+  REQUIRE(!refused);
+  CHECK(refused.error().to_string().find("set admin.socket") != std::string::npos);
+  config.admin.socket = "/run/roamstead/admin.sock";
+  CHECK(check_complete(config));
+}
+
 TEST_CASE("every value that is shown can be read again, and every key is described") {
   Place place;
   Config config;

@@ -18,12 +18,6 @@ Result<void> absolute_path(const std::string& text) {
               "'" + text + "' is no absolute path: a service has no place to begin from");
 }
 
-Result<void> log_level(const std::string& text) {
-  for (const char* each : {"debug", "info", "warning", "error"})
-    if (text == each) return {};
-  return fail(ErrorCode::invalid_argument, "'" + text + "' is none of debug, info, warning, error");
-}
-
 Result<void> group_name(const std::string& text) {
   constexpr const char* kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
   if (text.size() <= 32 && text.find_first_not_of(kAllowed) == std::string::npos) return {};
@@ -32,6 +26,12 @@ Result<void> group_name(const std::string& text) {
 
 Result<void> health_address(const std::string& text) {
   return text.empty() ? Result<void>() : check_listen_address(text);
+}
+
+Result<void> log_level(const std::string& text) {
+  for (const char* each : {"debug", "info", "warning", "error"})
+    if (text == each) return {};
+  return fail(ErrorCode::invalid_argument, "'" + text + "' is none of debug, info, warning, error");
 }
 
 #define RS_IN(member) [](Config& config) -> decltype((config.member)) { return config.member; }
@@ -74,6 +74,9 @@ const Key kKeys[] = {
      "Threads for desktops' requests"},
     {"limits.commit_threads", CountKind{RS_IN(limits.commit_threads), 1, 256}, false,
      "Threads for commits; they wait for storage and share its flushes"},
+    {"admin.socket", TextKind{RS_IN(admin.socket), absolute_path}, false,
+     "The administrators' socket; by default 'admin.sock' in the state directory, where only root and the "
+     "coordinator's user come"},
     {"admin.viewers", TextKind{RS_IN(admin.viewers), group_name}, false,
      "Group of the system whose members may look, e.g. roamstead-viewers; by default nobody's"},
     {"admin.operators", TextKind{RS_IN(admin.operators), group_name}, false,

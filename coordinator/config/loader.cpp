@@ -155,7 +155,8 @@ void apply_command_line(Loaded& loaded, const Sources& sources, std::vector<std:
       continue;
     }
     auto value = text;
-    bool is_path = name == "repository.directory" || name == "repository.state" || name == "tls.authority";
+    bool is_path = name == "repository.directory" || name == "repository.state" || name == "tls.authority" ||
+                   name == "admin.socket";
     if (is_path && !value.empty() && !is_credential(value))
       value = std::filesystem::absolute(value).lexically_normal().string();
     if (auto set = set_from_text(loaded.config, *key, value); !set)
@@ -199,6 +200,12 @@ Result<void> check_complete(const Config& config) {
   if (config.limits.connections_per_desktop > config.limits.connections)
     return fail(ErrorCode::invalid_argument,
                 "limits.connections_per_desktop is more than limits.connections");
+  const auto& admin = config.admin;
+  if (admin.socket.empty() && !(admin.viewers + admin.operators + admin.administrators).empty())
+    return fail(
+        ErrorCode::invalid_argument,
+        "groups have roles, but cannot reach the socket in the state directory: set admin.socket, such as "
+        "\"/run/roamstead/admin.sock\"");
   return {};
 }
 

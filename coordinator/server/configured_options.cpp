@@ -10,6 +10,8 @@ Result<CoordinatorOptions> options_for(const config::Config& config) {
   options.repository_directory = config.repository.directory;
   options.state_directory = config::state_directory(config);
   RS_TRY(options.authority_directory, config::expand_credentials(config.tls.authority));
+  options.admin_socket = config.admin.socket;
+  options.roles = {config.admin.viewers, config.admin.operators, config.admin.administrators};
   options.public_address = config.listen.public_address;
   options.health_listen = config.health.listen;
 
@@ -27,7 +29,6 @@ Result<CoordinatorOptions> options_for(const config::Config& config) {
   server.stall_timeout = config.limits.stall_timeout;
   server.idle_timeout = config.limits.idle_timeout;
 
-  options.roles = {config.admin.viewers, config.admin.operators, config.admin.administrators};
   options.sessions.lease = std::chrono::duration_cast<std::chrono::seconds>(config.sessions.lease);
   options.sessions.hand_over_wait = config.sessions.hand_over_wait;
   return options;

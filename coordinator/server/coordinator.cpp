@@ -63,8 +63,10 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
     raw->audit_->append(
         {"admin.connect", "user", "administrators' socket", audit::Outcome::refused, why.to_string(), {}});
   };
-  RS_TRY(coordinator->admin_, AdminSocket::listen(os::join_path(state, admin::kSocketName), options.roles,
-                                                  std::move(execute), std::move(refused)));
+  RS_TRY(coordinator->admin_,
+         AdminSocket::listen(
+             options.admin_socket.empty() ? os::join_path(state, admin::kSocketName) : options.admin_socket,
+             options.roles, std::move(execute), std::move(refused)));
   RS_CHECK(os::write_file_durably(files, os::join_path(state, kListenFile),
                                   as_bytes(coordinator->address() + "\n")));
   if (!options.health_listen.empty()) RS_CHECK(coordinator->answer_monitoring(options.health_listen));

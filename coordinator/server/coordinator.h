@@ -22,6 +22,7 @@ struct CoordinatorOptions {
   SessionOptions sessions;
   std::string authority_directory = {};  // "": `ca` in the state directory
   std::string public_address = {};       // what desktops are told to connect to; "": where this listens
+  std::string admin_socket = {};         // "": `admin.sock` in the state directory
   RoleGroups roles = {};                 // of the system's groups, at the administrators' socket
   std::string health_listen = {};        // for /livez, /readyz and /metrics; "": nobody is answered
 };
