@@ -35,6 +35,24 @@ TEST_CASE("a frame comes back as it was sent, compressed or not") {
   CHECK(encode_frame(FrameType::read_reply, 1, Bytes(1 << 20), Compression::if_smaller).size() < 1000);
 }
 
+TEST_CASE("what gains from compression is compressed, wherever in it the gain lies") {
+  auto random = support::seeded_random();
+  Bytes payload(1u << 20);
+  for (auto& byte : payload) byte = static_cast<std::byte>(random());
+  auto frame_bytes = [&] {
+    return encode_frame(FrameType::read_reply, 1, payload, Compression::if_smaller).size();
+  };
+  CHECK(frame_bytes() == kFrameHeaderBytes + payload.size());
+  const auto quarter = static_cast<std::ptrdiff_t>(payload.size() / 4);
+  for (std::ptrdiff_t at = 0; at < 4; ++at) {
+    CAPTURE(at);
+    const auto noise = payload;
+    std::fill_n(payload.begin() + at * quarter, quarter, std::byte{'x'});
+    CHECK(frame_bytes() < payload.size() * 8 / 10);
+    payload = noise;
+  }
+}
+
 TEST_CASE("a header with an unknown type, an unknown flag or too long a payload is refused") {
   auto header = [](std::uint32_t size, std::uint8_t type, std::uint8_t flags, std::uint16_t zero) {
     Bytes bytes(kFrameHeaderBytes);
@@ -44,11 +62,13 @@ TEST_CASE("a header with an unknown type, an unknown flag or too long a payload 
     store_le<std::uint16_t>(bytes, 6, zero);
     return parse_frame_header(bytes);
   };
+  constexpr auto kAfterLast = static_cast<std::uint8_t>(kLastFrameType) + 1;
   CHECK(header(100, 6, 0, 0));
+  CHECK(header(100, kAfterLast - 1, 0, 0));
   CHECK(header(kMaxPayloadBytes, 6, 1, 0));
   for (const auto& refused :
        {header(kMaxPayloadBytes + 1, 6, 0, 0), header(0xffffffff, 6, 0, 0), header(1, 0, 0, 0),
-        header(1, 22, 0, 0), header(1, 255, 0, 0), header(1, 6, 2, 0), header(1, 6, 0, 1)}) {
+        header(1, kAfterLast, 0, 0), header(1, 255, 0, 0), header(1, 6, 2, 0), header(1, 6, 0, 1)}) {
     REQUIRE(!refused);
     CHECK(refused.error().code == ErrorCode::protocol);
   }
