@@ -1,0 +1,242 @@
+// Many desktops, one coordinator that is killed again and again, and a model of every profile: at the end
+// each version must be what a desktop had, and nothing acknowledged may be missing.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <thread>
+
+#include "common/base/log.h"
+#include "coordinator/server/coordinator.h"
+#include "tests/chaos/desktop.h"
+#include "tests/support/temporary_directory.h"
+
+namespace {
+
+using namespace roamstead;
+using namespace roamstead::chaos;
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  int desktops = 50;
+  int profiles = 25;
+  int seconds = 120;
+  std::uint64_t seed = 0;
+};
+
+template <class T>
+T must(Result<T> result) {
+  if (!result) throw std::runtime_error(result.error().to_string());
+  if constexpr (!std::is_void_v<T>) return std::move(*result);
+}
+
+// The real program, dying as it is told to.
+class Coordinator {
+ public:
+  explicit Coordinator(std::string folder) : folder_(std::move(folder)) {}
+  ~Coordinator() { kill(); }
+
+  void start(const std::string& listen, const std::string& fault) {
+    int out[2];
+    if (::pipe2(out, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
+    const auto repository = folder_ + "/repo", state = folder_ + "/state", log = folder_ + "/log";
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::dup2(out[1], STDOUT_FILENO);
+      ::dup2(::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600), STDERR_FILENO);
+      ::setenv("ROAMSTEAD_FAULT", fault.c_str(), 1);
+      ::execl(ROAMSTEAD_COORDINATOR, ROAMSTEAD_COORDINATOR, "--repo", repository.c_str(), "--state",
+              state.c_str(), "--listen", listen.c_str(), "--set", "sessions.lease=5s", "--set",
+              "sessions.hand_over_wait=1s", nullptr);
+      ::_exit(127);
+    }
+    ::close(out[1]);
+    std::string line;
+    for (char c = 0; ::read(out[0], &c, 1) == 1 && c != '\n';) line += c;
+    ::close(out[0]);
+    if (line.rfind("ready ", 0) == 0) address_ = line.substr(6);
+    // One that dies before it listens is as dead as the others.
+  }
+  bool died() {
+    if (pid_ > 0 && ::waitpid(pid_, nullptr, WNOHANG) == pid_) pid_ = 0;
+    return pid_ == 0;
+  }
+  void kill() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = 0;
+  }
+  bool terminate() {
+    int status = 1;
+    ::kill(pid_, SIGTERM);
+    ::waitpid(pid_, &status, 0);
+    pid_ = 0;
+    return status == 0;
+  }
+  const std::string& address() const { return address_; }
+
+ private:
+  const std::string folder_;
+  std::string address_;
+  pid_t pid_ = 0;
+};
+
+class Run {
+ public:
+  explicit Run(const Options& options)
+      : options_(options), random_(options.seed), coordinator_(folder_.path()) {}
+
+  void go() {
+    prepare();
+    coordinator_.start("127.0.0.1:0", "");
+    if (coordinator_.address().empty()) throw std::runtime_error("the coordinator does not start");
+    const auto until = Clock::now() + std::chrono::seconds(options_.seconds);
+    std::vector<std::thread> threads;
+    for (int i = 0; i < options_.desktops; ++i)
+      threads.emplace_back([this, i, until] { run_desktop(i, until); });
+    kill_now_and_then(until);
+    for (auto& thread : threads) thread.join();
+    if (!broken_.empty()) throw Broken(broken_);
+    if (!coordinator_.terminate()) throw Broken("the coordinator did not end well");
+    auto repository = must(repository::Repository::open(os::real_file_system(),
+                                                        {folder_ / "repo", folder_ / "state", false}, {}));
+    check_everything(*repository, profiles_, states_);
+    fmt::print(
+        "{} sessions, {} batches ({} as forks), {} hand-overs, {} pushes ignored, {} resumed, {} vanished, "
+        "{} from "
+        "the past, {} refused, {} files compared on the way; the coordinator was killed {} times\n",
+        counts_.sessions.load(), counts_.batches.load(), counts_.forks.load(), counts_.hand_overs.load(),
+        counts_.ignored_pushes.load(), counts_.resumes.load(), counts_.vanished.load(),
+        counts_.reverted.load(), counts_.refused.load(), counts_.verified.load(), kills_);
+    // A run in which nothing happened proves nothing.
+    if (counts_.batches == 0 || counts_.hand_overs == 0 || counts_.forks == 0 || kills_ == 0)
+      throw Broken("too little happened");
+  }
+
+ private:
+  void prepare() {
+    auto& files = os::real_file_system();
+    must(repository::Repository::init(files, {folder_ / "repo", folder_ / "state", false}));
+    Content first{{kStamp, "start"}};
+    for (int i = 0; i < 3; ++i)
+      std::filesystem::create_directories(folder_ / ("source/d" + std::to_string(i)));
+    for (int i = 0; i < 8; ++i)
+      first[fmt::format("d{}/f{}", i % 3, i)] = fmt::format("first content of {}", i);
+    for (const auto& [path, content] : first)
+      std::ofstream(folder_ / ("source/" + path), std::ios::binary) << content;
+    server::CoordinatorOptions coordinator_options{folder_ / "repo", folder_ / "state", {}, {}};
+    coordinator_options.server.listen = "127.0.0.1:0";
+    auto coordinator = must(server::Coordinator::start(coordinator_options, {}));
+    auto execute = [&](const nlohmann::json& request) { return must(coordinator->execute(request, {})); };
+    for (int i = 0; i < options_.profiles; ++i) {
+      profiles_.push_back("user-" + std::to_string(i));
+      execute({{"command", "profile.import"}, {"profile", profiles_.back()}, {"source", folder_ / "source"}});
+      states_.add(profiles_.back(), first);
+    }
+    execute({{"command", "desktop-pool.create"}, {"pool", "refusing"}, {"session_policy", "refuse"}});
+    execute({{"command", "desktop-pool.create"}, {"pool", "reading"}, {"session_policy", "read-only"}});
+    for (int i = 0; i < options_.desktops; ++i) {
+      const auto name = "desk-" + std::to_string(i);
+      const char* pool = i % 5 == 3 ? "refusing" : i % 5 == 4 ? "reading" : "default";
+      auto issued = execute({{"command", "desktop.enroll"}, {"desktop", name}, {"pool", pool}});
+      wire::TlsLinkOptions identity;
+      identity.key_pem = issued["key_pem"];
+      identity.certificate_pem = issued["certificate_pem"];
+      identity.ca_pem = issued["ca_pem"];
+      identity.last_backoff = std::chrono::milliseconds(500);
+      identities_.push_back(std::move(identity));
+      assigned_.emplace_back();
+      for (int j = 0; j < 3; ++j) {
+        const auto& profile = profiles_[random_() % profiles_.size()];
+        assigned_.back().push_back(profile);
+        execute({{"command", "assignment.add"}, {"desktop", name}, {"profile", profile}});
+      }
+    }
+  }
+
+  void run_desktop(int number, Clock::time_point until) {
+    const auto index = static_cast<std::size_t>(number);
+    auto identity = identities_[index];
+    identity.address = coordinator_.address();
+    try {
+      Desktop("desk-" + std::to_string(number), identity, assigned_[index], options_.seed * 1000 + index,
+              states_, counts_)
+          .run(until);
+    } catch (const std::exception& error) {
+      std::lock_guard guard(mutex_);
+      if (broken_.empty()) broken_ = error.what();
+    }
+  }
+
+  void kill_now_and_then(Clock::time_point until) {
+    constexpr const char* kPoints[] = {"server.before_commit", "commit.after_objects", "commit.before_sync",
+                                       "commit.after_packs",   "commit.after_catalog", "server.before_ack"};
+    const auto address = coordinator_.address();
+    while (Clock::now() < until && !is_broken()) {
+      const auto kill_at = Clock::now() + std::chrono::milliseconds(1500 + random_() % 4000);
+      while (Clock::now() < std::min(kill_at, until) && !coordinator_.died())
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      if (Clock::now() >= until) break;
+      coordinator_.kill();
+      ++kills_;
+      // Half of them die by themselves, at a durable step of some commit.
+      std::string fault;
+      if (random_() % 2 == 0)
+        fault = fmt::format("{}#{}=kill", kPoints[random_() % std::size(kPoints)], 1 + random_() % 200);
+      coordinator_.start(address, fault);
+    }
+    // The last one lives: what was not answered yet comes to its end.
+    if (!coordinator_.died()) coordinator_.kill();
+    coordinator_.start(address, "");
+  }
+
+  bool is_broken() {
+    std::lock_guard guard(mutex_);
+    return !broken_.empty();
+  }
+
+  const Options options_;
+  std::mt19937_64 random_;
+  support::TemporaryDirectory folder_;
+  Coordinator coordinator_;
+  ProfileStates states_;
+  Counts counts_;
+  std::vector<std::string> profiles_;
+  std::vector<wire::TlsLinkOptions> identities_;
+  std::vector<std::vector<std::string>> assigned_;
+  int kills_ = 0;
+  std::mutex mutex_;
+  std::string broken_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Desktops, take-overs and kills at random, compared with a model", "roamstead-chaos"};
+  Options options;
+  app.add_option("--desktops", options.desktops)->capture_default_str();
+  app.add_option("--profiles", options.profiles)->capture_default_str();
+  app.add_option("--seconds", options.seconds)->capture_default_str();
+  app.add_option("--seed", options.seed, "0: a new one");
+  CLI11_PARSE(app, argc, argv);
+  if (options.seed == 0) options.seed = std::random_device{}() % 1'000'000 + 1;
+  ::signal(SIGPIPE, SIG_IGN);
+  set_log_level(LogLevel::error);
+  fmt::print("{} desktops, {} profiles, {} s, --seed {}\n", options.desktops, options.profiles,
+             options.seconds, options.seed);
+  std::cout << std::flush;
+  try {
+    Run(options).go();
+  } catch (const std::exception& error) {
+    std::cerr << "roamstead-chaos: --seed " << options.seed << ": " << error.what() << '\n';
+    return 1;
+  }
+  return 0;
+}
