@@ -309,6 +309,13 @@ TEST_CASE("a coordinator that contradicts itself is not believed, one that is aw
     }
     Result<void> renew(const Guid& secret) override { return link.renew(secret); }
     Result<void> close(const Guid& secret) override { return link.close(secret); }
+    Result<void> hand_over(const Guid& secret) override { return link.hand_over(secret); }
+    Result<void> learned(const Guid& secret, const std::vector<wire::WorkingItem>& items) override {
+      return link.learned(secret, items);
+    }
+    void set_push_listener(std::function<void(const wire::Push&)> listener) override {
+      link.set_push_listener(std::move(listener));
+    }
     std::uint64_t bytes_sent() const override { return 0; }
     std::uint64_t bytes_received() const override { return 0; }
   };
