@@ -31,6 +31,7 @@
 #include "common/wire/channel.h"
 #include "common/wire/message.h"
 #include "common/wire/tls.h"
+#include "coordinator/server/authority_place.h"
 #include "coordinator/server/commands.h"
 #include "coordinator/server/testing/sample_batch.h"
 #include "tests/support/temporary_directory.h"
