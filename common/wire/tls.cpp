@@ -4,6 +4,9 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+#include <string_view>
 
 namespace roamstead::wire {
 namespace {
@@ -47,6 +50,25 @@ Result<void> expect_coordinator(asio::ssl::context& context) {
   if (X509_VERIFY_PARAM_set1_host(parameters, kCoordinatorName, 0) != 1)
     return fail(ErrorCode::internal, "TLS: cannot set the expected name");
   return {};
+}
+
+// The URI that ends with the peer's name; "" when there is not exactly one URI, and it does.
+std::string kind_in(const X509* certificate, const std::string& name) {
+  auto* names =
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr));
+  std::string kind;
+  if (names != nullptr && sk_GENERAL_NAME_num(names) == 1) {
+    const auto* only = sk_GENERAL_NAME_value(names, 0);
+    if (only->type == GEN_URI) {
+      std::string_view uri(
+          reinterpret_cast<const char*>(ASN1_STRING_get0_data(only->d.uniformResourceIdentifier)),
+          static_cast<std::size_t>(ASN1_STRING_length(only->d.uniformResourceIdentifier)));
+      const auto colon = uri.rfind(':');
+      if (colon != std::string_view::npos && uri.substr(colon + 1) == name) kind = uri.substr(0, colon);
+    }
+  }
+  GENERAL_NAMES_free(names);
+  return kind;
 }
 
 }  // namespace
@@ -93,6 +115,7 @@ Result<PeerCertificate> peer_certificate(SSL* ssl) {
   for (auto& digit : peer.serial)
     if (digit >= 'A' && digit <= 'F') digit = static_cast<char>(digit - 'A' + 'a');
   if (peer.serial.empty()) return fail(ErrorCode::denied, "the peer's certificate has no serial number");
+  peer.kind = kind_in(certificate, peer.common_name);
   return peer;
 }
 

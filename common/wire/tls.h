@@ -28,10 +28,15 @@ Result<std::unique_ptr<asio::ssl::context>> make_enrollment_context(const std::s
 void make_certificate_optional(SSL* ssl);
 
 // Who the verified peer is: its certificate's common name and serial number (lower-case hexadecimal).
+// `kind` is the authority's word on what it is: the URI in its alternative names without the name, e.g.
+// "roamstead:desktop"; empty when it has none of ours.
 struct PeerCertificate {
   std::string common_name;
   std::string serial;
+  std::string kind;
 };
+inline constexpr const char* kDesktopKind = "roamstead:desktop";
+inline constexpr const char* kAdministratorKind = "roamstead:administrator";
 // After the handshake.
 bool has_peer_certificate(SSL* ssl);
 // ErrorCode::denied without a certificate or a usable common name.

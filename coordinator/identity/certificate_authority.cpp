@@ -176,6 +176,11 @@ Kind desktop_kind(const std::string& name, const Validity& validity) {
           validity.desktop};
 }
 
+Kind administrator_kind(const std::string& name, std::chrono::seconds life) {
+  return {"critical,CA:FALSE", "critical,digitalSignature", "clientAuth",
+          "URI:roamstead:administrator:" + name, life};
+}
+
 Result<bool> ends_within(X509* certificate, std::chrono::seconds time) {
   int days = 0, seconds = 0;
   if (ASN1_TIME_diff(&days, &seconds, nullptr, X509_get0_notAfter(certificate)) != 1)
@@ -291,6 +296,13 @@ Result<Issued> CertificateAuthority::issue_desktop(const std::string& name, Byte
   RS_CHECK(check_desktop_name(name));
   RS_TRY(auto key, key_in_request(request));
   return keys_->certify(name, key.get(), desktop_kind(name, validity_));
+}
+
+Result<Issued> CertificateAuthority::issue_administrator(const std::string& name, ByteView request,
+                                                         std::chrono::seconds life) const {
+  RS_CHECK(check_name(name, "administrator"));
+  RS_TRY(auto key, key_in_request(request));
+  return keys_->certify(name, key.get(), administrator_kind(name, life));
 }
 
 Result<Issued> CertificateAuthority::issue_server(const std::vector<std::string>& names) const {

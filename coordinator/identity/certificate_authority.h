@@ -54,6 +54,10 @@ class CertificateAuthority {
   // For the key in a PKCS #10 request (DER), which is foreign input: of the request only the key counts,
   // which must be P-256 and have signed it. ErrorCode::invalid_argument otherwise. No key_pem in the answer.
   Result<Issued> issue_desktop(const std::string& name, ByteView request) const;
+  // For an administrator's own key, in the same way; what it may do is noted elsewhere, under its serial. Its
+  // kind is another than a desktop's (common/wire/tls.h), so that neither is taken for the other.
+  Result<Issued> issue_administrator(const std::string& name, ByteView request,
+                                     std::chrono::seconds life) const;
   // For the coordinator, under `names`: DNS names and IP addresses.
   Result<Issued> issue_server(const std::vector<std::string>& names) const;
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -26,10 +27,18 @@ constexpr std::string_view to_string(Role role) {
   return "administrator";
 }
 
+// Nothing for a word that is no role.
+constexpr std::optional<Role> parse_role(std::string_view text) {
+  for (auto role : {Role::viewer, Role::operator_, Role::administrator})
+    if (to_string(role) == text) return role;
+  return std::nullopt;
+}
+
 struct Caller {
   std::string name;  // for the audit log: "root"
   Role role = Role::viewer;
-  std::string origin;  // by which way: "unix:uid=0", "local" (a command of its own process), "internal"
+  std::string origin;  // by which way: "unix:uid=0", "tls:192.0.2.7", "local" (a command of its own process),
+                       // "internal"
 };
 
 }  // namespace roamstead::server

@@ -53,12 +53,14 @@ Result<json> refuse(const CommandContext& context, const Command& command, const
 const CommandTable& command_table() {
   static const CommandTable table = [] {
     CommandTable all;
+    add_administrator_commands(all);
     add_assignment_commands(all);
     add_audit_commands(all);
     add_desktop_commands(all);
     add_group_commands(all);
     add_pool_commands(all);
     add_profile_commands(all);
+    add_repository_commands(all);
     add_session_commands(all);
     add_token_commands(all);
     return all;
@@ -73,8 +75,8 @@ void add_profile_commands(CommandTable& table) {
   table.add({"profile.import", Role::administrator, run, {"profile", "source"}});
   table.add({"profile.restore", Role::operator_, run, {"profile", "version"}});
   table.add({"profile.forks", Role::viewer, run, {}});
-  table.add({"profile.merge", Role::operator_, run, {"profile", "version"}});
-  table.add({"profile.discard", Role::operator_, run, {"profile", "version"}});
+  table.add({"profile.merge", Role::operator_, run, {"profile", "fork"}});
+  table.add({"profile.discard", Role::operator_, run, {"profile", "fork"}});
 }
 
 Result<json> execute(const CommandContext& context, const Caller& caller, const json& request,

@@ -44,12 +44,14 @@ class CommandTable {
 // All of them; made at the first call.
 const CommandTable& command_table();
 
+void add_administrator_commands(CommandTable& table);
 void add_assignment_commands(CommandTable& table);
 void add_audit_commands(CommandTable& table);
 void add_desktop_commands(CommandTable& table);
 void add_group_commands(CommandTable& table);
 void add_pool_commands(CommandTable& table);
 void add_profile_commands(CommandTable& table);  // those of coordinator/admin/commands.h
+void add_repository_commands(CommandTable& table);
 void add_session_commands(CommandTable& table);
 void add_token_commands(CommandTable& table);
 

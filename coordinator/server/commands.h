@@ -42,6 +42,10 @@ struct CommandContext {
 //   {"command": "token.create", "pool": NAME?, "uses": N?, "life_s": N?}    the answer holds the token: a
 //   secret
 //   {"command": "token.list"}, {"command": "token.revoke", "id": ID}
+//   {"command": "administrator.certify", "administrator": NAME, "role": TEXT, "request_pem": PKCS #10,
+//   "life_s": N?}
+//   {"command": "administrator.list"}
+//   {"command": "administrator.revoke", "administrator": NAME, "serial": TEXT?}
 //   {"command": "assignment.add", "desktop": NAME, "profile": NAME, "until_100ns": N?}
 //   {"command": "assignment.remove", "desktop": NAME, "profile": NAME}
 //   {"command": "assignment.list"}
@@ -50,6 +54,8 @@ struct CommandContext {
 //   {"command": "rule.add" | "rule.remove", "pool": NAME, "group": NAME, "until_100ns": N?}
 //   {"command": "audit.show", "since": ISO 8601?, "desktop": NAME?, "limit": N?}
 //   {"command": "audit.verify", "archived": true?}
+//   {"command": "profile.list"}, {"command": "profile.versions", "profile": NAME}
+//   {"command": "repository.statistics"}, {"command": "repository.check"}
 //   {"command": "session.list", "all": true?}
 //   {"command": "session.close", "session": ID or profile's NAME, "within_seconds": N?, "reason": TEXT?}
 //   {"command": "session.extract", "session": ID or profile's NAME, "disk": PATH, "partition": N?}

@@ -38,11 +38,20 @@ CREATE TABLE rules(pool TEXT NOT NULL REFERENCES pools(name), grp TEXT NOT NULL 
   until INTEGER NOT NULL, PRIMARY KEY(pool, grp));
 CREATE TABLE audit_head(id INTEGER PRIMARY KEY CHECK(id = 1), sequence INTEGER NOT NULL, hash BLOB NOT NULL);
 )sql";
+// Administrators over TLS, and what the REST interface keeps.
+constexpr const char* kRestSchema = R"sql(
+CREATE TABLE administrators(serial TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, issued INTEGER NOT NULL,
+  expires INTEGER NOT NULL, revoked INTEGER NOT NULL, issued_by TEXT NOT NULL);
+CREATE TABLE answers(key BLOB PRIMARY KEY, request BLOB NOT NULL, began INTEGER NOT NULL, answer BLOB NOT NULL);
+CREATE INDEX answers_by_time ON answers(began);
+CREATE TABLE operations(id TEXT PRIMARY KEY, created INTEGER NOT NULL, text TEXT NOT NULL);
+)sql";
 // The schema's versions: what makes each of the one before. Only ever appended to.
 constexpr const char* kSchemaSteps[] = {
     kSchema,
     "ALTER TABLE sessions ADD COLUMN mode INTEGER NOT NULL DEFAULT 0",
     kAccessSchema,
+    kRestSchema,
 };
 constexpr std::uint64_t kSchemaVersion = std::size(kSchemaSteps);
 constexpr const char* kSessionColumns =

@@ -64,6 +64,24 @@ struct Token {
   std::uint64_t revoked_100ns = 0;  // 0: not revoked
 };
 
+// The certificate of an administrator who comes in over TLS. What it may do is noted here and not in the
+// certificate, so that a revocation holds from the next request on.
+struct Administrator {
+  std::string name;
+  std::string serial;
+  std::string role;  // a Role, as text
+  std::uint64_t issued_100ns = 0;
+  std::uint64_t expires_100ns = 0;
+  std::uint64_t revoked_100ns = 0;  // 0: not revoked
+  std::string issued_by;
+};
+
+// What was answered to a request that may come again, kept for a time (coordinator/rest/idempotency.h).
+struct KeptAnswer {
+  Bytes request;  // a digest of what was asked
+  Bytes answer;   // empty: whether it was done is not known
+};
+
 // A named list of profiles, and the rule that a pool's desktops may open them.
 struct GroupMember {
   std::string group;
@@ -190,6 +208,30 @@ class StateStore {
   Result<std::optional<SessionRow>> find_session(const Guid& id) const;
   Result<std::optional<SessionRow>> find_session_by_digest(ByteView digest) const;
   Result<std::vector<IncarnationRow>> incarnations(const Guid& session) const;  // by sequence
+
+  // A certificate more; ErrorCode::exists when the name has kMaxCertificates that are good.
+  Result<void> add_administrator(const Administrator& administrator);
+  // All certificates of the name, or the one with the serial. ErrorCode::not_found when none is good.
+  Result<void> revoke_administrator(const std::string& name, const std::string& serial,
+                                    std::uint64_t now_100ns);
+  Result<std::vector<Administrator>> administrators() const;  // newest first
+  // ErrorCode::denied, with the reason for the log, unless the certificate is known under that name, not
+  // revoked and not expired.
+  Result<Administrator> check_administrator(const std::string& name, const std::string& serial,
+                                            std::uint64_t now_100ns) const;
+
+  // Notes that a request is begun, unless one of that key is known: that one is returned then. What began
+  // before `oldest_100ns`, and what is beyond kMaxAnswers, is forgotten.
+  static constexpr std::size_t kMaxAnswers = 100'000;
+  Result<std::optional<KeptAnswer>> begin_answer(ByteView key, ByteView request, std::uint64_t now_100ns,
+                                                 std::uint64_t oldest_100ns);
+  Result<void> keep_answer(ByteView key, ByteView answer);
+  Result<void> forget_answer(ByteView key);
+
+  // Operations as text, kept over restarts; the oldest beyond kMaxOperations are forgotten.
+  static constexpr std::size_t kMaxOperations = 1'000;
+  Result<void> set_operation(const std::string& id, std::uint64_t created_100ns, const std::string& text);
+  Result<std::vector<std::string>> operations() const;  // newest first
 
   Result<std::optional<AuditHead>> audit_head() const;
   Result<void> set_audit_head(const AuditHead& head);
