@@ -6,6 +6,7 @@
 #include "agent/testing/plain_volume.h"
 #include "common/registry/test_hive.h"
 #include "tests/support/crash_file_system.h"
+#include "tests/support/must.h"
 
 namespace roamstead::agent {
 namespace {
@@ -16,11 +17,7 @@ using testing::PlainVolume;
 
 constexpr const char* kPath = "profile/NTUSER.DAT";
 
-template <class T>
-T must(Result<T> result) {
-  if (!result) FAIL(result.error().to_string());
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
+using support::must;
 
 Bytes content(os::FileSystem& files, const std::string& path) {
   return must(os::read_file(files, path, 1 << 26));

@@ -10,6 +10,7 @@
 #include "agent/testing/plain_volume.h"
 #include "common/registry/test_hive.h"
 #include "tests/support/crash_file_system.h"
+#include "tests/support/must.h"
 #include "tests/support/seed.h"
 
 namespace roamstead::agent {
@@ -27,11 +28,7 @@ using testing::PlainVolume;
 const ProfilePath kHive = profile::hive_paths().front();
 constexpr const char* kLive = "Users/alice/NTUSER.DAT";
 
-template <class T>
-T must(Result<T> result) {
-  if (!result) FAIL(result.error().to_string());
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
+using support::must;
 
 KeyPath key_of(const std::string& text) { return KeyPath::parse(text).value(); }
 

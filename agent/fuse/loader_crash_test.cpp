@@ -12,6 +12,7 @@
 #include "agent/testing/hive_model.h"
 #include "agent/testing/memory_link.h"
 #include "tests/support/crash_file_system.h"
+#include "tests/support/must.h"
 #include "tests/support/seed.h"
 #include "tests/support/temporary_directory.h"
 
@@ -83,11 +84,7 @@ class DyingVolume : public ProfileVolume {
   bool dead_ = false;
 };
 
-template <class T>
-T must(Result<T> result) {
-  if (!result) FAIL(result.error().to_string());
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
+using support::must;
 
 // The registry's half of a process.
 struct Registry {

@@ -19,6 +19,7 @@
 #include "agent/fuse/profile_mount.h"
 #include "agent/testing/memory_link.h"
 #include "agent/testing/scripted_snapshots.h"
+#include "tests/support/must.h"
 #include "tests/support/temporary_directory.h"
 
 namespace roamstead::agent {
@@ -62,11 +63,7 @@ inline std::set<std::string> names_in(const std::string& path) {
   return names;
 }
 
-template <class T>
-T must(Result<T> result) {
-  if (!result) FAIL(result.error().to_string());
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
+using support::must;
 
 // The desktop's volume: a directory, or an image with NTFS under ntfs-3g.
 class TestVolume {

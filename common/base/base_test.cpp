@@ -7,6 +7,7 @@
 #include "common/base/byte_range.h"
 #include "common/base/crc32c.h"
 #include "common/base/guid.h"
+#include "common/base/host_port.h"
 #include "common/base/text.h"
 #include "tests/support/seed.h"
 
@@ -39,6 +40,17 @@ TEST_CASE("a GUID survives text and keeps the mixed byte order of disk formats")
   CHECK_FALSE(Guid::parse("2dc27766-f623-4200-9d64-115e9bfd4a0"));
   CHECK_FALSE(Guid::parse("2dc27766-f623-4200-9d64-115e9bfd4a0g"));
   CHECK(Guid::random() != Guid::random());
+}
+
+TEST_CASE("host and port are told apart, and an IPv6 address needs its brackets") {
+  CHECK(parse_host_port("desk.example:7420").value() == HostPort{"desk.example", 7420});
+  CHECK(parse_host_port("127.0.0.1:0").value() == HostPort{"127.0.0.1", 0});
+  CHECK(parse_host_port("[2001:db8::7]:65535").value() == HostPort{"2001:db8::7", 65535});
+  for (const char* text : {"desk:1", "127.0.0.1:65535", "[::1]:7420"})
+    CHECK(to_string(parse_host_port(text).value()) == text);
+  for (const char* text : {"", ":", "host", "host:", ":80", "host:65536", "host:-1", "host:+1", "host: 1",
+                           "host:1x", "::1:80", "[::1]", "[]:80", "[host]:80", "[::1:80", "a:b:80"})
+    CHECK_MESSAGE(!parse_host_port(text), text);
 }
 
 TEST_CASE("a set of ranges behaves like a set of bytes") {

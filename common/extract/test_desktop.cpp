@@ -3,18 +3,12 @@
 #include <stdexcept>
 
 #include "common/volume/partition.h"
+#include "tests/support/must.h"
 
 namespace roamstead::extract {
 namespace {
 
-template <class T>
-T must(Result<T> result) {
-  if (!result) throw std::runtime_error(result.error().to_string());
-  return std::move(*result);
-}
-void must(Result<void> result) {
-  if (!result) throw std::runtime_error(result.error().to_string());
-}
+using support::must;
 
 void copy_image(const std::string& image, vdisk::BlockDevice& device) {
   auto file = must(os::real_file_system().open(image, os::OpenMode::read));

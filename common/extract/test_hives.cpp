@@ -4,17 +4,14 @@
 
 #include "common/base/text.h"
 #include "common/registry/test_hive.h"
+#include "tests/support/must.h"
 
 namespace roamstead::extract {
 namespace {
 
 using registry::test::descriptor;
 
-template <class T>
-T must(Result<T> result) {
-  if (!result) throw std::runtime_error(result.error().to_string());
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
+using support::must;
 
 registry::Editor new_live_hive() { return must(registry::Editor::create(5, "ROOT", descriptor(), 1)); }
 

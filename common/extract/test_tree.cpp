@@ -9,6 +9,7 @@
 #include "common/base/text.h"
 #include "common/extract/entry_reader.h"
 #include "common/extract/live_hive.h"
+#include "tests/support/must.h"
 
 namespace roamstead::extract {
 namespace {
@@ -19,11 +20,7 @@ std::pair<std::string, std::string> split(const std::string& path) {
   return {path.substr(0, slash), path.substr(slash + 1)};
 }
 
-template <class T>
-T must(Result<T> result) {
-  if (!result) throw std::runtime_error(result.error().to_string());
-  return std::move(*result);
-}
+using support::must;
 
 Bytes put_stream(const profile::Put& put, const profile::StreamContent* content, const TestNode* base,
                  const std::string& name, std::uint64_t size, std::size_t record, std::size_t index,

@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "common/wire/address.h"
+#include "common/base/host_port.h"
 #include "common/wire/channel.h"
 #include "common/wire/identity_message.h"
 #include "common/wire/key_request.h"
@@ -27,14 +27,14 @@ asio::awaitable<Result<CertificateReply>> ask_for_certificate(asio::io_context& 
   asio::ip::tcp::resolver resolver(io);
   asio::ip::tcp::socket socket(io);
   asio::error_code error;
-  auto endpoints = co_await resolver.async_resolve(address.host, address.port,
+  auto endpoints = co_await resolver.async_resolve(address.host, std::to_string(address.port),
                                                    asio::redirect_error(asio::use_awaitable, error));
   if (error)
     co_return fail(ErrorCode::unavailable, "cannot resolve '" + address.host + "': " + error.message());
   co_await asio::async_connect(socket, endpoints, asio::redirect_error(asio::use_awaitable, error));
   if (error)
     co_return fail(ErrorCode::unavailable,
-                   "cannot connect to " + address.host + ":" + address.port + ": " + error.message());
+                   "cannot connect to " + to_string(address) + ": " + error.message());
   auto channel =
       std::make_shared<Channel>(std::move(socket), context, Channel::Timeouts{timeout, timeout, timeout});
   auto shaken = co_await channel->handshake(asio::ssl::stream_base::client);
@@ -74,7 +74,7 @@ Result<EnrollmentToken> load_enrollment_token(os::FileSystem& files, const std::
 
 Result<DesktopIdentity> enroll_desktop(const EnrollmentToken& token, const std::string& name,
                                        const std::string& pool, std::chrono::milliseconds timeout) {
-  RS_TRY(auto address, split_address(token.coordinator));
+  RS_TRY(auto address, parse_host_port(token.coordinator));
   RS_TRY(auto context, make_enrollment_context(token.ca_pem));
   RS_TRY(auto key, make_key_request(name));
   EnrollRequest request;

@@ -1,40 +1,18 @@
 #include "common/wire/key_request.h"
 
-#include <openssl/err.h>
-#include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <openssl/x509.h>
 
 #include <ctime>
-#include <memory>
+
+#include "common/wire/openssl_handles.h"
 
 namespace roamstead::wire {
 namespace {
 
-template <auto Free>
-struct FreeBy {
-  template <class T>
-  void operator()(T* object) const {
-    Free(object);
-  }
-};
-using KeyHandle = std::unique_ptr<EVP_PKEY, FreeBy<EVP_PKEY_free>>;
-using RequestHandle = std::unique_ptr<X509_REQ, FreeBy<X509_REQ_free>>;
-using CertificateHandle = std::unique_ptr<X509, FreeBy<X509_free>>;
-using BioHandle = std::unique_ptr<BIO, FreeBy<BIO_free>>;
-
-// OpenSSL's own queue of errors is per thread, and would be taken for that of a later call.
-tl::unexpected<Error> crypto_failure(ErrorCode code, const std::string& what) {
-  char text[256] = {};
-  ERR_error_string_n(ERR_get_error(), text, sizeof text);
-  ERR_clear_error();
-  return fail(code, what + ": " + text);
-}
-
 Result<CertificateHandle> parse_pem_certificate(const std::string& pem, const char* what) {
   BioHandle bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   CertificateHandle certificate(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
-  if (!certificate) return crypto_failure(ErrorCode::invalid_argument, what);
+  if (!certificate) return openssl_failure(ErrorCode::invalid_argument, what);
   return certificate;
 }
 
@@ -43,23 +21,23 @@ Result<CertificateHandle> parse_pem_certificate(const std::string& pem, const ch
 Result<KeyRequest> make_key_request(const std::string& name) {
   KeyHandle key(EVP_EC_gen("P-256"));
   RequestHandle request(X509_REQ_new());
-  if (!key || !request) return crypto_failure(ErrorCode::internal, "a key for a certificate");
+  if (!key || !request) return openssl_failure(ErrorCode::internal, "a key for a certificate");
   auto* subject = X509_REQ_get_subject_name(request.get());
   if (X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
                                  reinterpret_cast<const unsigned char*>(name.data()),
                                  static_cast<int>(name.size()), -1, 0) != 1 ||
       X509_REQ_set_pubkey(request.get(), key.get()) != 1 ||
       X509_REQ_sign(request.get(), key.get(), EVP_sha256()) == 0)
-    return crypto_failure(ErrorCode::internal, "a request for a certificate");
+    return openssl_failure(ErrorCode::internal, "a request for a certificate");
   KeyRequest made;
   unsigned char* der = nullptr;
   auto length = i2d_X509_REQ(request.get(), &der);
-  if (length <= 0) return crypto_failure(ErrorCode::internal, "a request for a certificate");
+  if (length <= 0) return openssl_failure(ErrorCode::internal, "a request for a certificate");
   made.request.assign(reinterpret_cast<std::byte*>(der), reinterpret_cast<std::byte*>(der) + length);
   OPENSSL_free(der);
   BioHandle bio(BIO_new(BIO_s_mem()));
   if (!bio || PEM_write_bio_PKCS8PrivateKey(bio.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1)
-    return crypto_failure(ErrorCode::internal, "a private key");
+    return openssl_failure(ErrorCode::internal, "a private key");
   char* text = nullptr;
   auto size = BIO_get_mem_data(bio.get(), &text);
   made.key_pem.assign(text, static_cast<std::size_t>(size));
@@ -73,7 +51,7 @@ Result<bool> is_renewal_due(const std::string& certificate_pem) {
   const auto* until = X509_get0_notAfter(certificate.get());
   if (ASN1_TIME_diff(&life_days, &life_seconds, from, until) != 1 ||
       ASN1_TIME_diff(&left_days, &left_seconds, nullptr, until) != 1)
-    return crypto_failure(ErrorCode::invalid_argument, "the times in this desktop's certificate");
+    return openssl_failure(ErrorCode::invalid_argument, "the times in this desktop's certificate");
   auto seconds = [](int days, int rest) { return days * 86'400LL + rest; };
   return seconds(left_days, left_seconds) * 3 <= seconds(life_days, life_seconds);
 }
@@ -84,11 +62,11 @@ Result<void> check_identity(const std::string& key_pem, const std::string& certi
   RS_TRY(auto authority, parse_pem_certificate(ca_pem, "the CA's certificate"));
   BioHandle bio(BIO_new_mem_buf(key_pem.data(), static_cast<int>(key_pem.size())));
   KeyHandle key(PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, nullptr));
-  if (!key) return crypto_failure(ErrorCode::invalid_argument, "the private key");
+  if (!key) return openssl_failure(ErrorCode::invalid_argument, "the private key");
   if (X509_check_private_key(certificate.get(), key.get()) != 1)
-    return crypto_failure(ErrorCode::denied, "the certificate is for another key");
+    return openssl_failure(ErrorCode::denied, "the certificate is for another key");
   if (X509_verify(certificate.get(), X509_get0_pubkey(authority.get())) != 1)
-    return crypto_failure(ErrorCode::denied, "the certificate was not issued by the CA");
+    return openssl_failure(ErrorCode::denied, "the certificate was not issued by the CA");
   return {};
 }
 

@@ -1,6 +1,6 @@
 #include "common/wire/tls_link.h"
 
-#include "common/wire/address.h"
+#include "common/base/host_port.h"
 #include "common/wire/batch_stream.h"
 #include "common/wire/client_connection.h"
 #include "common/wire/identity_message.h"
@@ -63,7 +63,7 @@ class TlsLink::Impl {
  public:
   Impl(const TlsLinkOptions& options, HostPort address, std::unique_ptr<asio::ssl::context> context)
       : options_(options),
-        connection_(options, std::move(address.host), std::move(address.port), std::move(context)) {}
+        connection_(options, std::move(address.host), std::to_string(address.port), std::move(context)) {}
 
   // Sends a request, waits for its reply, again on a new connection when this one is lost.
   Result<Frame> exchange(FrameType type, const Bytes& payload, FrameType expected) {
@@ -191,7 +191,7 @@ TlsLink::TlsLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 TlsLink::~TlsLink() = default;
 
 Result<std::unique_ptr<TlsLink>> TlsLink::create(TlsLinkOptions options) {
-  RS_TRY(auto address, split_address(options.address));
+  RS_TRY(auto address, parse_host_port(options.address));
   RS_TRY(auto context, make_client_context({options.certificate_pem, options.key_pem, options.ca_pem}));
   return std::unique_ptr<TlsLink>(
       new TlsLink(std::make_unique<Impl>(options, std::move(address), std::move(context))));

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "common/base/host_port.h"
+
 namespace roamstead::config {
 namespace {
 
@@ -12,35 +14,18 @@ bool is_numeric(const std::string& host, int family) {
   return ::inet_pton(family, host.c_str(), &room) == 1;
 }
 
-// What is before and behind the last colon.
-struct HostAndPort {
-  std::string host;
-  bool good_port = false;
-};
-HostAndPort split(const std::string& text) {
-  auto colon = text.rfind(':');
-  if (colon == std::string::npos) return {};
-  auto digits = text.substr(colon + 1);
-  bool good = !digits.empty() && digits.size() <= 5 &&
-              digits.find_first_not_of("0123456789") == std::string::npos && std::stoul(digits) <= 65535;
-  return {text.substr(0, colon), good};
-}
-
 }  // namespace
 
 Result<void> check_listen_address(const std::string& text) {
-  auto [host, port] = split(text);
-  bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
-  bool address =
-      bracketed ? is_numeric(host.substr(1, host.size() - 2), AF_INET6) : is_numeric(host, AF_INET);
-  if (port && address) return {};
+  const auto parts = parse_host_port(text);
+  if (parts && (is_numeric(parts->host, AF_INET) || is_numeric(parts->host, AF_INET6))) return {};
   return fail(ErrorCode::invalid_argument,
               "'" + text + "' is not an address to listen on, such as \"127.0.0.1:7420\" or \"[::]:7420\"");
 }
 
 Result<void> check_public_address(const std::string& text) {
-  auto [host, port] = split(text);
-  if (text.empty() || (port && (check_listen_address(text) || check_host_name(host)))) return {};
+  if (text.empty()) return {};
+  if (const auto parts = parse_host_port(text); parts && check_host_name(parts->host)) return {};
   return fail(
       ErrorCode::invalid_argument,
       "'" + text + "' is not where desktops could connect to, such as \"roamstead.example.org:7420\"");

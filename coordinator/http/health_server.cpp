@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "common/base/host_port.h"
 #include "common/base/log.h"
 
 namespace roamstead::http {
@@ -13,23 +14,6 @@ namespace {
 constexpr std::size_t kThreads = 4;
 constexpr std::size_t kMaxRequestBytes = 4096;  // none of these has a body
 constexpr time_t kTimeoutSeconds = 5;
-
-struct Address {
-  std::string host;
-  int port = 0;
-};
-
-Result<Address> parse_address(const std::string& text) {
-  const auto colon = text.rfind(':');
-  const auto digits = colon == std::string::npos ? std::string() : text.substr(colon + 1);
-  if (digits.empty() || digits.size() > 5 || digits.find_first_not_of("0123456789") != std::string::npos ||
-      std::stoi(digits) > 65535)
-    return fail(ErrorCode::invalid_argument,
-                "'" + text + "' is not an address to listen on, such as 127.0.0.1:7421");
-  auto host = text.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-  return Address{std::move(host), std::stoi(digits)};
-}
 
 // All are run, so that the answer names everything that is wrong.
 void answer(const std::vector<Check>& checks, httplib::Response& response) {
@@ -80,16 +64,14 @@ class HealthServer::Impl {
   }
 
   Result<void> listen(const std::string& text) {
-    RS_TRY(auto address, parse_address(text));
-    if (address.port == 0)
-      address.port = server_.bind_to_any_port(address.host);
-    else if (!server_.bind_to_port(address.host, address.port))
-      address.port = -1;
-    if (address.port < 0)
+    RS_TRY(auto address, parse_host_port(text));
+    const int port = address.port == 0 ? server_.bind_to_any_port(address.host)
+                     : server_.bind_to_port(address.host, address.port) ? address.port
+                                                                        : -1;
+    if (port < 0)
       return fail(ErrorCode::io,
                   "cannot listen on " + text + " for health and metrics: is the address in use?");
-    const bool v6 = address.host.find(':') != std::string::npos;
-    address_ = (v6 ? "[" + address.host + "]" : address.host) + ":" + std::to_string(address.port);
+    address_ = to_string(HostPort{address.host, static_cast<std::uint16_t>(port)});
     thread_ = std::thread([this] {
       server_.listen_after_bind();
       ended_ = true;

@@ -1,11 +1,7 @@
 #include "coordinator/identity/certificate_authority.h"
 
-#include <openssl/bio.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
-#include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
 #include <array>
@@ -13,21 +9,15 @@
 
 #include "common/base/file_time.h"
 #include "common/base/log.h"
+#include "common/wire/openssl_handles.h"
 
 namespace roamstead::identity {
 namespace {
 
-template <auto Free>
-struct Deleter {
-  template <class T>
-  void operator()(T* object) const {
-    Free(object);
-  }
-};
-using Key = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
-using X509Certificate = std::unique_ptr<X509, Deleter<X509_free>>;
-using Bio = std::unique_ptr<BIO, Deleter<BIO_free>>;
-using Extension = std::unique_ptr<X509_EXTENSION, Deleter<X509_EXTENSION_free>>;
+using wire::BioHandle;
+using wire::CertificateHandle;
+using wire::KeyHandle;
+using ExtensionHandle = wire::OpenSslHandle<X509_EXTENSION_free>;
 
 constexpr std::uint64_t kMaxPemBytes = 64u << 10;
 // Clocks of freshly cloned desktops may be behind.
@@ -37,14 +27,11 @@ constexpr std::size_t kMaxRequestBytes = 4096;
 constexpr std::size_t kSerialBytes = 16;
 
 tl::unexpected<Error> openssl_failure(const std::string& what) {
-  std::array<char, 256> text{};
-  ERR_error_string_n(ERR_get_error(), text.data(), text.size());
-  ERR_clear_error();
-  return fail(ErrorCode::internal, what + ": " + text.data());
+  return wire::openssl_failure(ErrorCode::internal, what);
 }
 
 Result<std::string> to_pem(const std::string& what, const std::function<int(BIO*)>& write) {
-  Bio bio(BIO_new(BIO_s_mem()));
+  BioHandle bio(BIO_new(BIO_s_mem()));
   if (!bio || write(bio.get()) != 1) return openssl_failure(what);
   char* data = nullptr;
   auto size = BIO_get_mem_data(bio.get(), &data);
@@ -61,8 +48,8 @@ Result<std::string> certificate_to_pem(X509* certificate) {
   return to_pem("certificate", [certificate](BIO* bio) { return PEM_write_bio_X509(bio, certificate); });
 }
 
-Result<Key> make_key() {
-  Key key(EVP_EC_gen("P-256"));
+Result<KeyHandle> make_key() {
+  KeyHandle key(EVP_EC_gen("P-256"));
   if (!key) return openssl_failure("P-256 key");
   return key;
 }
@@ -71,7 +58,7 @@ Result<void> set_serial(X509* certificate, std::string& hex) {
   std::array<unsigned char, kSerialBytes> random{};
   if (RAND_bytes(random.data(), random.size()) != 1) return openssl_failure("serial number");
   random[0] = static_cast<unsigned char>((random[0] & 0x3f) | 0x40);  // positive, and always as many digits
-  std::unique_ptr<BIGNUM, Deleter<BN_free>> number(BN_bin2bn(random.data(), random.size(), nullptr));
+  wire::OpenSslHandle<BN_free> number(BN_bin2bn(random.data(), random.size(), nullptr));
   if (!number || BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(certificate)) == nullptr)
     return openssl_failure("serial number");
   constexpr const char* kDigits = "0123456789abcdef";
@@ -95,16 +82,16 @@ Result<void> add_extension(X509* certificate, X509* issuer, int nid, const std::
   X509V3_CTX context;
   X509V3_set_ctx_nodb(&context);
   X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
-  Extension extension(X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str()));
+  ExtensionHandle extension(X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str()));
   if (!extension || X509_add_ext(certificate, extension.get(), -1) != 1)
     return openssl_failure("certificate extension '" + value + "'");
   return {};
 }
 
 // Signed by `issuer_key`; a null issuer means that it signs itself.
-Result<X509Certificate> make_certificate(const std::string& common_name, EVP_PKEY* key, X509* issuer,
-                                         EVP_PKEY* issuer_key, const Kind& kind, std::string& serial) {
-  X509Certificate certificate(X509_new());
+Result<CertificateHandle> make_certificate(const std::string& common_name, EVP_PKEY* key, X509* issuer,
+                                           EVP_PKEY* issuer_key, const Kind& kind, std::string& serial) {
+  CertificateHandle certificate(X509_new());
   if (!certificate || X509_set_version(certificate.get(), X509_VERSION_3) != 1)
     return openssl_failure("certificate");
   RS_CHECK(set_serial(certificate.get(), serial));
@@ -135,7 +122,7 @@ Result<X509Certificate> make_certificate(const std::string& common_name, EVP_PKE
 }
 
 bool is_ip_address(const std::string& text) {
-  std::unique_ptr<ASN1_OCTET_STRING, Deleter<ASN1_OCTET_STRING_free>> address(a2i_IPADDRESS(text.c_str()));
+  wire::OpenSslHandle<ASN1_OCTET_STRING_free> address(a2i_IPADDRESS(text.c_str()));
   if (!address) ERR_clear_error();
   return address != nullptr;
 }
@@ -149,21 +136,21 @@ bool is_plain_name(const std::string& text) {
   return !text.empty() && text.size() <= 253;
 }
 
-Result<Key> parse_key(const std::string& path, const Bytes& pem) {
-  Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  Key key(PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, nullptr));
+Result<KeyHandle> parse_key(const std::string& path, const Bytes& pem) {
+  BioHandle bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  KeyHandle key(PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, nullptr));
   if (!key) return fail(ErrorCode::corrupt, path + ": not a private key in PEM");
   return key;
 }
 
-Result<X509Certificate> parse_certificate(const std::string& path, const Bytes& pem) {
-  Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  X509Certificate certificate(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
+Result<CertificateHandle> parse_certificate(const std::string& path, const Bytes& pem) {
+  BioHandle bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  CertificateHandle certificate(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
   if (!certificate) return fail(ErrorCode::corrupt, path + ": not a certificate in PEM");
   return certificate;
 }
 
-Result<X509Certificate> make_authority_certificate(EVP_PKEY* key, const Validity& validity) {
+Result<CertificateHandle> make_authority_certificate(EVP_PKEY* key, const Validity& validity) {
   std::string serial;
   return make_certificate(
       "Roamstead CA", key, nullptr, key,
@@ -189,7 +176,7 @@ Result<bool> ends_within(X509* certificate, std::chrono::seconds time) {
 }
 
 // The key of a PKCS #10 request (RFC 2986), if it is one we certify and its owner has it.
-Result<Key> key_in_request(ByteView request) {
+Result<KeyHandle> key_in_request(ByteView request) {
   auto refuse = [](const char* why) {
     ERR_clear_error();
     return fail(ErrorCode::invalid_argument, std::string("the certificate request ") + why);
@@ -197,10 +184,9 @@ Result<Key> key_in_request(ByteView request) {
   if (request.size() > kMaxRequestBytes) return refuse("is too large");
   const auto* at = reinterpret_cast<const unsigned char*>(request.data());
   const auto* end = at + request.size();
-  std::unique_ptr<X509_REQ, Deleter<X509_REQ_free>> parsed(
-      d2i_X509_REQ(nullptr, &at, static_cast<long>(request.size())));
+  wire::RequestHandle parsed(d2i_X509_REQ(nullptr, &at, static_cast<long>(request.size())));
   if (!parsed || at != end) return refuse("is none in PKCS #10");
-  Key key(X509_REQ_get_pubkey(parsed.get()));
+  KeyHandle key(X509_REQ_get_pubkey(parsed.get()));
   if (!key) return refuse("has no key that can be read");
   std::array<char, 32> group{};
   if (EVP_PKEY_get_id(key.get()) != EVP_PKEY_EC ||
@@ -214,8 +200,8 @@ Result<Key> key_in_request(ByteView request) {
 }  // namespace
 
 struct CertificateAuthority::Keys {
-  Key key;
-  X509Certificate certificate;
+  KeyHandle key;
+  CertificateHandle certificate;
 
   Result<Issued> certify(const std::string& common_name, EVP_PKEY* subject_key, const Kind& kind) const {
     Issued issued;

@@ -12,6 +12,7 @@
 #include "common/wire/tls_link.h"
 #include "coordinator/server/coordinator.h"
 #include "coordinator/server/testing/sample_batch.h"
+#include "tests/support/must.h"
 #include "tests/support/temporary_directory.h"
 
 namespace {
@@ -23,11 +24,7 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-template <class T>
-T must(Result<T> result) {
-  if (!result) throw std::runtime_error(result.error().to_string());
-  return std::move(*result);
-}
+using support::must;
 
 struct Desk {
   std::unique_ptr<wire::TlsLink> link;

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "common/base/file_time.h"
+#include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/wire/tls.h"
 #include "coordinator/audit/audit_log.h"
@@ -31,18 +32,13 @@ constexpr std::chrono::seconds kLookInterval{1};
 constexpr std::chrono::hours kRenewalLook{1};
 
 Result<tcp::endpoint> parse_endpoint(const std::string& text) {
-  auto colon = text.rfind(':');
-  auto host = text.substr(0, colon == std::string::npos ? 0 : colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  RS_TRY(auto parts, parse_host_port(text));
   asio::error_code error;
-  auto address = asio::ip::make_address(host, error);
-  auto digits = colon == std::string::npos ? std::string() : text.substr(colon + 1);
-  bool number =
-      !digits.empty() && digits.size() <= 5 && digits.find_first_not_of("0123456789") == std::string::npos;
-  if (error || !number || std::stoul(digits) > 65535)
+  auto address = asio::ip::make_address(parts.host, error);
+  if (error)
     return fail(ErrorCode::invalid_argument,
                 "'" + text + "' is not an address to listen on, such as 127.0.0.1:7420");
-  return tcp::endpoint(address, static_cast<unsigned short>(std::stoul(digits)));
+  return tcp::endpoint(address, parts.port);
 }
 
 // Where a socket listens that somebody else opened.
@@ -57,8 +53,7 @@ Result<tcp::endpoint> endpoint_of(int listener) {
 }
 
 std::string to_text(const tcp::endpoint& endpoint) {
-  auto host = endpoint.address().to_string();
-  return (endpoint.address().is_v6() ? "[" + host + "]" : host) + ":" + std::to_string(endpoint.port());
+  return to_string(HostPort{endpoint.address().to_string(), endpoint.port()});
 }
 
 // "192.0.2.7" of "192.0.2.7:41234"; of IPv6 the first 64 bits, as one machine has all the rest.

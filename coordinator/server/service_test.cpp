@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <doctest/doctest.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -90,7 +91,7 @@ struct ConfiguredSite : Site {
                         << (folder / "state") << "\"\n"
                         << more;
   }
-  ProcessOptions options(std::map<std::string, std::string> environment = {}) {
+  support::CoordinatorProcessOptions options(std::map<std::string, std::string> environment = {}) {
     environment["NOTIFY_SOCKET"] = notify.path();
     return {{"--config", file, "--set", "listen.address=127.0.0.1:0"}, std::move(environment)};
   }

@@ -1,20 +1,20 @@
 // Many desktops, one coordinator that is killed again and again, and a model of every profile: at the end
 // each version must be what a desktop had, and nothing acknowledged may be missing.
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <optional>
 #include <thread>
 
 #include "common/base/log.h"
 #include "coordinator/server/coordinator.h"
 #include "tests/chaos/desktop.h"
+#include "tests/support/coordinator_process.h"
+#include "tests/support/must.h"
 #include "tests/support/temporary_directory.h"
 
 namespace {
@@ -30,73 +30,17 @@ struct Options {
   std::uint64_t seed = 0;
 };
 
-template <class T>
-T must(Result<T> result) {
-  if (!result) throw std::runtime_error(result.error().to_string());
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
-
-// The real program, dying as it is told to.
-class Coordinator {
- public:
-  explicit Coordinator(std::string folder) : folder_(std::move(folder)) {}
-  ~Coordinator() { kill(); }
-
-  void start(const std::string& listen, const std::string& fault) {
-    int out[2];
-    if (::pipe2(out, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
-    const auto repository = folder_ + "/repo", state = folder_ + "/state", log = folder_ + "/log";
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::dup2(out[1], STDOUT_FILENO);
-      ::dup2(::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600), STDERR_FILENO);
-      ::setenv("ROAMSTEAD_FAULT", fault.c_str(), 1);
-      ::execl(ROAMSTEAD_COORDINATOR, ROAMSTEAD_COORDINATOR, "--repo", repository.c_str(), "--state",
-              state.c_str(), "--listen", listen.c_str(), "--set", "sessions.lease=5s", "--set",
-              "sessions.hand_over_wait=1s", nullptr);
-      ::_exit(127);
-    }
-    ::close(out[1]);
-    std::string line;
-    for (char c = 0; ::read(out[0], &c, 1) == 1 && c != '\n';) line += c;
-    ::close(out[0]);
-    if (line.rfind("ready ", 0) == 0) address_ = line.substr(6);
-    // One that dies before it listens is as dead as the others.
-  }
-  bool died() {
-    if (pid_ > 0 && ::waitpid(pid_, nullptr, WNOHANG) == pid_) pid_ = 0;
-    return pid_ == 0;
-  }
-  void kill() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-    pid_ = 0;
-  }
-  bool terminate() {
-    int status = 1;
-    ::kill(pid_, SIGTERM);
-    ::waitpid(pid_, &status, 0);
-    pid_ = 0;
-    return status == 0;
-  }
-  const std::string& address() const { return address_; }
-
- private:
-  const std::string folder_;
-  std::string address_;
-  pid_t pid_ = 0;
-};
+using support::must;
 
 class Run {
  public:
-  explicit Run(const Options& options)
-      : options_(options), random_(options.seed), coordinator_(folder_.path()) {}
+  explicit Run(const Options& options) : options_(options), random_(options.seed) {}
 
   void go() {
     prepare();
-    coordinator_.start("127.0.0.1:0", "");
-    if (coordinator_.address().empty()) throw std::runtime_error("the coordinator does not start");
+    start("127.0.0.1:0", "");
+    if (!coordinator_->is_ready()) throw std::runtime_error("the coordinator does not start");
+    address_ = coordinator_->address();
     const auto until = Clock::now() + std::chrono::seconds(options_.seconds);
     std::vector<std::thread> threads;
     for (int i = 0; i < options_.desktops; ++i)
@@ -104,7 +48,7 @@ class Run {
     kill_now_and_then(until);
     for (auto& thread : threads) thread.join();
     if (!broken_.empty()) throw Broken(broken_);
-    if (!coordinator_.terminate()) throw Broken("the coordinator did not end well");
+    if (coordinator_->terminate() != 0) throw Broken("the coordinator did not end well");
     auto repository = must(repository::Repository::open(os::real_file_system(),
                                                         {folder_ / "repo", folder_ / "state", false}, {}));
     check_everything(*repository, profiles_, states_);
@@ -161,10 +105,20 @@ class Run {
     }
   }
 
+  void start(const std::string& listen, const std::string& fault) {
+    support::CoordinatorProcessOptions options;
+    options.arguments = {
+        "--repo", folder_ / "repo", "--state",           folder_ / "state", "--listen",
+        listen,   "--set",          "sessions.lease=5s", "--set",           "sessions.hand_over_wait=1s"};
+    options.environment = {{"ROAMSTEAD_FAULT", fault}};
+    options.log = folder_ / "log";
+    coordinator_.emplace(ROAMSTEAD_COORDINATOR, options);
+  }
+
   void run_desktop(int number, Clock::time_point until) {
     const auto index = static_cast<std::size_t>(number);
     auto identity = identities_[index];
-    identity.address = coordinator_.address();
+    identity.address = address_;
     try {
       Desktop("desk-" + std::to_string(number), identity, assigned_[index], options_.seed * 1000 + index,
               states_, counts_)
@@ -178,23 +132,22 @@ class Run {
   void kill_now_and_then(Clock::time_point until) {
     constexpr const char* kPoints[] = {"server.before_commit", "commit.after_objects", "commit.before_sync",
                                        "commit.after_packs",   "commit.after_catalog", "server.before_ack"};
-    const auto address = coordinator_.address();
     while (Clock::now() < until && !is_broken()) {
       const auto kill_at = Clock::now() + std::chrono::milliseconds(1500 + random_() % 4000);
-      while (Clock::now() < std::min(kill_at, until) && !coordinator_.died())
+      while (Clock::now() < std::min(kill_at, until) && !coordinator_->has_ended())
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
       if (Clock::now() >= until) break;
-      coordinator_.kill();
+      coordinator_->kill();
       ++kills_;
       // Half of them die by themselves, at a durable step of some commit.
       std::string fault;
       if (random_() % 2 == 0)
         fault = fmt::format("{}#{}=kill", kPoints[random_() % std::size(kPoints)], 1 + random_() % 200);
-      coordinator_.start(address, fault);
+      start(address_, fault);  // one that dies before it listens is as dead as the others
     }
     // The last one lives: what was not answered yet comes to its end.
-    if (!coordinator_.died()) coordinator_.kill();
-    coordinator_.start(address, "");
+    if (!coordinator_->has_ended()) coordinator_->kill();
+    start(address_, "");
   }
 
   bool is_broken() {
@@ -205,7 +158,9 @@ class Run {
   const Options options_;
   std::mt19937_64 random_;
   support::TemporaryDirectory folder_;
-  Coordinator coordinator_;
+  // The real program, dying as it is told to.
+  std::optional<support::CoordinatorProcess> coordinator_;
+  std::string address_;  // one and the same in all its lives
   ProfileStates states_;
   Counts counts_;
   std::vector<std::string> profiles_;

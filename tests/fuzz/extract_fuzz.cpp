@@ -8,6 +8,7 @@
 #include "common/extract/map_file.h"
 #include "common/extract/snapshot.h"
 #include "tests/support/memory_file_system.h"
+#include "tests/support/must.h"
 #include "tests/support/tiny_ntfs.h"
 
 namespace {
@@ -19,14 +20,7 @@ constexpr std::uint64_t kFirstFile = 24;  // where ordinary files begin
 constexpr std::size_t kTableBytes = 131072;
 const std::string kMap = "state/clusters.map";
 
-template <class T>
-T must(Result<T> result) {
-  if (!result) {
-    log_error("{}", result.error().to_string());
-    __builtin_trap();
-  }
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
+using support::must;
 
 struct Chain {
   support::MemoryFileSystem files;

@@ -9,6 +9,7 @@
 #include "common/extract/hive_changes.h"
 #include "common/extract/live_hive.h"
 #include "common/registry/test_hive.h"
+#include "tests/support/must.h"
 
 using namespace roamstead;
 using namespace roamstead::extract;
@@ -19,11 +20,7 @@ namespace {
 
 enum Which { kFirst, kSecond, kBase, kPatched, kSound = kPatched, kSoundBase, kHives };
 
-template <class T>
-T must(Result<T> result) {
-  if (!result) __builtin_trap();
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
+using support::must;
 
 void set(Editor& hive, const char* path, std::size_t size) {
   const auto root = must(hive.hive().root()).cell;

@@ -10,6 +10,7 @@
 #include "common/vdisk/qcow2_check.h"
 #include "common/vdisk/qcow2_layer.h"
 #include "tests/support/memory_file_system.h"
+#include "tests/support/must.h"
 
 using namespace roamstead;
 using namespace roamstead::vdisk::qcow2;
@@ -25,11 +26,7 @@ constexpr std::array<const char*, 3> kPaths = {"d/a.qcow2", "d/a.0001.qcow2", "d
 constexpr std::array<std::uint64_t, 17> kFields = {4,  8,  16, 20, 24, 32, 36,  40, 48,
                                                    56, 60, 72, 80, 88, 96, 100, 112};
 
-template <typename T>
-T must(Result<T> result) {
-  if (!result) std::abort();
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
+using support::must;
 
 MemoryFileSystem& pristine() {
   static auto* files = [] {

@@ -12,6 +12,7 @@
 #include "common/vdisk/vhdx_check.h"
 #include "common/vdisk/vhdx_layer.h"
 #include "tests/support/memory_file_system.h"
+#include "tests/support/must.h"
 
 using namespace roamstead;
 using namespace roamstead::vdisk::vhdx;
@@ -28,11 +29,7 @@ constexpr std::uint64_t kTableOffset = 3 << 20;
 constexpr std::array<const char*, 3> kPaths = {"d/a.vhdx", "d/a.0001.vhdx", "d/base.vhdx"};
 const Guid kLogGuid = Guid::from(as_bytes("a log of fuzzing"));
 
-template <typename T>
-T must(Result<T> result) {
-  if (!result) std::abort();
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
+using support::must;
 
 MemoryFileSystem& pristine() {
   static auto* files = [] {

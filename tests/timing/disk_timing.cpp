@@ -11,6 +11,7 @@
 #include <random>
 
 #include "common/vdisk/disk.h"
+#include "tests/support/must.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/timing/timing.h"
 
@@ -25,14 +26,7 @@ namespace {
 constexpr std::uint64_t kKiB = 1024;
 constexpr std::uint64_t kMiB = kKiB * kKiB;
 
-template <typename T>
-T must(Result<T> result) {
-  if (!result) {
-    std::cerr << result.error().to_string() << '\n';
-    std::exit(2);
-  }
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
+using support::must;
 
 struct Options {
   std::uint64_t bytes = 256 * kMiB;

@@ -27,6 +27,7 @@
 #include "common/extract/snapshot.h"
 #include "common/volume/partition.h"
 #include "tests/support/memory_device.h"
+#include "tests/support/must.h"
 #include "tests/support/ntfs_image.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/timing/timing.h"
@@ -40,14 +41,7 @@ constexpr const char* kRoot = "Users/alice";
 constexpr const char* kJournal = "ProgramData/Roamstead/provenance.journal";
 constexpr std::size_t kFilesPerDirectory = 500;
 
-template <typename T>
-T must(Result<T> result) {
-  if (!result) {
-    std::cerr << result.error().to_string() << '\n';
-    std::exit(2);
-  }
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
+using support::must;
 
 struct Options {
   std::vector<std::size_t> files;

@@ -21,6 +21,7 @@
 #include "common/registry/editor.h"
 #include "common/registry/recovery.h"
 #include "common/registry/reg_text.h"
+#include "tests/support/must.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/timing/timing.h"
 
@@ -38,14 +39,7 @@ struct Bound {
   double limit = 0;  // 0: for comparison only
 };
 
-template <typename T>
-T must(Result<T> result) {
-  if (!result) {
-    std::cerr << result.error().to_string() << '\n';
-    std::exit(2);
-  }
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
+using support::must;
 
 // Counts, and looks at every byte of data.
 class Reader final : public TreeVisitor {

@@ -34,6 +34,8 @@
 #include "coordinator/server/authority_place.h"
 #include "coordinator/server/commands.h"
 #include "coordinator/server/testing/sample_batch.h"
+#include "tests/support/coordinator_process.h"
+#include "tests/support/must.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/timing/timing.h"
 
@@ -57,11 +59,7 @@ struct Options {
   bool json = false;
 };
 
-template <class T>
-T must(Result<T> result) {
-  if (!result) throw std::runtime_error(result.error().to_string());
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
+using support::must;
 
 double seconds(Clock::duration took) { return std::chrono::duration<double>(took).count(); }
 
@@ -81,36 +79,21 @@ double quantile(std::vector<double> values, double which) {
                          static_cast<std::size_t>(which * static_cast<double>(values.size())))];
 }
 
-// The coordinator as a process of its own.
-class CoordinatorProcess {
+// The coordinator, and what it costs.
+class MeasuredCoordinator {
  public:
-  CoordinatorProcess(const Options& options, const std::string& repository, const std::string& state) {
-    int out[2];
-    if (::pipe2(out, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::dup2(out[1], STDOUT_FILENO);
-      const int log = ::open((state + "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-      ::dup2(log, STDERR_FILENO);
-      ::execl(options.coordinator.c_str(), options.coordinator.c_str(), "--repo", repository.c_str(),
-              "--state", state.c_str(), "--listen", "127.0.0.1:0", nullptr);
-      ::_exit(127);
-    }
-    ::close(out[1]);
-    std::string line;
-    for (char c = 0; ::read(out[0], &c, 1) == 1 && c != '\n';) line += c;
-    ::close(out[0]);
-    if (line.rfind("ready ", 0) != 0)
-      throw std::runtime_error("the coordinator did not start: " + state + "/log");
-    address_ = line.substr(6);
+  MeasuredCoordinator(const Options& options, const std::string& repository, const std::string& state)
+      : process_(options.coordinator, {{"--repo", repository, "--state", state, "--listen", "127.0.0.1:0"},
+                                       {},
+                                       -1,
+                                       true,
+                                       state + "/log"}) {
+    if (!process_.is_ready()) throw std::runtime_error("the coordinator did not start: " + state + "/log");
   }
-  ~CoordinatorProcess() {
-    ::kill(pid_, SIGTERM);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  const std::string& address() const { return address_; }
+  ~MeasuredCoordinator() { process_.terminate(); }
+  const std::string& address() const { return process_.address(); }
   double cpu_seconds() const {
-    std::ifstream file("/proc/" + std::to_string(pid_) + "/stat");
+    std::ifstream file("/proc/" + std::to_string(process_.pid()) + "/stat");
     std::string text((std::istreambuf_iterator<char>(file)), {});
     std::istringstream fields(text.substr(text.rfind(')') + 2));
     std::string skipped;
@@ -120,15 +103,14 @@ class CoordinatorProcess {
     return (user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
   }
   double peak_megabytes() const {
-    std::ifstream file("/proc/" + std::to_string(pid_) + "/status");
+    std::ifstream file("/proc/" + std::to_string(process_.pid()) + "/status");
     for (std::string line; std::getline(file, line);)
       if (line.rfind("VmHWM:", 0) == 0) return std::stod(line.substr(6)) / 1024;
     return 0;
   }
 
  private:
-  pid_t pid_ = 0;
-  std::string address_;
+  support::CoordinatorProcess process_;
 };
 
 struct Desk {
@@ -219,7 +201,7 @@ class Storm {
 
   nlohmann::json run() {
     prepare();
-    CoordinatorProcess coordinator(options_, repository_, state_);
+    MeasuredCoordinator coordinator(options_, repository_, state_);
     const auto colon = coordinator.address().rfind(':');
     const tcp::endpoint endpoint(
         asio::ip::make_address(coordinator.address().substr(0, colon)),
@@ -270,7 +252,7 @@ class Storm {
   }
 
   // All of the first `count` desks at once, as fast as they are answered.
-  double measure(const std::string& what, std::size_t count, const CoordinatorProcess& coordinator,
+  double measure(const std::string& what, std::size_t count, const MeasuredCoordinator& coordinator,
                  const std::function<asio::awaitable<void>(Desk&)>& work) {
     const auto server_cpu = coordinator.cpu_seconds(), own_cpu = own_cpu_seconds();
     std::vector<double> latencies;
@@ -298,7 +280,7 @@ class Storm {
     return took;
   }
 
-  void read_and_compare(const CoordinatorProcess& coordinator) {
+  void read_and_compare(const MeasuredCoordinator& coordinator) {
     const auto readers = static_cast<std::size_t>(std::min(options_.readers, options_.desktops));
     const auto bytes = static_cast<double>(readers * options_.working_set_bytes);
     measure("log-ins of the readers", readers, coordinator, [](Desk& desk) { return log_in(desk); });
@@ -361,7 +343,7 @@ class Storm {
     return bytes / took;
   }
 
-  void commit_for_a_while(const CoordinatorProcess& coordinator) {
+  void commit_for_a_while(const MeasuredCoordinator& coordinator) {
     const auto count = static_cast<std::size_t>(std::min(options_.committers, options_.desktops));
     measure("log-ins of the committers", count, coordinator, [](Desk& desk) { return log_in(desk); });
     commit_at("as fast as answered", count, 0, coordinator);
@@ -371,7 +353,7 @@ class Storm {
   // `rate` batches a second by all together, evenly spread; 0: each session sends the next when one is
   // answered.
   void commit_at(const std::string& how, std::size_t count, double rate,
-                 const CoordinatorProcess& coordinator) {
+                 const MeasuredCoordinator& coordinator) {
     const auto server_cpu = coordinator.cpu_seconds(), own_cpu = own_cpu_seconds();
     std::vector<double> latencies;
     const auto start = Clock::now();

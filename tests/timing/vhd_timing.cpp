@@ -9,6 +9,7 @@
 
 #include "common/vdisk/disk.h"
 #include "coordinator/crosscheck/libvhdi_disk.h"
+#include "tests/support/must.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/timing/timing.h"
 
@@ -24,14 +25,7 @@ namespace {
 constexpr std::uint64_t kPiece = 64 * 1024;
 constexpr double kWanted = 20;
 
-template <typename T>
-T must(Result<T> result) {
-  if (!result) {
-    std::cerr << result.error().to_string() << '\n';
-    std::exit(2);
-  }
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
+using support::must;
 
 void fill(const std::string& path, std::uint64_t bytes, unsigned every) {
   auto disk = must(Disk::open(os::real_file_system(), path, Access::write));
