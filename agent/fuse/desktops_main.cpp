@@ -29,6 +29,7 @@ struct Arguments {
   DesktopConfig desktop;
   std::string fill = "none";
   double interval_seconds = 60, max_lag_seconds = 30, patience_seconds = 20, timeout_seconds = 600;
+  double learn_seconds = 60;
   std::uint64_t fill_mib_per_second = 0;
   bool foreground = false, json_output = false, wait = false;
 };
@@ -153,6 +154,7 @@ int run(Arguments& arguments) {
   config.session.snapshot_interval = milliseconds(arguments.interval_seconds);
   config.session.sender.max_lag = milliseconds(arguments.max_lag_seconds);
   config.session.loader.patience = milliseconds(arguments.patience_seconds);
+  config.session.learn_for = milliseconds(arguments.learn_seconds);
   config.session.fill_bytes_per_second = arguments.fill_mib_per_second << 20;
   config.session.change_log_path = config.state_directory + "/change.log";
   config.disk.map_path = config.state_directory + "/clusters.map";
@@ -289,6 +291,9 @@ void add_run_options(CLI::App& verb, Arguments& arguments) {
       ->capture_default_str();
   verb.add_option("--patience", arguments.patience_seconds,
                   "Seconds a program waits while the coordinator is away")
+      ->capture_default_str();
+  verb.add_option("--learn", arguments.learn_seconds,
+                  "Seconds in which what programs touch is learned, to be sent ahead next time (0: not at all)")
       ->capture_default_str();
   verb.add_flag("--replace", config.session.replace_leftovers,
                 "Replace what lies at the profile's root, whatever it is");

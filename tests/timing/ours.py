@@ -1,0 +1,88 @@
+"""Our side of tests/timing/run: a coordinator, a repository, desktops on disks of their own."""
+import json
+import os
+import time
+
+import work
+
+
+class Ours:
+    """Clones of an empty golden disk: whatever a desktop reads comes from the coordinator."""
+
+    def __init__(self, processes, programs, root, source):
+        self.processes, self.root = processes, root
+        self.program = lambda name: os.path.join(programs, name)
+        for name in ("roamstead", "roamstead-coordinator", "roamstead-desktops"):
+            if not os.path.exists(self.program(name)):
+                raise work.Absent(f"{self.program(name)} is not built (cmake --build --preset release)")
+        work.need("ntfs-3g", "mkntfs", "fusermount3")
+        self.repository = os.path.join(root, "repository")
+        os.makedirs(root)
+        self.golden = os.path.join(root, "golden.vhdx")
+        self.roamstead("disk", "create", self.golden, "--size", "4G", "--partition", "System")
+        disk = os.path.join(root, "golden-disk")
+        os.makedirs(disk)
+        self.roamstead("disk", "mount", "--write-back", self.golden, disk)
+        processes.run("golden", ["mkntfs", "-Q", "-F", "-q", "-p", "2048", "-s", "512", "-S", "63", "-H", "255", f"{disk}/p1.raw"])
+        work.unmount(disk)
+        time.sleep(0.2)
+        os.chmod(self.golden, 0o444)
+        self.roamstead("repo", "init", self.repository)
+        start = time.monotonic()
+        self.roamstead("profile", "import", "--repo", self.repository, "alice", source)
+        self.import_seconds = time.monotonic() - start
+        self.coordinator = processes.start("coordinator", [
+            self.program("roamstead-coordinator"), "--repo", self.repository, "--listen", "127.0.0.1:0", "--foreground"])
+        listen = os.path.join(self.repository, "state", "listen")
+        if not work.wait_until(lambda: os.path.exists(listen) and os.path.getsize(listen) > 0):
+            raise RuntimeError(f"the coordinator did not start; see {processes.work}/coordinator.log")
+        with open(listen) as file:
+            self.address = file.read().strip()
+        self.desks = 0
+
+    def roamstead(self, *arguments):
+        return self.processes.run("roamstead", [self.program("roamstead"), *arguments])
+
+    def new_desk(self):
+        self.desks += 1
+        return Desk(self, f"desk-{self.desks}")
+
+
+class Desk:
+    def __init__(self, ours, name):
+        self.ours, self.name = ours, name
+        self.root = os.path.join(ours.root, name)
+        self.at = lambda part: os.path.join(self.root, part)
+        for part in ("disk", "volume", "home", "state"):
+            os.makedirs(self.at(part))
+        self.disk = self.at("disk.vhdx")
+        ours.roamstead("disk", "create", self.disk, "--parent", ours.golden)
+        ours.roamstead("desktop", "enroll", "--repo", ours.repository, name, "--out", self.at("identity"))
+        ours.roamstead("assign", "--repo", ours.repository, name, "alice")
+        ours.roamstead("disk", "mount", "--write-back", self.disk, self.at("disk"))
+        ours.processes.run("ntfs-3g", ["ntfs-3g", "-o", "streams_interface=windows,big_writes,noatime",
+                                       self.at("disk/p1.raw"), self.at("volume")])
+        self.home = self.at("home")
+
+    def desktops(self, verb, *arguments):
+        return json.loads(self.ours.processes.run(self.name, [self.ours.program("roamstead-desktops"), verb, "--state", self.at("state"),
+                                                              "--json", *arguments]))
+
+    def log_in(self, *options):
+        return self.desktops("run", "--profile", "alice", "--identity", self.at("identity"), "--coordinator", self.ours.address,
+                             "--disk", self.disk, "--volume", self.at("volume"), "--profile-root", "Users/alice",
+                             "--mount", self.home, *options)
+
+    def status(self):
+        return self.desktops("status")
+
+    def log_out(self):
+        """Seconds, and what it reports."""
+        start = time.monotonic()
+        report = self.desktops("logout")
+        return time.monotonic() - start, report
+
+    def remove(self):
+        for part in ("home", "volume", "disk"):
+            work.unmount(self.at(part))
+        os.remove(self.disk)
