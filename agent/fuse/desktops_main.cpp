@@ -292,8 +292,9 @@ void add_run_options(CLI::App& verb, Arguments& arguments) {
   verb.add_option("--patience", arguments.patience_seconds,
                   "Seconds a program waits while the coordinator is away")
       ->capture_default_str();
-  verb.add_option("--learn", arguments.learn_seconds,
-                  "Seconds in which what programs touch is learned, to be sent ahead next time (0: not at all)")
+  verb.add_option(
+          "--learn", arguments.learn_seconds,
+          "Seconds in which what programs touch is learned, to be sent ahead next time (0: not at all)")
       ->capture_default_str();
   verb.add_flag("--replace", config.session.replace_leftovers,
                 "Replace what lies at the profile's root, whatever it is");

@@ -210,7 +210,8 @@ bool same_entry(const profile::Entry& old_entry, const profile::Entry& new_entry
     return true;
   auto expected = old_entry;
   if (new_entry.is_directory()) expected.metadata.written_100ns = new_entry.metadata.written_100ns;
-  // File systems set it themselves: with every write to a file, ntfs-3g also on a directory that gets children.
+  // File systems set it themselves: with every write to a file, ntfs-3g also on a directory that gets
+  // children.
   expected.metadata.attributes |= new_entry.metadata.attributes & profile::kAttributeArchive;
   return expected == new_entry;
 }

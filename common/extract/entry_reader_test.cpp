@@ -101,6 +101,9 @@ TEST_CASE("a directory's write time and a gained archive attribute are no change
   CHECK_FALSE(same_entry(plain, later));
   plain.kind = later.kind = profile::EntryKind::directory;
   CHECK(same_entry(plain, later));
+  later.metadata.attributes = profile::kAttributeArchive;
+  CHECK(same_entry(plain, later));
+  CHECK_FALSE(same_entry(later, plain));
 }
 
 ntfs::StreamInfo resident(Bytes bytes) {

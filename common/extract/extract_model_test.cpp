@@ -236,7 +236,8 @@ class Worker {
     // Gaining the archive attribute alone is not a change, by rule; so it comes with a time.
     const bool gained = (metadata.attributes & ~old & profile::kAttributeArchive) != 0;
     if (gained || below(2) == 0) metadata.written_100ns = ++clock_;
-    if (below(3) == 0) metadata.created_100ns = ++clock_;
+    const bool directory = expected_.at(path).entry.is_directory();  // whose write time is no change either
+    if ((gained && directory) || below(3) == 0) metadata.created_100ns = ++clock_;
     programs_.set_metadata(path, metadata);
     expected_.at(path).entry.metadata = metadata;
   }
