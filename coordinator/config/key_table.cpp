@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <numeric>
 
+#include "common/base/nearest.h"
 #include "coordinator/config/addresses.h"
 #include "coordinator/config/units.h"
 
@@ -131,22 +131,6 @@ std::string joined(const std::vector<std::string>& parts) {
   std::string result;
   for (const auto& part : parts) result += (result.empty() ? "" : ", ") + part;
   return result;
-}
-
-// Edits (insert, delete, replace) between two words.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), 0);
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    auto diagonal = row[0];
-    row[0] = i + 1;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      auto replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, diagonal + 1, row[j] + 1});
-    }
-  }
-  return row.back();
 }
 
 constexpr std::size_t kLongestName =

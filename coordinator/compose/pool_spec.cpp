@@ -1,0 +1,327 @@
+#include "coordinator/compose/pool_spec.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include "common/base/host_port.h"
+#include "common/base/text.h"
+#include "coordinator/compose/spec_reader.h"
+#include "coordinator/config/addresses.h"
+
+namespace roamstead::compose {
+namespace {
+
+constexpr std::uint64_t kMostClones = 100'000;
+constexpr std::uint64_t kMostFileBytes = 256u << 20;
+constexpr std::size_t kLongestComputerName = 15;  // NetBIOS
+
+bool is_name_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
+}
+
+tl::unexpected<Error> invalid(std::string what) { return fail(ErrorCode::invalid_argument, std::move(what)); }
+
+Result<NamePattern> parse_pattern(const std::string& text) {
+  const auto open = text.find('{'), close = text.find('}');
+  const auto wrong = [&] {
+    return invalid("'" + text + "' needs one place for the number, such as VDI-{n:04}");
+  };
+  if (open == std::string::npos || close == std::string::npos || close < open) return wrong();
+  NamePattern pattern{text.substr(0, open), 1, text.substr(close + 1)};
+  const auto inside = text.substr(open + 1, close - open - 1);
+  if (pattern.after.find_first_of("{}") != std::string::npos) return wrong();
+  if (inside != "n") {
+    if (inside.rfind("n:", 0) != 0) return wrong();
+    const auto* end = inside.data() + inside.size();
+    const auto number = std::from_chars(inside.data() + 2, end, pattern.digits);
+    if (number.ec != std::errc() || number.ptr != end || pattern.digits == 0 || pattern.digits > 9)
+      return wrong();
+  }
+  return pattern;
+}
+
+Result<std::uint32_t> parse_ipv4(const std::string& text) {
+  in_addr address{};
+  if (::inet_pton(AF_INET, text.c_str(), &address) != 1) return invalid("'" + text + "' is no IPv4 address");
+  return ntohl(address.s_addr);
+}
+
+// "10.1.0.10-10.1.0.99/24"
+Result<AddressRange> parse_range(const std::string& text) {
+  const auto dash = text.find('-'), slash = text.find('/');
+  if (dash == std::string::npos || slash == std::string::npos || slash < dash)
+    return invalid("'" + text + "' is not a range such as 10.1.0.10-10.1.0.99/24");
+  AddressRange range;
+  RS_TRY(range.first, parse_ipv4(text.substr(0, dash)));
+  RS_TRY(range.last, parse_ipv4(text.substr(dash + 1, slash - dash - 1)));
+  const auto* end = text.data() + text.size();
+  const auto bits = std::from_chars(text.data() + slash + 1, end, range.prefix_bits);
+  if (bits.ec != std::errc() || bits.ptr != end || range.prefix_bits == 0 || range.prefix_bits > 30)
+    return invalid("'" + text + "': the network's prefix is 1 to 30 bits");
+  if (range.last < range.first) return invalid("'" + text + "' ends before it begins");
+  const auto mask = ~std::uint32_t{0} << (32 - range.prefix_bits);
+  if ((range.first & mask) != (range.last & mask)) return invalid("'" + text + "' is not within one network");
+  if ((range.first & ~mask) == 0 || (range.last | mask) == ~std::uint32_t{0})
+    return invalid("'" + text + "' holds the network's own or its broadcast address");
+  return range;
+}
+
+Result<ServiceStart> parse_start(const std::string& text) {
+  constexpr std::pair<const char*, ServiceStart> kStarts[] = {{"boot", ServiceStart::boot},
+                                                              {"system", ServiceStart::system},
+                                                              {"automatic", ServiceStart::automatic},
+                                                              {"manual", ServiceStart::manual},
+                                                              {"disabled", ServiceStart::disabled}};
+  for (const auto& [word, start] : kStarts)
+    if (text == word) return start;
+  return invalid("'" + text + "' is none of boot, system, automatic, manual, disabled");
+}
+
+// A path on the Windows volume from what an administrator writes: "C:\\ProgramData\\x" or "ProgramData/x".
+Result<std::string> parse_windows_path(std::string text) {
+  std::replace(text.begin(), text.end(), '\\', '/');
+  if (text.size() > 2 && text[1] == ':') {
+    if (text[0] != 'C' && text[0] != 'c') return invalid("only files on C: can be placed");
+    text.erase(0, 2);
+  }
+  text.erase(0, text.find_first_not_of('/'));
+  if (text.empty() || !is_wtf8(text)) return invalid("expected a path on the Windows volume");
+  for (std::size_t at = 0; at <= text.size();) {
+    const auto slash = std::min(text.find('/', at), text.size());
+    const auto part = text.substr(at, slash - at);
+    if (part.empty() || part == "." || part == ".." || part.find_first_of("<>:\"|?*") != std::string::npos ||
+        part.back() == '.' || part.back() == ' ' || part.size() > 255)
+      return invalid("'" + part + "' cannot be a name on Windows");
+    at = slash + 1;
+  }
+  return text;
+}
+
+class Reader {
+ public:
+  Reader(os::FileSystem& files, const std::string& source, std::string directory)
+      : files_(files), directory_(std::move(directory)), problems_(source) {}
+
+  Result<PoolSpec> read(const std::string& text, const std::string& source) {
+    auto parsed = toml::parse(text, source);
+    if (!parsed) {
+      problems_.note(parsed.error().source(), std::string(parsed.error().description()));
+      return fail(problems_.error());
+    }
+    SpecTable all(parsed.table(), "", problems_);
+    all.require("pool");
+    all.table("pool", [&](SpecTable& table) { read_pool(table); });
+    all.table("network", [&](SpecTable& table) { read_network(table); });
+    all.table("system", [&](SpecTable& table) { read_system(table); });
+    all.table("services", [&](SpecTable& table) {
+      table.every_text([&](const std::string& service, const std::string& start) -> Result<void> {
+        RS_TRY(const auto value, parse_start(start));
+        spec_.services.push_back({service, value});
+        return {};
+      });
+    });
+    all.table("profiles", [&](SpecTable& table) {
+      table.text("directory",
+                 [&](const std::string& value) { return take(spec_.profiles_directory, value); });
+    });
+    all.texts("registry", [&](const std::string& path) { return read_reg(path); });
+    all.tables("files", [&](SpecTable& table) { read_file(table); });
+    all.tables("scripts", [&](SpecTable& table) { read_script(table); });
+    all.done();
+    if (!problems_.empty()) return fail(problems_.error());
+    return std::move(spec_);
+  }
+
+ private:
+  static Result<void> take(std::string& out, const std::string& value) {
+    if (value.empty() || !is_wtf8(value)) return invalid("expected a text that is not empty");
+    out = value;
+    return {};
+  }
+  std::string path_of_host(const std::string& path) const {
+    return path.front() == '/' ? path : os::join_path(directory_, path);
+  }
+  Result<Bytes> read_host_file(const std::string& path) {
+    if (path.empty()) return invalid("expected the path of a file");
+    return os::read_file(files_, path_of_host(path), kMostFileBytes);
+  }
+
+  void read_pool(SpecTable& table) {
+    for (const char* key : {"name", "image", "clones", "count", "directory"}) table.require(key);
+    table.text("name", [&](const std::string& value) { return take_name(spec_.name, value, "pool"); });
+    table.text("image", [&](const std::string& value) { return take_name(spec_.image, value, "image"); });
+    table.text("clones", [&](const std::string& value) -> Result<void> {
+      RS_TRY(spec_.clones, parse_pattern(value));
+      return {};
+    });
+    table.number("first", 0, 999'999'999, spec_.first_number);
+    table.number("count", 1, kMostClones, spec_.count);
+    table.text("kind", [&](const std::string& value) -> Result<void> {
+      if (value != "linked" && value != "full") return invalid("'" + value + "' is neither linked nor full");
+      spec_.kind = value == "full" ? CloneKind::full : CloneKind::linked;
+      return {};
+    });
+    table.text("directory", [&](const std::string& value) -> Result<void> {
+      if (value.empty() || value.front() != '/') return invalid("expected an absolute path on this host");
+      spec_.directory = value;
+      return {};
+    });
+    table.text("format", [&](const std::string& value) -> Result<void> {
+      RS_TRY(spec_.format, vdisk::parse_format(value));
+      if (spec_.format == vdisk::Format::raw || spec_.format == vdisk::Format::foreign)
+        return invalid("'" + value + "' has no linked clones; expected vhdx, vhd or qcow2");
+      return {};
+    });
+    table.flag("allow_duplicate_sid", spec_.allow_duplicate_sid);
+    table.text("session_pool",
+               [&](const std::string& value) { return take_name(spec_.session_pool, value, "pool"); });
+    check_names(table);
+  }
+  static Result<void> take_name(std::string& out, const std::string& value, const char* what) {
+    const auto good = [](char c) { return is_name_letter(c) || c == '_' || c == '.'; };
+    if (value.empty() || value.size() > 63 || !std::all_of(value.begin(), value.end(), good) ||
+        !is_name_letter(value.front()) || value.front() == '-')
+      return invalid(fmt::format("'{}' cannot be the name of a{} {}: letters, digits, '-', '_' and '.'",
+                                 value, what[0] == 'i' ? "n" : "", what));
+    out = value;
+    return {};
+  }
+  // The longest name is that of the last clone; the others differ in digits only.
+  void check_names(const SpecTable& table) {
+    if (spec_.count == 0 || (spec_.clones.before.empty() && spec_.clones.after.empty())) return;
+    for (const auto index : {std::uint64_t{0}, spec_.count - 1})
+      if (auto good = check_computer_name(spec_.clone_name(index)); !good) {
+        table.note_at("clones", good.error().to_string());
+        return;
+      }
+  }
+
+  void read_network(SpecTable& table) {
+    table.text("addresses", [&](const std::string& value) -> Result<void> {
+      RS_TRY(spec_.addresses, parse_range(value));
+      if (spec_.addresses->size() < spec_.count)
+        return invalid(fmt::format("'{}' has {} addresses for {} desktops", value, spec_.addresses->size(),
+                                   spec_.count));
+      return {};
+    });
+    table.text("gateway", [&](const std::string& value) -> Result<void> {
+      if (!spec_.addresses) return invalid("goes with 'addresses'; DHCP says its own");
+      RS_TRY(spec_.addresses->gateway, parse_ipv4(value));
+      const auto mask = ~std::uint32_t{0} << (32 - spec_.addresses->prefix_bits);
+      if ((spec_.addresses->gateway & mask) != (spec_.addresses->first & mask))
+        return invalid("'" + value + "' is in another network than 'addresses'");
+      if (spec_.addresses->gateway >= spec_.addresses->first &&
+          spec_.addresses->gateway <= spec_.addresses->last)
+        return invalid("'" + value + "' is one of 'addresses': two machines would have it");
+      return {};
+    });
+    table.texts("dns", [&](const std::string& value) -> Result<void> {
+      RS_CHECK(parse_ipv4(value).map([](std::uint32_t) {}));
+      spec_.dns_servers.push_back(value);
+      return {};
+    });
+    table.text("dns_suffix", [&](const std::string& value) -> Result<void> {
+      RS_CHECK(config::check_host_name(value));
+      spec_.dns_suffix = value;
+      return {};
+    });
+    table.text("adapter", [&](const std::string& value) { return take(spec_.adapter, value); });
+  }
+
+  void read_system(SpecTable& table) {
+    table.text("time_zone", [&](const std::string& value) { return take(spec_.time_zone, value); });
+    table.flag("hibernation", spec_.hibernation);
+    table.flag("machine_password_change", spec_.machine_password_change);
+    table.text("kms_host", [&](const std::string& value) -> Result<void> {
+      const auto parts = parse_host_port(value);
+      RS_CHECK(config::check_host_name(parts ? parts->host : value));
+      spec_.kms_host = value;
+      return {};
+    });
+  }
+
+  Result<void> read_reg(const std::string& path) {
+    RS_TRY(const auto text, read_host_file(path));
+    RS_TRY_CTX(auto changes, path, registry::parse_reg(text));
+    std::move(changes.begin(), changes.end(), std::back_inserter(spec_.registry));
+    return {};
+  }
+
+  void read_file(SpecTable& table) {
+    PlacedFile file;
+    table.require("source");
+    table.require("path");
+    table.text("source", [&](const std::string& value) -> Result<void> {
+      RS_TRY(file.content, read_host_file(value));
+      return {};
+    });
+    table.text("path", [&](const std::string& value) -> Result<void> {
+      RS_TRY(file.path, parse_windows_path(value));
+      for (const auto& other : spec_.files)
+        if (same_name(other.path, file.path)) return invalid("'" + value + "' is placed twice");
+      return {};
+    });
+    spec_.files.push_back(std::move(file));
+  }
+
+  void read_script(SpecTable& table) {
+    FirstBootScript script;
+    std::uint64_t attempts = script.attempts, timeout = script.timeout_seconds;
+    table.require("source");
+    table.text("source", [&](const std::string& value) -> Result<void> {
+      script.name = os::base_name(value);
+      const auto dot = script.name.rfind('.');
+      const auto ending = dot == std::string::npos ? "" : script.name.substr(dot);
+      if (ending != ".cmd" && ending != ".bat" && ending != ".ps1" && ending != ".exe")
+        return invalid("'" + script.name + "': a script's name ends in .cmd, .bat, .ps1 or .exe");
+      RS_CHECK(parse_windows_path(script.name).map([](const std::string&) {}));
+      for (const auto& other : spec_.scripts)
+        if (same_name(other.name, script.name)) return invalid("'" + script.name + "' is there twice");
+      RS_TRY(script.content, read_host_file(value));
+      return {};
+    });
+    table.number("attempts", 1, 10, attempts);
+    table.number("timeout_seconds", 1, 24 * 3600, timeout);
+    script.attempts = static_cast<std::uint32_t>(attempts);
+    script.timeout_seconds = static_cast<std::uint32_t>(timeout);
+    spec_.scripts.push_back(std::move(script));
+  }
+
+  os::FileSystem& files_;
+  const std::string directory_;
+  SpecProblems problems_;
+  PoolSpec spec_;
+};
+
+}  // namespace
+
+std::string NamePattern::name(std::uint64_t number) const {
+  return fmt::format("{}{:0{}}{}", before, number, digits, after);
+}
+
+std::string address_text(std::uint32_t ipv4) {
+  return fmt::format("{}.{}.{}.{}", ipv4 >> 24, ipv4 >> 16 & 255, ipv4 >> 8 & 255, ipv4 & 255);
+}
+
+Result<void> check_computer_name(const std::string& name) {
+  if (name.size() < 2 || name.size() > kLongestComputerName)
+    return invalid(fmt::format("'{}' has {} characters: a computer's name has 2 to {}", name, name.size(),
+                               kLongestComputerName));
+  if (!std::all_of(name.begin(), name.end(), is_name_letter) || name.front() == '-' || name.back() == '-')
+    return invalid("'" + name +
+                   "' cannot be a computer's name: letters, digits and '-', which is not at either end");
+  if (name.find_first_not_of("0123456789") == std::string::npos)
+    return invalid("'" + name + "' cannot be a computer's name: it is a number");
+  return {};
+}
+
+Result<PoolSpec> parse_pool_spec(os::FileSystem& files, const std::string& text, const std::string& source,
+                                 const std::string& directory) {
+  return Reader(files, source, directory).read(text, source);
+}
+
+}  // namespace roamstead::compose

@@ -1,0 +1,95 @@
+// What an administrator asks for: a pool of desktops, in TOML (docs/provisioning.md lists the keys).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/registry/reg_text.h"
+#include "common/vdisk/disk.h"
+
+namespace roamstead::compose {
+
+// "VDI-{n:04}": letters, digits and '-', with one place for the clone's number.
+struct NamePattern {
+  std::string before;
+  std::uint32_t digits = 1;  // at least; filled with zeros
+  std::string after;
+
+  std::string name(std::uint64_t number) const;
+};
+
+// A static address for each clone, in the order of their numbers.
+struct AddressRange {
+  std::uint32_t first = 0;  // IPv4, host byte order
+  std::uint32_t last = 0;
+  std::uint32_t prefix_bits = 24;
+  std::uint32_t gateway = 0;  // 0: none
+
+  std::uint64_t size() const { return std::uint64_t{last} - first + 1; }
+};
+
+enum class CloneKind : std::uint8_t { linked, full };
+enum class ServiceStart : std::uint8_t { boot = 0, system = 1, automatic = 2, manual = 3, disabled = 4 };
+
+struct ServiceSetting {
+  std::string service;
+  ServiceStart start = ServiceStart::manual;
+};
+
+// A file that is the same on every clone. Its content was read when the specification was.
+struct PlacedFile {
+  std::string path;  // on the Windows volume: "ProgramData/Contoso/app.ini"
+  Bytes content;
+};
+
+// Run once before anybody logs on, in this order.
+struct FirstBootScript {
+  std::string name;  // "10-printers.cmd": a file name that ends in .cmd, .bat, .ps1 or .exe
+  Bytes content;
+  std::uint32_t attempts = 3;
+  std::uint32_t timeout_seconds = 600;
+};
+
+struct PoolSpec {
+  std::string name;
+  std::string image;  // as it was imported
+  NamePattern clones;
+  std::uint64_t first_number = 1;
+  std::uint64_t count = 0;
+  CloneKind kind = CloneKind::linked;
+  std::string directory;  // where the disks go; absolute
+  vdisk::Format format = vdisk::Format::vhdx;
+  bool allow_duplicate_sid = false;
+  std::string session_pool;  // of desktops (`desktop-pool`): whose policies hold; "" the default one
+
+  std::optional<AddressRange> addresses;  // none: DHCP
+  std::vector<std::string> dns_servers;
+  std::string dns_suffix;
+  std::string adapter;  // its name, where the image has several
+
+  std::string time_zone;  // a key of Windows' list; "" as in the image
+  bool hibernation = false;
+  bool machine_password_change = false;
+  std::string kms_host;            // "host" or "host:port"
+  std::string profiles_directory;  // "D:\\Users"; "" as in the image
+  std::vector<ServiceSetting> services;
+  std::vector<registry::RegChange> registry;  // of .reg files, in their order
+  std::vector<PlacedFile> files;
+  std::vector<FirstBootScript> scripts;
+
+  std::string clone_name(std::uint64_t index) const { return clones.name(first_number + index); }
+};
+
+// Checks all of it, and tells all that is wrong, each with its line: unknown keys (with what was probably
+// meant), values that cannot be, names that Windows or DNS would refuse, ranges that are too small. Files
+// that it names are read, relative to `directory`, where the specification lies. `source` is for messages.
+Result<PoolSpec> parse_pool_spec(os::FileSystem& files, const std::string& text, const std::string& source,
+                                 const std::string& directory);
+
+// A computer's name: 2 to 15 letters, digits and '-', not at either end, and not digits alone.
+Result<void> check_computer_name(const std::string& name);
+std::string address_text(std::uint32_t ipv4);
+
+}  // namespace roamstead::compose

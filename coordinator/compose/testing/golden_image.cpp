@@ -1,0 +1,135 @@
+#include "coordinator/compose/testing/golden_image.h"
+
+#include "common/ntfs3g/format.h"
+#include "common/ntfs3g/library_volume.h"
+#include "common/volume/partition.h"
+#include "coordinator/compose/template_layer.h"
+#include "tests/support/must.h"
+
+namespace roamstead::compose::testing {
+namespace {
+
+using support::must;
+constexpr std::uint64_t kTime = 133000000000000000;
+constexpr const char* kAdapter = "{0f4a8c11-7d5c-4f5e-9a0b-1c2d3e4f5a6b}";
+
+// The least a key's security may be: owner and group SYSTEM, everything for everybody.
+Bytes descriptor() {
+  Bytes bytes(20);
+  bytes[0] = std::byte{1};
+  store_le<std::uint16_t>(bytes, 2, std::uint16_t{0x8000});
+  return bytes;
+}
+
+std::vector<RegistryEdit> system_edits() {
+  const std::string set = "ControlSet001\\";
+  const std::string network = set + "Control\\Network\\{4D36E972-E325-11CE-BFC1-08002BE10318}\\" + kAdapter;
+  const std::string interface = set + "Services\\Tcpip\\Parameters\\Interfaces\\" + kAdapter;
+  return {
+      set_number(HiveId::system, "Select", "Current", 1),
+      set_number(HiveId::system, "Select", "Default", 1),
+      set_number(HiveId::system, "Select", "LastKnownGood", 1),
+      set_number(HiveId::system, "Setup", "SystemSetupInProgress", 0),
+      set_string(HiveId::system, set + "Control\\ComputerName\\ComputerName", "ComputerName", "GOLDEN"),
+      set_string(HiveId::system, set + "Control\\Session Manager\\Environment", "PROCESSOR_ARCHITECTURE",
+                 "AMD64"),
+      set_number(HiveId::system, set + "Control\\Session Manager\\Power", "HiberbootEnabled", 1),
+      set_string(HiveId::system, set + "Services\\Tcpip\\Parameters", "Hostname", "golden"),
+      set_string(HiveId::system, set + "Services\\Tcpip\\Parameters", "NV Hostname", "golden"),
+      set_string(HiveId::system, network + "\\Connection", "Name", "Ethernet0"),
+      set_string(HiveId::system, network + "\\Connection", "PnPInstanceId",
+                 "PCI\\VEN_15AD&DEV_07B0\\FF565000"),
+      set_number(HiveId::system, interface, "EnableDHCP", 1),
+      set_string(HiveId::system, interface, "DhcpIPAddress", "192.0.2.44"),
+      set_number(HiveId::system, set + "Services\\Netlogon", "Start", 3),
+      set_number(HiveId::system, set + "Services\\Spooler", "Start", 2),
+  };
+}
+
+std::vector<RegistryEdit> software_edits(bool has_agent) {
+  const std::string version = "Microsoft\\Windows NT\\CurrentVersion";
+  const std::string zone = version + "\\Time Zones\\W. Europe Standard Time";
+  Bytes rules(44);
+  store_le<std::uint32_t>(rules, 0, static_cast<std::uint32_t>(-60));
+  store_le<std::uint32_t>(rules, 8, static_cast<std::uint32_t>(-60));
+  store_le<std::uint16_t>(rules, 14, std::uint16_t{10});
+  store_le<std::uint16_t>(rules, 30, std::uint16_t{3});
+  constexpr std::uint32_t kBinary = 3;
+  std::vector<RegistryEdit> edits{
+      set_string(HiveId::software, version, "ProductName", "Windows 10 Enterprise"),
+      set_string(HiveId::software, version, "DisplayVersion", "22H2"),
+      set_string(HiveId::software, version, "CurrentBuildNumber", "19045"),
+      set_string(HiveId::software, "Microsoft\\Windows\\CurrentVersion\\Setup\\State", "ImageState",
+                 "IMAGE_STATE_COMPLETE"),
+      set_string(HiveId::software, "Microsoft\\Cryptography", "MachineGuid",
+                 "00000000-1111-2222-3333-444444444444"),
+      set_string(HiveId::software, "Microsoft\\Windows\\CurrentVersion\\WindowsUpdate", "SusClientId",
+                 "golden"),
+      set_string(HiveId::software, version + "\\ProfileList", "ProfilesDirectory", "%SystemDrive%\\Users"),
+      set_data(HiveId::software, zone, "TZI", kBinary, rules),
+      set_string(HiveId::software, zone, "MUI_Std", "@tzres.dll,-322"),
+      set_string(HiveId::software, zone, "MUI_Dlt", "@tzres.dll,-321"),
+  };
+  if (has_agent) edits.push_back(set_string(HiveId::software, "Roamstead\\Agent", "Version", "0.1.0"));
+  return edits;
+}
+
+void fill(registry::Editor& editor, std::uint64_t bytes) {
+  constexpr std::size_t kPerKey = 16, kValueBytes = 200;
+  const auto root = must(editor.hive().root()).cell;
+  for (std::uint64_t made = 0, key = 0; made < bytes; ++key) {
+    const auto cell = must(editor.create_path(
+        root, "Classes\\CLSID\\{" + std::to_string(key % 97) + "}\\" + std::to_string(key / 97)));
+    for (std::size_t i = 0; i < kPerKey; ++i, made += kValueBytes + 40)
+      must(editor.set_value(cell, u"value" + std::u16string(1, static_cast<char16_t>(u'a' + i)), 3,
+                            Bytes(kValueBytes, static_cast<std::byte>(key + i))));
+  }
+}
+
+}  // namespace
+
+Bytes make_hive(HiveId hive, const GoldenOptions& options) {
+  if (const auto found = options.hives.find(hive); found != options.hives.end()) return found->second;
+  const std::uint32_t minor = hive == HiveId::sam || hive == HiveId::security ? 3 : 5;
+  auto editor = must(registry::Editor::create(minor, "ROOT", descriptor(), kTime));
+  if (hive == HiveId::system) {
+    must(apply_edits(editor, hive, system_edits()));
+    fill(editor, options.system_filler_bytes);
+  }
+  if (hive == HiveId::software) {
+    must(apply_edits(editor, hive, software_edits(options.has_agent)));
+    fill(editor, options.software_filler_bytes);
+  }
+  must(apply_edits(editor, hive, options.edits));
+  editor.finish();
+  return std::move(editor).take();
+}
+
+void make_golden_image(const std::string& path, const GoldenOptions& options) {
+  auto& files = os::real_file_system();
+  vdisk::CreateOptions create;
+  const auto ending = path.substr(path.rfind('.') + 1);
+  create.format = must(vdisk::parse_format(ending));
+  must(vdisk::create_disk(files, path, options.disk_bytes, create));
+  const auto disk = must(vdisk::Disk::open(files, path, vdisk::Access::write));
+  const auto partition = must(volume::create_single_partition(*disk, "Windows"));
+  vdisk::SubDevice device(*disk, partition.offset_bytes, partition.size_bytes, path);
+  must(ntfs3g::format_ntfs(device, "Windows", partition.offset_bytes));
+  const auto volume = must(ntfs3g::LibraryVolume::mount(device, ntfs3g::Access::write));
+  const auto place = [&](const std::string& at, ByteView content) {
+    const auto directory = must(volume->make_directories(os::parent_directory(at)));
+    const auto file = must(volume->create(directory, os::base_name(at), ntfs3g::ItemKind::file));
+    must(volume->write(file, "", 0, content));
+  };
+  for (auto hive : kHives) {
+    place(std::string(path_of(hive)), make_hive(hive, options));
+    for (const char* log : {".LOG1", ".LOG2"})
+      place(std::string(path_of(hive)) + log, as_bytes(std::string(5000, 'L')));
+  }
+  place("Windows/System32/drivers/etc/hosts", as_bytes("127.0.0.1 localhost\r\n"));
+  must(volume->make_directories("ProgramData"));
+  must(volume->unmount());
+  must(disk->flush());
+}
+
+}  // namespace roamstead::compose::testing

@@ -1,0 +1,27 @@
+// Golden images for tests: an NTFS volume with hives and a few files, laid out as Windows' own are, but made
+// here: no Windows was installed on them, and none would start from them.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "coordinator/compose/edit.h"
+
+namespace roamstead::compose::testing {
+
+struct GoldenOptions {
+  std::uint64_t disk_bytes = 96u << 20;
+  std::uint64_t software_filler_bytes = 0;  // so that SOFTWARE is as large as a real one
+  std::uint64_t system_filler_bytes = 0;
+  std::vector<RegistryEdit> edits;  // on top of what every image here has
+  std::map<HiveId, Bytes> hives;    // in place of those made here: real ones
+  bool has_agent = true;
+};
+
+// At `path`, in the format its ending says; what goes wrong throws.
+void make_golden_image(const std::string& path, const GoldenOptions& options = {});
+
+// The hive of such an image as a file.
+Bytes make_hive(HiveId hive, const GoldenOptions& options = {});
+
+}  // namespace roamstead::compose::testing

@@ -1,0 +1,357 @@
+#include "coordinator/compose/units.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "common/base/host_port.h"
+#include "common/base/text.h"
+#include "coordinator/compose/first_boot.h"
+
+namespace roamstead::compose {
+namespace {
+
+constexpr auto kExpandString = static_cast<std::uint32_t>(registry::ValueType::expand_string);
+constexpr auto kMultiString = static_cast<std::uint32_t>(registry::ValueType::multi_string);
+constexpr auto kBinary = static_cast<std::uint32_t>(registry::ValueType::binary);
+constexpr std::uint32_t kNameCapacity = 32;     // 15 characters and the NUL
+constexpr std::uint32_t kAddressCapacity = 36;  // "255.255.255.255" and two NULs
+constexpr std::uint32_t kGuidCapacity = 74;     // 36 characters and the NUL
+constexpr std::uint32_t kFileCapacity = 4096;
+constexpr const char* kIdentityFolder = "ProgramData/Roamstead/identity/";
+
+std::string in_control_set(const UnitContext& context, const std::string& key) {
+  return context.image.control_set + "\\" + key;
+}
+std::string tcpip(const UnitContext& context) {
+  return in_control_set(context, "Services\\Tcpip\\Parameters");
+}
+
+void add_own(OwnEdits& edits, RegistryEdit edit, std::uint32_t capacity) {
+  edits.values.push_back({std::move(edit), capacity});
+}
+
+// Windows writes the computer's name in upper case, and takes it in any.
+std::string upper(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  return text;
+}
+
+Result<void> own_computer_name(const UnitContext& context, const CloneFacts& clone, OwnEdits& edits) {
+  add_own(edits,
+          set_string(HiveId::system, in_control_set(context, "Control\\ComputerName\\ComputerName"),
+                     "ComputerName", upper(clone.name)),
+          kNameCapacity);
+  // "NV" is what the next start takes, the other what is in force.
+  for (const char* value : {"Hostname", "NV Hostname"})
+    add_own(edits, set_string(HiveId::system, tcpip(context), value, clone.name), kNameCapacity);
+  return {};
+}
+
+Result<void> common_dns(const UnitContext& context, Edits& edits) {
+  if (context.spec.dns_suffix.empty()) return {};
+  for (const char* value : {"Domain", "NV Domain"})
+    edits.registry.push_back(set_string(HiveId::system, tcpip(context), value, context.spec.dns_suffix));
+  return {};
+}
+
+Result<std::string> adapter_key(const UnitContext& context) {
+  const auto& adapters = context.image.adapters;
+  const NetworkAdapter* chosen = nullptr;
+  for (const auto& adapter : adapters) {
+    const bool wanted = context.spec.adapter.empty() ? adapter.instance.rfind("PCI\\", 0) == 0
+                                                     : same_name(adapter.name, context.spec.adapter);
+    if (!wanted) continue;
+    if (chosen != nullptr)
+      return fail(ErrorCode::invalid_argument, "the image has the network adapters '" + chosen->name +
+                                                   "' and '" + adapter.name +
+                                                   "': say which in network.adapter");
+    chosen = &adapter;
+  }
+  if (chosen == nullptr)
+    return fail(ErrorCode::invalid_argument,
+                context.spec.adapter.empty()
+                    ? "the image has no network adapter that static addresses could be bound to"
+                    : "the image has no network adapter '" + context.spec.adapter + "'");
+  auto id = chosen->id;
+  std::transform(id.begin(), id.end(), id.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return tcpip(context) + "\\Interfaces\\" + id;
+}
+
+Result<void> common_network(const UnitContext& context, Edits& edits) {
+  const auto& spec = context.spec;
+  if (!spec.addresses && spec.dns_servers.empty()) return {};
+  RS_TRY(const auto key, adapter_key(context));
+  if (!spec.dns_servers.empty()) {
+    std::string servers;
+    for (const auto& server : spec.dns_servers) servers += (servers.empty() ? "" : ",") + server;
+    edits.registry.push_back(set_string(HiveId::system, key, "NameServer", servers));
+  }
+  if (!spec.addresses) return {};
+  const auto mask = ~std::uint32_t{0} << (32 - spec.addresses->prefix_bits);
+  edits.registry.push_back(set_number(HiveId::system, key, "EnableDHCP", 0));
+  edits.registry.push_back(
+      set_data(HiveId::system, key, "SubnetMask", kMultiString, registry_strings({address_text(mask)})));
+  std::vector<std::string> gateways, metrics;
+  if (spec.addresses->gateway != 0) {
+    gateways.push_back(address_text(spec.addresses->gateway));
+    metrics.emplace_back("0");
+  }
+  edits.registry.push_back(
+      set_data(HiveId::system, key, "DefaultGateway", kMultiString, registry_strings(gateways)));
+  edits.registry.push_back(
+      set_data(HiveId::system, key, "DefaultGatewayMetric", kMultiString, registry_strings(metrics)));
+  for (const char* value : {"DhcpIPAddress", "DhcpSubnetMask", "DhcpServer", "DhcpDefaultGateway",
+                            "DhcpNameServer", "DhcpDomain", "DhcpSubnetMaskOpt", "DhcpInterfaceOptions",
+                            "Lease", "LeaseObtainedTime", "LeaseTerminatesTime", "T1", "T2"})
+    edits.registry.push_back(delete_value(HiveId::system, key, value));
+  return {};
+}
+
+Result<void> own_network(const UnitContext& context, const CloneFacts& clone, OwnEdits& edits) {
+  if (!context.spec.addresses) return {};
+  RS_TRY(const auto key, adapter_key(context));
+  const auto address = context.spec.addresses->first + static_cast<std::uint32_t>(clone.index);
+  add_own(edits,
+          set_data(HiveId::system, key, "IPAddress", kMultiString, registry_strings({address_text(address)})),
+          kAddressCapacity);
+  return {};
+}
+
+// By which programs, and DPAPI, tell machines apart; sysprep makes it anew too.
+Result<void> own_machine_guid(const UnitContext&, const CloneFacts& clone, OwnEdits& edits) {
+  add_own(
+      edits,
+      set_string(HiveId::software, "Microsoft\\Cryptography", "MachineGuid", clone.machine_guid.to_string()),
+      kGuidCapacity);
+  return {};
+}
+
+// Made anew by Windows when they are missing.
+Result<void> common_machine_ids(const UnitContext& context, Edits& edits) {
+  for (const char* value : {"SusClientId", "SusClientIdValidation"})
+    edits.registry.push_back(
+        delete_value(HiveId::software, "Microsoft\\Windows\\CurrentVersion\\WindowsUpdate", value));
+  edits.registry.push_back(delete_value(HiveId::software, "Microsoft\\SQMClient", "MachineId"));
+  edits.registry.push_back(
+      delete_value(HiveId::system, in_control_set(context, "Services\\Tcpip6\\Parameters"), "Dhcpv6DUID"));
+  return {};
+}
+
+// The zone's rules lie in SOFTWARE; what is in force is a copy of them.
+Result<void> common_time_zone(const UnitContext& context, Edits& edits) {
+  const auto& zone = context.spec.time_zone;
+  if (zone.empty()) return {};
+  const auto source = "Microsoft\\Windows NT\\CurrentVersion\\Time Zones\\" + zone;
+  const auto rules = context.hives.data(HiveId::software, source, "TZI");
+  constexpr std::size_t kRulesBytes = 44;  // REG_TZI_FORMAT: three biases, two SYSTEMTIME
+  if (!rules || rules->size() != kRulesBytes)
+    return fail(ErrorCode::not_found,
+                "this Windows knows no time zone '" + zone +
+                    "'; names are those of 'tzutil /l', such as \"W. Europe Standard Time\"");
+  const auto key = in_control_set(context, "Control\\TimeZoneInformation");
+  const auto number = [&](std::size_t offset) { return load_le<std::uint32_t>(*rules, offset); };
+  const auto part = [&](std::size_t offset, std::size_t bytes) {
+    const auto view = ByteView(*rules).subspan(offset, bytes);
+    return Bytes(view.begin(), view.end());
+  };
+  auto& list = edits.registry;
+  list.push_back(set_string(HiveId::system, key, "TimeZoneKeyName", zone));
+  list.push_back(set_number(HiveId::system, key, "Bias", number(0)));
+  list.push_back(set_number(HiveId::system, key, "StandardBias", number(4)));
+  list.push_back(set_number(HiveId::system, key, "DaylightBias", number(8)));
+  list.push_back(set_number(HiveId::system, key, "ActiveTimeBias", number(0) + number(4)));
+  list.push_back(set_data(HiveId::system, key, "StandardStart", kBinary, part(12, 16)));
+  list.push_back(set_data(HiveId::system, key, "DaylightStart", kBinary, part(28, 16)));
+  list.push_back(set_number(HiveId::system, key, "DynamicDaylightTimeDisabled", 0));
+  for (const auto& [from, to] : {std::pair("MUI_Std", "StandardName"), std::pair("MUI_Dlt", "DaylightName")})
+    if (const auto name = context.hives.text(HiveId::software, source, from); !name.empty())
+      list.push_back(set_string(HiveId::system, key, to, name));
+  return {};
+}
+
+// A clone that was hibernated, or shut down "fast", cannot be refreshed or extracted: its volume is not
+// closed.
+Result<void> common_hibernation(const UnitContext& context, Edits& edits) {
+  if (context.spec.hibernation) return {};
+  edits.registry.push_back(
+      set_number(HiveId::system, in_control_set(context, "Control\\Power"), "HibernateEnabled", 0));
+  edits.registry.push_back(set_number(
+      HiveId::system, in_control_set(context, "Control\\Session Manager\\Power"), "HiberbootEnabled", 0));
+  return {};
+}
+
+// A desktop that is set back to its reference snapshot has the password of then.
+Result<void> common_machine_password(const UnitContext& context, Edits& edits) {
+  if (context.spec.machine_password_change) return {};
+  edits.registry.push_back(set_number(
+      HiveId::system, in_control_set(context, "Services\\Netlogon\\Parameters"), "DisablePasswordChange", 1));
+  return {};
+}
+
+// Servers leave disks they see for the first time offline.
+Result<void> common_new_disks(const UnitContext& context, Edits& edits) {
+  constexpr std::uint32_t kOnlineAll = 1;
+  edits.registry.push_back(set_number(
+      HiveId::system, in_control_set(context, "Services\\partmgr\\Parameters"), "SanPolicy", kOnlineAll));
+  return {};
+}
+
+Result<void> common_kms(const UnitContext& context, Edits& edits) {
+  if (context.spec.kms_host.empty()) return {};
+  const auto parts = parse_host_port(context.spec.kms_host);
+  const std::string key = "Microsoft\\Windows NT\\CurrentVersion\\SoftwareProtectionPlatform";
+  edits.registry.push_back(set_string(HiveId::software, key, "KeyManagementServiceName",
+                                      parts ? parts->host : context.spec.kms_host));
+  if (parts)
+    edits.registry.push_back(
+        set_string(HiveId::software, key, "KeyManagementServicePort", std::to_string(parts->port)));
+  return {};
+}
+
+Result<void> common_profiles(const UnitContext& context, Edits& edits) {
+  if (context.spec.profiles_directory.empty()) return {};
+  edits.registry.push_back(set_data(HiveId::software, "Microsoft\\Windows NT\\CurrentVersion\\ProfileList",
+                                    "ProfilesDirectory", kExpandString,
+                                    registry_string(context.spec.profiles_directory)));
+  return {};
+}
+
+Result<void> common_services(const UnitContext& context, Edits& edits) {
+  for (const auto& setting : context.spec.services) {
+    const auto key = in_control_set(context, "Services\\" + setting.service);
+    if (!context.hives.number(HiveId::system, key, "Start"))
+      return fail(ErrorCode::not_found, "the image has no service '" + setting.service + "'");
+    edits.registry.push_back(
+        set_number(HiveId::system, key, "Start", static_cast<std::uint32_t>(setting.start)));
+  }
+  return {};
+}
+
+// "HKEY_LOCAL_MACHINE\\SYSTEM\\CurrentControlSet\\..." as a hive and a key below its root.
+Result<std::pair<HiveId, std::string>> place_of(const std::string& key, const std::string& control_set) {
+  const std::pair<const char*, HiveId> kRoots[] = {{"HKEY_LOCAL_MACHINE\\SYSTEM", HiveId::system},
+                                                   {"HKEY_LOCAL_MACHINE\\SOFTWARE", HiveId::software},
+                                                   {"HKEY_USERS\\.DEFAULT-USER", HiveId::default_user}};
+  for (const auto& [root, hive] : kRoots) {
+    const std::string prefix(root);
+    if (!same_name(key.substr(0, prefix.size()), prefix)) continue;
+    if (key.size() > prefix.size() && key[prefix.size()] != '\\') continue;
+    auto rest = key.size() > prefix.size() ? key.substr(prefix.size() + 1) : "";
+    const std::string current = "CurrentControlSet";
+    if (hive == HiveId::system && same_name(rest.substr(0, current.size()), current) &&
+        (rest.size() == current.size() || rest[current.size()] == '\\'))
+      rest = control_set + rest.substr(current.size());
+    return std::pair(hive, rest);
+  }
+  return fail(ErrorCode::invalid_argument,
+              "'" + key +
+                  "' is in none of HKEY_LOCAL_MACHINE\\SYSTEM, HKEY_LOCAL_MACHINE\\SOFTWARE and "
+                  "HKEY_USERS\\.DEFAULT-USER (what new profiles begin with)");
+}
+
+Result<void> common_registry(const UnitContext& context, Edits& edits) {
+  for (const auto& change : context.spec.registry) {
+    RS_TRY(auto place, place_of(change.key, context.image.control_set));
+    auto edit = set_data(place.first, std::move(place.second), change.value_name, change.type, change.data);
+    using Kind = registry::RegChange::Kind;
+    using Action = RegistryEdit::Action;
+    edit.action = change.kind == Kind::create_key   ? Action::create_key
+                  : change.kind == Kind::delete_key ? Action::delete_key
+                  : change.kind == Kind::set_value  ? Action::set_value
+                                                    : Action::delete_value;
+    if (edit.key.empty() && edit.action == Action::delete_key)
+      return fail(ErrorCode::invalid_argument, "'" + change.key + "' is a whole hive, and cannot be deleted");
+    edits.registry.push_back(std::move(edit));
+  }
+  return {};
+}
+
+Result<void> common_files(const UnitContext& context, Edits& edits) {
+  for (const auto& file : context.spec.files) edits.files.push_back({file.path, file.content, false, ""});
+  return {};
+}
+
+Result<void> common_identity(const UnitContext& context, Edits& edits) {
+  const auto pem = as_bytes(context.ca_pem);
+  edits.files.push_back({std::string(kIdentityFolder) + "ca.pem", Bytes(pem.begin(), pem.end()), true, ""});
+  return {};
+}
+
+Result<void> own_identity(const UnitContext&, const CloneFacts& clone, OwnEdits& edits) {
+  const auto add = [&](const char* name, const std::string& content) {
+    const auto bytes = as_bytes(content);
+    edits.files.push_back(
+        {{kIdentityFolder + std::string(name), Bytes(bytes.begin(), bytes.end()), true, ""}, kFileCapacity});
+  };
+  add("desktop.json", clone.desktop_json);
+  add("identity.pem", clone.identity_pem);
+  return {};
+}
+
+constexpr Unit kUnits[] = {
+    {"computer-name", "the computer's and the host's name", nullptr, own_computer_name},
+    {"dns-suffix", "the primary DNS suffix", common_dns, nullptr},
+    {"network", "static addresses and DNS servers of the network adapter", common_network, own_network},
+    {"machine-guid", "MachineGuid, by which programs tell machines apart", nullptr, own_machine_guid},
+    {"machine-ids", "ids that Windows makes anew: Windows Update, telemetry, DHCPv6", common_machine_ids,
+     nullptr},
+    {"time-zone", "the time zone", common_time_zone, nullptr},
+    {"no-hibernation", "hibernation and fast startup off", common_hibernation, nullptr},
+    {"machine-password", "the machine's password is not changed by the desktop", common_machine_password,
+     nullptr},
+    {"new-disks", "disks seen for the first time come online", common_new_disks, nullptr},
+    {"kms", "where Windows is activated", common_kms, nullptr},
+    {"profiles", "where new profiles are made", common_profiles, nullptr},
+    {"services", "how services start", common_services, nullptr},
+    {"registry", "the administrator's own registry edits", common_registry, nullptr},
+    {"files", "the administrator's own files", common_files, nullptr},
+    {"first-boot", "what runs once before anybody logs on", common_first_boot, nullptr},
+    {"identity", "key and certificate towards the coordinator", common_identity, own_identity},
+};
+
+}  // namespace
+
+std::span<const Unit> units() { return kUnits; }
+
+Result<Edits> common_edits(const UnitContext& context) {
+  Edits all;
+  for (const auto& unit : kUnits) {
+    if (unit.common == nullptr) continue;
+    Edits edits;
+    RS_CHECK_CTX(unit.name, unit.common(context, edits));
+    for (auto& edit : edits.registry) edit.unit = unit.name;
+    for (auto& edit : edits.files) edit.unit = unit.name;
+    all.append(std::move(edits));
+  }
+  return all;
+}
+
+Result<OwnEdits> own_edits(const UnitContext& context, const CloneFacts& clone) {
+  OwnEdits all;
+  for (const auto& unit : kUnits) {
+    if (unit.own == nullptr) continue;
+    OwnEdits edits;
+    RS_CHECK_CTX(unit.name, unit.own(context, clone, edits));
+    for (auto& value : edits.values) {
+      value.edit.unit = unit.name;
+      if (value.edit.data.size() > value.capacity_bytes)
+        return fail(ErrorCode::internal, fmt::format("{}: {} bytes for a value with room for {}", unit.name,
+                                                     value.edit.data.size(), value.capacity_bytes));
+      all.values.push_back(std::move(value));
+    }
+    for (auto& file : edits.files) {
+      file.edit.unit = unit.name;
+      if (file.edit.content.size() > file.capacity_bytes)
+        return fail(ErrorCode::internal, fmt::format("{}: {} bytes for a file with room for {}", unit.name,
+                                                     file.edit.content.size(), file.capacity_bytes));
+      all.files.push_back(std::move(file));
+    }
+  }
+  return all;
+}
+
+}  // namespace roamstead::compose

@@ -1,0 +1,59 @@
+// The edits of a customisation, each a small unit of its own with a name: what it changes for all desktops of
+// a pool alike (made once, in the pool's template), and what differs from desktop to desktop.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "coordinator/compose/image.h"
+#include "coordinator/compose/pool_spec.h"
+
+namespace roamstead::compose {
+
+// What is one desktop's own.
+struct CloneFacts {
+  std::string name;
+  std::uint64_t index = 0;  // from 0, within the pool
+  Guid machine_guid;
+  // Its identity towards the coordinator (docs/format-identity.md).
+  std::string desktop_json;
+  std::string identity_pem;  // key and certificate: a secret
+};
+
+struct UnitContext {
+  const PoolSpec& spec;
+  const WindowsImage& image;
+  const ImageHives& hives;
+  std::string ca_pem;
+};
+
+// A value or file that differs from desktop to desktop. The template holds room for `capacity_bytes`, which
+// is more than 4 for values, and no desktop's data is longer; names are the same for all.
+struct OwnValue {
+  RegistryEdit edit;
+  std::uint32_t capacity_bytes = 0;
+};
+struct OwnFile {
+  FileEdit edit;
+  std::uint32_t capacity_bytes = 0;  // whole sectors; what the content leaves is filled with line ends
+};
+struct OwnEdits {
+  std::vector<OwnValue> values;
+  std::vector<OwnFile> files;
+};
+
+struct Unit {
+  const char* name;
+  const char* what;                                                  // one line for people
+  Result<void> (*common)(const UnitContext& context, Edits& edits);  // may be null
+  Result<void> (*own)(const UnitContext& context, const CloneFacts& clone, OwnEdits& edits);  // may be null
+};
+
+std::span<const Unit> units();
+
+// Of all units, in their order, each edit with its unit's name. Errors name the unit.
+Result<Edits> common_edits(const UnitContext& context);
+Result<OwnEdits> own_edits(const UnitContext& context, const CloneFacts& clone);
+
+}  // namespace roamstead::compose
