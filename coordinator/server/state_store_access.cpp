@@ -95,11 +95,10 @@ Result<void> StateStore::set_pool_of(const std::string& desktop, const std::stri
 }
 
 Result<void> StateStore::add_desktop(const Desktop& desktop) {
-  std::lock_guard guard(impl_->mutex);
-  RS_TRY(auto transaction, Transaction::begin(*impl_->database));
-  RS_CHECK(find_pool(*impl_->database, desktop.pool));
-  RS_CHECK(insert_desktop(*impl_->database, desktop, 0));
-  return transaction.commit();
+  return impl_->group.run([&](Database& database) -> Result<void> {
+    RS_CHECK(find_pool(database, desktop.pool));
+    return insert_desktop(database, desktop, 0);
+  });
 }
 
 Result<void> StateStore::revoke_desktop(const std::string& name, std::uint64_t now) {

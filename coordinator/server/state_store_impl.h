@@ -4,10 +4,15 @@
 #include <atomic>
 #include <mutex>
 
-#include "coordinator/server/database.h"
+#include "coordinator/database/database.h"
 #include "coordinator/server/state_store.h"
 
 namespace roamstead::server {
+
+using database::Database;
+using database::GroupCommit;
+using database::Statement;
+using database::Transaction;
 
 class StateStore::Impl {
  public:

@@ -1,4 +1,4 @@
-// The least of SQLite that the state store needs: statements with values bound in order, kept for the next
+// The least of SQLite that state needs: statements with values bound in order, kept for the next
 // time, and transactions that callers share.
 #pragma once
 
@@ -15,7 +15,7 @@
 #include "common/base/bytes.h"
 #include "common/base/guid.h"
 
-namespace roamstead::server {
+namespace roamstead::database {
 
 class Database;
 
@@ -124,4 +124,4 @@ class GroupCommit {
   bool leading_ = false;  // one of the callers is committing a group
 };
 
-}  // namespace roamstead::server
+}  // namespace roamstead::database

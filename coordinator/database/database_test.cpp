@@ -1,4 +1,4 @@
-#include "coordinator/server/database.h"
+#include "coordinator/database/database.h"
 
 #include <doctest/doctest.h>
 
@@ -8,7 +8,7 @@
 #include "tests/support/temporary_directory.h"
 
 using namespace roamstead;
-using namespace roamstead::server;
+using namespace roamstead::database;
 
 namespace {
 

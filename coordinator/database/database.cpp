@@ -1,6 +1,6 @@
-#include "coordinator/server/database.h"
+#include "coordinator/database/database.h"
 
-namespace roamstead::server {
+namespace roamstead::database {
 namespace {
 
 constexpr int kBusyTimeoutMs = 10'000;
@@ -193,4 +193,4 @@ Result<void> GroupCommit::run_alone(const Work& work) {
   return result;
 }
 
-}  // namespace roamstead::server
+}  // namespace roamstead::database
