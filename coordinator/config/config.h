@@ -61,6 +61,10 @@ struct Config {
     std::string listen;  // "address:port" for /livez, /readyz and /metrics; "": nobody is answered
   } health;
 
+  struct Rest {
+    std::string listen;  // "address:port" for administrators over TLS; "": nobody is answered
+  } rest;
+
   struct Log {
     std::string level = "info";  // debug, info, warning, error
   } log;

@@ -86,6 +86,9 @@ const Key kKeys[] = {
     {"health.listen", TextKind{RS_IN(health.listen), health_address}, false,
      "Address and port where monitoring gets /livez, /readyz and /metrics over plain HTTP; by default "
      "nowhere"},
+    {"rest.listen", TextKind{RS_IN(rest.listen), health_address}, false,
+     "Address and port of the REST interface, over TLS, for administrators with certificates of 'roamstead "
+     "admin-certificate'; by default nowhere"},
     {"log.level", TextKind{RS_IN(log.level), log_level}, true,
      "The least that is logged: debug, info, warning or error"},
     {"service.drain_timeout", DurationKind{RS_IN(service.drain_timeout), 0s, 10min}, true,

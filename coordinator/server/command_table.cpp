@@ -48,6 +48,17 @@ Result<json> refuse(const CommandContext& context, const Command& command, const
                                      " has the role " + std::string(to_string(caller.role)));
 }
 
+Result<const Command*> permitted(const CommandContext& context, const Caller& caller, const json& request) {
+  if (!request.is_object()) return fail(ErrorCode::invalid_argument, "a request is a JSON object");
+  RS_TRY(auto name, text_field(request, "command"));
+  const auto* command = command_table().find(name);
+  if (command == nullptr) return fail(ErrorCode::invalid_argument, "no command '" + name + "'");
+  if (caller.role < command->least_role) {
+    RS_CHECK(refuse(context, *command, caller, request).map([](const json&) {}));
+  }
+  return command;
+}
+
 }  // namespace
 
 const CommandTable& command_table() {
@@ -79,13 +90,14 @@ void add_profile_commands(CommandTable& table) {
   table.add({"profile.discard", Role::operator_, run, {"profile", "fork"}});
 }
 
+Result<void> check_role(const CommandContext& context, const Caller& caller, const json& request) {
+  return permitted(context, caller, request).map([](const Command*) {});
+}
+
 Result<json> execute(const CommandContext& context, const Caller& caller, const json& request,
                      const admin::ProgressSink& progress) {
-  if (!request.is_object()) return fail(ErrorCode::invalid_argument, "a request is a JSON object");
-  RS_TRY(auto name, text_field(request, "command"));
-  const auto* command = command_table().find(name);
-  if (command == nullptr) return fail(ErrorCode::invalid_argument, "no command '" + name + "'");
-  if (caller.role < command->least_role) return refuse(context, *command, caller, request);
+  RS_TRY(const auto* command, permitted(context, caller, request));
+  const auto& name = command->name;
   auto result = command->run({context, caller, request, progress});
   if (command->audited.empty() || context.audit == nullptr) return result;
   auto record = record_of(*command, caller, request);

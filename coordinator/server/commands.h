@@ -35,6 +35,7 @@ struct CommandContext {
 //       the answer holds the key: a secret
 //   {"command": "desktop.list"}
 //   {"command": "desktop.revoke", "desktop": NAME}
+//   {"command": "desktop.prepare", "desktop": NAME, "profile": NAME}
 //   {"command": "desktop-pool.create" | "desktop-pool.set", "pool": NAME, "session_policy": TEXT?,
 //   "quota_bytes": N?}
 //   {"command": "desktop-pool.list"}
@@ -65,6 +66,11 @@ struct CommandContext {
 Result<nlohmann::json> execute(const CommandContext& context, const Caller& caller,
                                const nlohmann::json& request, const admin::ProgressSink& progress);
 
+// Whether the caller's role suffices; the refusal is recorded.
+Result<void> check_role(const CommandContext& context, const Caller& caller, const nlohmann::json& request);
+// Whether `desktop.prepare` can be done once the desktop has a connection.
+Result<void> check_prepare(const CommandContext& context, const nlohmann::json& request);
+
 // The same on a repository that this process has open, with the state directory's database and authority.
 // Whoever can open those may do everything.
 Result<nlohmann::json> execute_alone(repository::Repository& repository, const std::string& state_directory,
@@ -74,6 +80,7 @@ inline constexpr const char* kAuditDirectory = "audit";  // in the state directo
 inline constexpr const char* kMapDirectory = "maps";     // in the state directory: of disks looked at
 inline constexpr const char* kWorkingSetDirectory = "working-sets";
 inline constexpr const char* kListenFile = "listen";  // in the state directory: where the coordinator listens
+inline constexpr const char* kRestListenFile = "rest-listen";  // and where for administrators over TLS
 inline constexpr const char* kDefaultListen = "127.0.0.1:7420";
 
 }  // namespace roamstead::server

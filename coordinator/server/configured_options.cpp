@@ -14,6 +14,9 @@ Result<CoordinatorOptions> options_for(const config::Config& config) {
   options.roles = {config.admin.viewers, config.admin.operators, config.admin.administrators};
   options.public_address = config.listen.public_address;
   options.health_listen = config.health.listen;
+  options.rest.listen = config.rest.listen;
+  options.rest.names = config.listen.names;
+  options.rest.version = ROAMSTEAD_VERSION;
 
   auto& server = options.server;
   server.listen = config.listen.address;

@@ -1,5 +1,6 @@
 #include "coordinator/server/coordinator.h"
 
+#include "common/base/log.h"
 #include "coordinator/server/audit_head.h"
 #include "coordinator/server/authority_place.h"
 #include "coordinator/server/commands.h"
@@ -70,6 +71,13 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
   RS_CHECK(os::write_file_durably(files, os::join_path(state, kListenFile),
                                   as_bytes(coordinator->address() + "\n")));
   if (!options.health_listen.empty()) RS_CHECK(coordinator->answer_monitoring(options.health_listen));
+  if (!options.rest.listen.empty()) {
+    auto context = [raw = coordinator.get()] { return raw->command_context(); };
+    RS_TRY(coordinator->rest_, rest::RestServer::start(options.rest, std::move(context)));
+    RS_CHECK(os::write_file_durably(files, os::join_path(state, kRestListenFile),
+                                    as_bytes(coordinator->rest_address() + "\n")));
+    log_info("REST for administrators on {}", coordinator->rest_address());
+  }
   return coordinator;
 }
 
@@ -104,13 +112,20 @@ Result<void> Coordinator::answer_monitoring(const std::string& address) {
   return {};
 }
 
+CommandContext Coordinator::command_context() {
+  return {*repository_,
+          *store_,
+          *sessions_,
+          *authority_,
+          public_address_.empty() ? address() : public_address_,
+          [this](const std::string& desktop) { server_->disconnect(desktop); },
+          *extractors_,
+          audit_.get()};
+}
+
 Result<nlohmann::json> Coordinator::execute(const Caller& caller, const nlohmann::json& request,
                                             const admin::ProgressSink& progress) {
-  auto disconnect = [this](const std::string& desktop) { server_->disconnect(desktop); };
-  return server::execute(
-      {*repository_, *store_, *sessions_, *authority_, public_address_.empty() ? address() : public_address_,
-       disconnect, *extractors_, audit_.get()},
-      caller, request, progress);
+  return server::execute(command_context(), caller, request, progress);
 }
 
 Result<nlohmann::json> Coordinator::execute(const nlohmann::json& request,

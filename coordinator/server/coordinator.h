@@ -9,6 +9,7 @@
 
 #include "coordinator/audit/audit_log.h"
 #include "coordinator/http/health_server.h"
+#include "coordinator/rest/rest_server.h"
 #include "coordinator/server/admin_socket.h"
 #include "coordinator/server/extractor_table.h"
 #include "coordinator/server/server.h"
@@ -25,6 +26,7 @@ struct CoordinatorOptions {
   std::string admin_socket = {};         // "": `admin.sock` in the state directory
   RoleGroups roles = {};                 // of the system's groups, at the administrators' socket
   std::string health_listen = {};        // for /livez, /readyz and /metrics; "": nobody is answered
+  rest::RestOptions rest = {};           // its listen "": nobody is answered
 };
 
 class Coordinator {
@@ -35,6 +37,7 @@ class Coordinator {
 
   std::string address() const { return server_->address(); }
   std::string health_address() const { return health_ ? health_->address() : std::string(); }
+  std::string rest_address() const { return rest_ ? rest_->address() : std::string(); }
   Server& server() { return *server_; }
   StateStore& store() { return *store_; }
   SessionTable& sessions() { return *sessions_; }
@@ -48,6 +51,7 @@ class Coordinator {
 
  private:
   Coordinator() = default;
+  CommandContext command_context();
   Result<void> answer_monitoring(const std::string& address);
 
   std::string public_address_;
@@ -70,6 +74,7 @@ class Coordinator {
   std::unique_ptr<Server> server_;
   std::unique_ptr<AdminSocket> admin_;
   std::unique_ptr<http::HealthServer> health_;
+  std::unique_ptr<rest::RestServer> rest_;
 };
 
 }  // namespace roamstead::server

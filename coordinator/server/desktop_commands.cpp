@@ -1,6 +1,8 @@
 // Desktops: enrolment by an administrator, revocation, listing.
 #include "coordinator/server/command_table.h"
 
+#include <algorithm>
+
 #include "common/base/file_time.h"
 #include "common/base/log.h"
 
@@ -47,11 +49,39 @@ Result<json> revoke_desktop(const Invocation& call) {
   return json{{"desktop", name}, {"revoked", true}};
 }
 
+// Tells it that the profile will be opened there; unavailable while it has no connection.
+Result<json> prepare_desktop(const Invocation& call) {
+  RS_CHECK(check_prepare(call.context, call.request));
+  RS_TRY(auto name, text_field(call.request, "desktop"));
+  RS_TRY(auto profile, text_field(call.request, "profile"));
+  if (!call.context.sessions.is_connected(name))
+    return fail(ErrorCode::unavailable, "desktop '" + name + "' has no connection; start it");
+  call.context.sessions.announce(name, profile);
+  return json{{"desktop", name}, {"profile", profile}, {"told", true}};
+}
+
 }  // namespace
+
+Result<void> check_prepare(const CommandContext& context, const json& request) {
+  RS_TRY(auto name, text_field(request, "desktop"));
+  RS_TRY(auto profile_name, text_field(request, "profile"));
+  RS_TRY(auto profile, context.repository.find_profile(profile_name));
+  RS_TRY(auto desktops, context.store.desktops());
+  bool enrolled = std::any_of(desktops.begin(), desktops.end(), [&](const Desktop& each) {
+    return each.name == name && each.revoked_100ns == 0;
+  });
+  if (!enrolled) return fail(ErrorCode::not_found, "no desktop '" + name + "' is enrolled");
+  RS_TRY(bool assigned, context.store.is_assigned(name, profile.id, now_100ns()));
+  if (!assigned)
+    return fail(ErrorCode::conflict,
+                "desktop '" + name + "' may not open profile '" + profile_name + "'; assign it first");
+  return {};
+}
 
 void add_desktop_commands(CommandTable& table) {
   table.add({"desktop.enroll", Role::administrator, enroll_desktop, {"desktop", "pool", "address"}});
   table.add({"desktop.list", Role::viewer, list_desktops, {}});
+  table.add({"desktop.prepare", Role::operator_, prepare_desktop, {"desktop", "profile"}});
   table.add({"desktop.revoke", Role::administrator, revoke_desktop, {"desktop"}});
 }
 

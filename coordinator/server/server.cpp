@@ -281,6 +281,12 @@ class Server::Impl final : public DesktopPort {
     if (!shaken) note_refused(*channel, shaken.error());
     if (!shaken || enrolling) co_return;
     auto peer = wire::peer_certificate(channel->ssl());
+    if (peer && peer->kind == wire::kAdministratorKind) {
+      note_refused(*channel,
+                   Error(ErrorCode::denied,
+                         "'" + peer->common_name + "' has an administrator's certificate, no desktop's"));
+      peer = fail(ErrorCode::denied, "not a desktop");
+    }
     if (!accepting_ || !peer || !has_room_for(peer->common_name)) {
       channel->close();
       co_return;

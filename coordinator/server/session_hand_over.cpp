@@ -139,6 +139,11 @@ void SessionTable::announce(const std::string& desktop, const std::string& profi
   push_to(desktop, {wire::PushKind::prepare, {}, 0, profile, "the profile is assigned to this desktop"});
 }
 
+bool SessionTable::is_connected(const std::string& desktop) {
+  std::lock_guard guard(port_mutex_);
+  return port_ != nullptr && port_->is_connected(desktop);
+}
+
 void SessionTable::announce_policy(const std::string& desktop) {
   push_to(desktop, {wire::PushKind::policy_changed, {}, 0, "", "the rules of the desktop's pool changed"});
 }

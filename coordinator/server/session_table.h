@@ -103,6 +103,7 @@ class SessionTable {
   // no connection.
   void announce(const std::string& desktop, const std::string& profile);
   void announce_policy(const std::string& desktop);
+  bool is_connected(const std::string& desktop);
 
   // Before a batch's bytes are taken: its reply when it is known to be durable already, nothing when it is
   // welcome.

@@ -1,0 +1,226 @@
+#include "coordinator/rest/schema.h"
+
+namespace roamstead::rest {
+namespace {
+
+// How fields are written here: what is not said is required.
+Field text(std::string name, std::string description) {
+  return {std::move(name), Type::text, std::move(description)};
+}
+Field integer(std::string name, std::string description) {
+  return {std::move(name), Type::integer, std::move(description)};
+}
+Field flag(std::string name, std::string description) {
+  return {std::move(name), Type::flag, std::move(description)};
+}
+Field time(std::string name, std::string description) {
+  return {std::move(name), Type::time, std::move(description)};
+}
+Field texts(std::string name, std::string description) {
+  return {std::move(name), Type::list, std::move(description)};
+}
+Field list_of(std::string schema, std::string name, std::string description) {
+  Field field{std::move(name), Type::list, std::move(description)};
+  field.of = std::move(schema);
+  return field;
+}
+Field object_of(std::string schema, std::string name, std::string description) {
+  Field field{std::move(name), Type::object, std::move(description)};
+  field.of = std::move(schema);
+  return field;
+}
+Field optional(Field field) {
+  field.required = false;
+  return field;
+}
+Field choice(Field field, std::vector<std::string> choices) {
+  field.choices = std::move(choices);
+  return field;
+}
+
+std::vector<Schema> access_schemas() {
+  return {
+      {"Desktop",
+       "A virtual desktop that was let in",
+       {text("desktop", "Its name"), text("pool", "The pool it is in"),
+        text("serial", "Of its first certificate"), time("enrolled_time", "When it was let in"),
+        flag("revoked", "Its certificates are refused")}},
+      {"EnrolledDesktop",
+       "The identity of a desktop that was let in: the key is a secret, told here only",
+       {text("desktop", "Its name"), text("serial", "Of its certificate"),
+        text("coordinator", "Where it finds the coordinator"), text("key_pem", "Its private key, a secret"),
+        text("certificate_pem", "Its certificate"), text("ca_pem", "Whose certificates it believes")}},
+      {"RevokedDesktop", "", {text("desktop", "Its name"), flag("revoked", "True")}},
+      {"MovedDesktop", "", {text("desktop", "Its name"), text("pool", "The pool it is in now")}},
+      {"Pool",
+       "Desktops that are treated alike",
+       {text("pool", "Its name"),
+        choice(text("session_policy", "What a second log-in to a profile does"),
+               {"takeover", "refuse", "read-only", "concurrent"}),
+        optional(integer("quota_bytes", "What a profile may hold; 0: no limit")),
+        optional(time("created_time", "When it was made"))}},
+      {"EnrolmentToken",
+       "Lets desktops in; the token itself is told only when it is made",
+       {text("id", "To name it by"), text("pool", "Where its desktops come to be"),
+        integer("uses", "How many desktops it lets in"), integer("uses_left", "How many more"),
+        time("created_time", "When it was made"), time("expires_time", "When it ends"),
+        text("created_by", "By whom"),
+        choice(text("state", "Whether it may be used"), {"good", "used up", "expired", "revoked"})}},
+      {"NewEnrolmentToken",
+       "A token, and what a desktop needs with it; a secret, told here only",
+       {text("id", "To name it by"), text("token", "The token, a secret"),
+        text("pool", "Where its desktops come to be"), integer("uses", "How many desktops it lets in"),
+        time("expires_time", "When it ends"), text("coordinator", "Where desktops find the coordinator"),
+        text("ca_pem", "Whose certificates they believe")}},
+      {"RevokedToken", "", {text("id", "The token's"), flag("revoked", "True")}},
+      {"Assignment",
+       "A profile that a desktop may open",
+       {text("desktop", "The desktop"), text("profile", "The profile"),
+        optional(time("until_time", "When it ends; without: never"))}},
+      {"ChangedAssignment",
+       "",
+       {text("desktop", "The desktop"), text("profile", "The profile"),
+        flag("assigned", "Whether the desktop may open it now")}},
+      {"RulePool", "", {text("pool", "The pool"), optional(time("until_time", "When the rule ends"))}},
+      {"Group",
+       "Profiles that are assigned together",
+       {text("group", "Its name"), texts("profiles", "Its members"),
+        list_of("RulePool", "pools", "The pools whose desktops may open them")}},
+      {"NewGroup", "", {text("group", "Its name")}},
+      {"RemovedGroup", "", {text("group", "Its name"), flag("removed", "True")}},
+      {"Member",
+       "",
+       {text("group", "The group"), text("profile", "The profile"), flag("member", "Whether it is in now")}},
+      {"Rule",
+       "Desktops of the pool may open the profiles of the group",
+       {text("pool", "The pool"), text("group", "The group"),
+        optional(time("until_time", "When it ends; without: never"))}},
+      {"RemovedRule", "", {text("pool", "The pool"), text("group", "The group"), flag("removed", "True")}},
+      {"Administrator",
+       "A certificate by which an administrator comes in here",
+       {text("administrator", "The name"), text("serial", "Of the certificate"),
+        choice(text("role", "What it may do"), {"viewer", "operator", "administrator"}),
+        time("issued_time", "When it was issued"), time("expires_time", "When it ends"),
+        text("issued_by", "By whom"),
+        choice(text("state", "Whether it is let in"), {"good", "expired", "revoked"})}},
+      {"RevokedAdministrator", "", {text("administrator", "The name"), flag("revoked", "True")}},
+  };
+}
+
+std::vector<Schema> profile_schemas() {
+  return {
+      {"Profile",
+       "All that belongs to one user",
+       {text("profile", "Its name"), text("id", "For ever the same"),
+        integer("head", "The version that the next log-in gets; 0: none yet")}},
+      {"NewProfile",
+       "",
+       {text("name", "Its name"), text("id", "For ever the same"), integer("head", "0: it is empty")}},
+      {"HeldBack", "", {text("path", "What was not saved as it was"), text("reason", "Why")}},
+      {"Version",
+       "One state of a profile, never changed",
+       {integer("version", "Its number in the profile"),
+        integer("parent", "What it was made from; 0: nothing"),
+        choice(text("kind", "How it came to be"),
+               {"import", "batch", "fork", "restore", "merge", "discard", "concurrent"}),
+        flag("on_head_line", "Not a fork"), text("desktop", "Who saved it; empty: nobody's desktop"),
+        text("session", "The log-in it is of"), text("incarnation", "The agent's start it is of"),
+        integer("ordinal", "Of the snapshot in the incarnation"), integer("epoch", "Of the profile's lease"),
+        text("snapshot", "The layer it was cut from"), flag("final", "The session's last"),
+        optional(time("committed_time", "When it was durable")), integer("records", "Changes"),
+        integer("new_bytes", "What it takes on storage"),
+        integer("merged", "Of a merge: the fork that it brought in"),
+        list_of("HeldBack", "held_back", "What could not be saved as it was")}},
+      {"Fork",
+       "What was saved beside the head",
+       {integer("fork", "Its last version"), integer("base", "Where it left the head line"),
+        integer("versions", "How many it has"), integer("records", "Changes"),
+        text("desktop", "Who saved it"), text("session", "The log-in it is of"),
+        optional(time("committed_time", "When it was durable")), flag("merged", "Brought to the head line"),
+        flag("discarded", "Marked as not wanted")}},
+      {"MergeConflict",
+       "",
+       {choice(text("kind", "What both sides did"), {"both-changed", "deleted-at-head", "deleted-in-fork"}),
+        text("path", "Where"), text("kept_as", "Where the loser is; empty: only in the fork"),
+        text("text", "As a sentence")}},
+      {"MergePreview",
+       "What a merge would do",
+       {text("profile", "The profile"), integer("fork", "The fork"),
+        integer("base", "Where it left the head line"), integer("head", "The head it would be merged into"),
+        integer("records", "Changes it would bring"),
+        list_of("MergeConflict", "conflicts", "Where both sides changed the same")}},
+      {"DiscardedFork",
+       "",
+       {text("profile", "The profile"), integer("fork", "The fork"),
+        integer("mark", "The version that marks it as not wanted")}},
+      {"Session",
+       "One log-in of a user",
+       {text("session", "Its id"), text("profile", "The profile"), text("desktop", "The desktop"),
+        choice(text("state", "Where it stands"), {"active", "closed", "superseded"}),
+        choice(text("mode", "What it may save"), {"exclusive", "reader", "concurrent"}),
+        integer("epoch", "Of the profile's lease"), integer("pinned_version", "What it was opened at"),
+        integer("last_version", "What it saved last"), integer("last_ordinal", "Of its last snapshot"),
+        time("opened_time", "When it began"), optional(time("ended_time", "When it ended")),
+        optional(
+            {"lease_seconds_left", Type::number, "Below 0: nothing was heard for longer than the lease"}),
+        optional(flag("connected", "Its desktop is")),
+        optional(flag("vanished", "No connection, and the lease has run out")),
+        optional(text("wanted_by", "The desktop that it is to be handed over to"))}},
+      {"ClosingSession",
+       "Its desktop was asked to log the user out",
+       {text("session", "As it was named"), flag("asked", "True"),
+        integer("within_seconds", "The time it was given")}},
+  };
+}
+
+std::vector<Schema> system_schemas() {
+  return {
+      {"RepositoryStatistics",
+       "",
+       {integer("profiles", "Profiles"), integer("versions", "Versions"), integer("objects", "Objects"),
+        integer("packs", "Packs"), integer("pack_bytes", "On storage"),
+        integer("logical_bytes", "Of all objects, uncompressed")}},
+      {"AuditField", "", {text("name", "Its name"), text("value", "Its value")}},
+      {"AuditRecord",
+       "Who did or tried what",
+       {integer("seq", "Its number"), time("time", "When"), text("what", "The act"),
+        optional(text("who", "Whose")), optional(text("about", "What it was about")),
+        optional(choice(text("outcome", "How it ended"), {"done", "refused", "failed"})),
+        optional(text("reason", "Why it was not done")),
+        list_of("AuditField", "fields", "What else is known of it")}},
+      {"Progress",
+       "",
+       {text("what", "What is being done"), integer("done", "How much of it"),
+        integer("total", "Of how much; 0: not known")}},
+      {"Operation",
+       "Something that takes longer",
+       {text("operation", "Its id"), text("kind", "What it does: the operationId that began it"),
+        text("about", "What it is about"),
+        choice(text("state", "Where it stands"), {"running", "done", "failed"}),
+        text("created_by", "By whom"), time("created_time", "When it began"),
+        optional(time("ended_time", "When it ended")),
+        optional(object_of("Progress", "progress", "The last that is known of it")),
+        optional({"result", Type::any, "Of one that is done: an object, as its kind has it"}),
+        optional(object_of("Problem", "problem", "Of one that failed"))}},
+      {"FieldFault", "", {text("pointer", "The field (RFC 6901)"), text("detail", "What is wrong with it")}},
+      {"Problem",
+       "What went wrong (RFC 9457)",
+       {text("type", "Its kind, for ever the same"), text("title", "The kind in words"),
+        integer("status", "The HTTP status"), text("detail", "What, where, and what to do"),
+        optional(text("instance", "The request's path")),
+        optional(list_of("FieldFault", "errors", "Of each field that is wrong"))}},
+  };
+}
+
+}  // namespace
+
+const std::vector<Schema>& schemas() {
+  static const std::vector<Schema> all = [] {
+    auto list = access_schemas();
+    for (auto more : {profile_schemas(), system_schemas()}) list.insert(list.end(), more.begin(), more.end());
+    return list;
+  }();
+  return all;
+}
+
+}  // namespace roamstead::rest
