@@ -91,14 +91,14 @@ std::shared_ptr<Item> Loader::find(VolumeHandle& handle) {
 
 Result<void> Loader::recover() {
   std::vector<extract::ItemId> orphans;
-  journal_.inspect([&](const extract::Provenance& provenance) {
-    for (auto& [id, state] : provenance.items()) {
-      if (state.withdrawn) continue;
+  RS_CHECK(journal_.inspect([&](const extract::Provenance& provenance) {
+    return provenance.for_each([&](const extract::ItemState& state) -> Result<void> {
+      if (state.withdrawn) return {};
       if (is_orphan(provenance, state.base_path)) {
-        orphans.push_back(id);
-        continue;
+        orphans.push_back(state.id);
+        return {};
       }
-      auto item = std::make_shared<Item>(id, state.identity.record, state.base_path,
+      auto item = std::make_shared<Item>(state.id, state.identity.record, state.base_path,
                                          state.entry.kind == EntryKind::directory, true);
       item->created_100ns = state.identity.created_100ns;
       if (state.previous_identity.record == state.identity.record)
@@ -116,8 +116,9 @@ Result<void> Loader::recover() {
         }
       }
       items_.add(std::move(item));  // a later item with the same record replaces the earlier one: ids ascend
-    }
-  });
+      return {};
+    });
+  }));
   for (auto id : orphans) RS_CHECK(journal_.append_withdrawn(id));
   RS_TRY(auto staged, volume_.list(journal_.header().staging_root));
   std::lock_guard lock(recovered_mutex_);
@@ -129,7 +130,7 @@ Result<void> Loader::publish_root(const Entry& entry) {
   const auto& root = journal_.header().profile_root;
   std::optional<ItemIdentity> known;
   journal_.inspect([&](const extract::Provenance& provenance) {
-    if (auto* item = provenance.find_by_base(ProfilePath()); item != nullptr && !item->withdrawn)
+    if (auto item = provenance.find_by_base(ProfilePath()); item != nullptr && !item->withdrawn)
       known = item->identity;
   });
   auto there = volume_.stat(root);
@@ -222,7 +223,7 @@ Result<void> Loader::stage_children(Item& item, VolumeHandle& directory,
     auto path = item.base_path.child(entry.name);
     std::optional<ItemIdentity> known;
     journal_.inspect([&](const extract::Provenance& provenance) {
-      if (auto* state = provenance.find_by_base(path); state != nullptr && !state->withdrawn)
+      if (auto state = provenance.find_by_base(path); state != nullptr && !state->withdrawn)
         known = state->identity;
     });
     if (known) {
@@ -382,7 +383,7 @@ std::optional<std::string> Loader::link_target(std::uint64_t record) const {
   auto item = items_.find(record);
   if (!item) return std::nullopt;
   return journal_.inspect([&](const extract::Provenance& provenance) -> std::optional<std::string> {
-    auto* state = provenance.find(item->id);
+    auto state = provenance.find(item->id);
     if (state == nullptr ||
         (state->entry.kind != EntryKind::junction && state->entry.kind != EntryKind::symlink))
       return std::nullopt;

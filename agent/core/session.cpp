@@ -78,9 +78,10 @@ Result<void> Session::start_registry() {
   loader_->set_registry(registry_.get());
   std::map<profile::ProfilePath, profile::Entry> hives;
   journal_->inspect([&](const extract::Provenance& provenance) {
-    for (const auto& [id, item] : provenance.items())
-      if (item.entry.kind == profile::EntryKind::registry && !item.withdrawn)
-        hives[item.base_path] = item.entry;
+    for (const auto id : provenance.hive_items())
+      if (const auto item = provenance.find(id);
+          item->entry.kind == profile::EntryKind::registry && !item->withdrawn)
+        hives[item->base_path] = item->entry;
   });
   RS_CHECK(registry_->recover(hives));
   // What cannot be finished now is loaded again when it is wanted.

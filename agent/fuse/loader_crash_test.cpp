@@ -157,16 +157,17 @@ struct Machine {
         auto path = each.path().lexically_relative(top).string();
         INFO(path);
         auto there = must(volume->stat(std::string(kRoot) + "/" + path));
-        auto* by_base = provenance.find_by_base(profile::ProfilePath::parse(path).value());
+        auto by_base = provenance.find_by_base(profile::ProfilePath::parse(path).value());
         REQUIRE(by_base != nullptr);
         CHECK(by_base->identity.record == there.record);
-        CHECK(provenance.find_by_record(there.record) == by_base);
+        CHECK(provenance.find_by_record(there.record)->id == by_base->id);
         if (there.directory) CHECK(by_base->populated);
       }
-      for (auto& [id, state] : provenance.items()) {
+      must(provenance.for_each([&](const extract::ItemState& state) -> Result<void> {
         INFO(state.base_path.text());
-        if (!state.withdrawn) CHECK(provenance.find_by_base(state.base_path)->id == id);
-      }
+        if (!state.withdrawn) CHECK(provenance.find_by_base(state.base_path)->id == state.id);
+        return {};
+      }));
     });
     CHECK(items == 7 + 70 + 6 + 1);
     // The hive shows its root and the names below, and the base hive tells the same.
@@ -354,7 +355,8 @@ TEST_CASE("a block that a full volume did not take is not recorded as loaded") {
   REQUIRE(process.loader.load(handle, {2 * kBlock, 1}, Priority::exact));
   REQUIRE(process.loader.flush_tags());
   process.journal->inspect([](const extract::Provenance& provenance) {
-    auto& tags = provenance.find_by_base(profile::ProfilePath::parse("big").value())->streams.at("").tags;
+    const auto item = provenance.find_by_base(profile::ProfilePath::parse("big").value());
+    auto& tags = item->streams.at("").tags;
     CHECK(tags.count(0) == 0);
     CHECK(tags.count(2) == 1);
   });

@@ -118,7 +118,7 @@ Result<void> BatchBuilder::inside(const ntfs::FileRecord& file, const Placement&
       }
   if (path.empty() && !origin.exists)
     return {};  // the root is the session's own; it is there before anything is
-  const auto* item = comparison_.before.item_of(file);
+  const auto item = comparison_.before.item_of(file);
   if (!origin.exists) {
     if (auto* mirror = comparison_.before.mirror(); mirror != nullptr && file.directory)
       if (auto old = mirror->volume.record(file.reference.record); old && old->reference == file.reference)
@@ -134,7 +134,7 @@ Result<void> BatchBuilder::inside(const ntfs::FileRecord& file, const Placement&
   }
   for (const auto& name : names.gone)
     if (still_inside(name.parent)) add_delete(name);
-  auto done = put(file, item, placement, origin, nullptr, names.changed());
+  auto done = put(file, item.get(), placement, origin, nullptr, names.changed());
   return done ? done : blame(path, std::move(done).error());
 }
 
@@ -187,7 +187,7 @@ Result<void> BatchBuilder::put(const ntfs::FileRecord& file, const ItemState* it
   if (origin.exists && origin.record) {
     old_readable = !blocked_reason(*origin.record);
     auto read = read_entry(comparison_.before.mirror()->volume, *origin.record, comparison_.profile_root,
-                           origin.names.front().path, origin.item);
+                           origin.names.front().path, origin.item.get());
     if (read && old_readable) {
       old_entry = std::move(*read);
       old_entry->link_group = origin.names.size() > 1  ? link_group(*origin.record)
@@ -234,12 +234,14 @@ StreamBefore BatchBuilder::stream_before(const std::string& name, const Origin& 
     if (stream == nullptr) return before;
     before.kind = StreamBefore::Kind::volume;
     before.size_bytes = stream->size_bytes;
-    before.side = {&comparison_.before.mirror()->volume, stream, find_state(base.item, name)};
+    before.side = {&comparison_.before.mirror()->volume, stream, find_state(base.item.get(), name)};
     // The journal of today knows more tags of the same base bytes.
-    const auto* latest = base.item == nullptr || comparison_.provenance == nullptr
-                             ? nullptr
-                             : comparison_.provenance->find(base.item->id);
-    before.base_tags = find_state(same_file && item != nullptr ? item : latest, name);
+    if (same_file && item != nullptr) {
+      before.base_tags = find_state(item, name);
+    } else if (base.item != nullptr && comparison_.provenance != nullptr) {
+      before.latest = comparison_.provenance->find(base.item->id);
+      before.base_tags = find_state(before.latest.get(), name);
+    }
     return before;
   }
   const auto& entry = base.item->entry;
@@ -252,7 +254,7 @@ StreamBefore BatchBuilder::stream_before(const std::string& name, const Origin& 
       before.kind = StreamBefore::Kind::published;
       before.size_bytes = stream.size_bytes;
     }
-  before.base_tags = find_state(base.item, name);
+  before.base_tags = find_state(base.item.get(), name);
   return before;
 }
 
@@ -317,7 +319,7 @@ Result<void> BatchBuilder::new_files() {
   for (auto number : new_) {
     RS_TRY(const auto file, comparison_.volume.record(number));
     const auto placement = place(file);
-    const auto* item = comparison_.before.item_of(file);
+    const auto item = comparison_.before.item_of(file);
     // Saved by writing a new file and renaming it over the old one: most of it may be what the old one had.
     auto old = vacated_.find(placement.names.front().path);
     const Origin* alike = nullptr;
@@ -328,7 +330,7 @@ Result<void> BatchBuilder::new_files() {
                                          : has_content(origin.item->entry);
       if (is_file) alike = &origin;
     }
-    auto done = put(file, item, placement, {}, alike, true);
+    auto done = put(file, item.get(), placement, {}, alike, true);
     if (!done) RS_CHECK(blame(placement.names.front().path, std::move(done).error()));
   }
   return {};
@@ -340,11 +342,10 @@ Result<void> BatchBuilder::vanished_items() {
   // In a snapshot that was not prepared, files may be in staging of which its index does not know.
   const auto few = comparison_.quiesced ? comparison_.before.maybe_unaccounted() : std::nullopt;
   if (!few) {
-    for (const auto& [id, item] : provenance->items()) RS_CHECK(vanished(item));
-    return {};
+    return provenance->for_each([this](const ItemState& item) { return vanished(item); });
   }
   for (const auto id : *few)
-    if (const auto* item = provenance->find(id)) RS_CHECK(vanished(*item));
+    if (const auto item = provenance->find(id)) RS_CHECK(vanished(*item));
   return {};
 }
 
@@ -352,16 +353,19 @@ Result<void> BatchBuilder::vanished(const ItemState& item) {
   const auto& provenance = *comparison_.provenance;
   if (item.withdrawn || item.base_path.is_root() || comparison_.before.accounted_for(item)) return {};
   if (is_hive_item(item)) return {};
-  if (provenance.find_by_base(item.base_path) != &item) return {};  // published anew
+  if (const auto latest = provenance.find_by_base(item.base_path); latest == nullptr || latest->id != item.id)
+    return {};  // published anew
   // Whoever is killed between recording an item and naming it leaves a record without a file. Only once its
   // directory was populated is it certain that the item had its name.
-  const auto* parent = provenance.find_by_base(item.base_path.parent());
+  const auto parent = provenance.find_by_base(item.base_path.parent());
   if (parent == nullptr || !parent->populated) return {};
   auto file = comparison_.volume.record(item.identity.record);
-  if (file && comparison_.before.item_of(*file) == &item) return {};  // there, and looked at
+  if (file)
+    if (const auto there = comparison_.before.item_of(*file); there != nullptr && there->id == item.id)
+      return {};  // looked at
   if (!file && file.error().code != ErrorCode::not_found)
     return blame(item.base_path.text(), std::move(file).error());
-  gone(comparison_.before.origin_of_published(item));
+  gone(comparison_.before.origin_of_published(std::make_shared<const ItemState>(item)));
   return {};
 }
 

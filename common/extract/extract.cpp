@@ -34,17 +34,14 @@ class ExtractionResult final : public Extraction {
 };
 
 void add_journalled(const Provenance& provenance, const Mirror* mirror, std::set<std::uint64_t>& candidates) {
-  const auto add = [&](const ItemState& item) {
-    if (!item.withdrawn) candidates.insert(item.identity.record);
-  };
   if (mirror != nullptr && mirror->continued != nullptr) {
-    for (const auto id : mirror->continued->spoken_of_since()) add(*provenance.find(id));
+    for (const auto id : mirror->continued->spoken_of_since())
+      if (const auto item = provenance.find(id); !item->withdrawn) candidates.insert(item->identity.record);
     return;
   }
   const auto since =
       mirror != nullptr && mirror->provenance != nullptr ? mirror->provenance->valid_bytes() : 0;
-  for (const auto& [id, item] : provenance.items())
-    if (item.last_record_at >= since) add(item);
+  for (const auto record : provenance.spoken_of_from(since)) candidates.insert(record);
 }
 
 }  // namespace

@@ -13,10 +13,10 @@ struct JournalFile {
   const Snapshot& snapshot;
   std::optional<ntfs::StreamInfo> stream;  // nothing: not there
 
-  Result<Bytes> read_from(std::uint64_t offset) const {
-    Bytes bytes(stream->size_bytes - offset);
-    RS_CHECK(snapshot.volume().read(*stream, offset, bytes));
-    return bytes;
+  JournalSource source() const {
+    return [this](std::uint64_t offset, MutableByteView out) {
+      return snapshot.volume().read(*stream, offset, out);
+    };
   }
 };
 
@@ -44,8 +44,7 @@ Result<JournalFile> find_journal(const Snapshot& snapshot, const std::string& pa
 
 Result<std::unique_ptr<Provenance>> parse(const JournalFile& journal, const std::string& path) {
   if (!journal.stream) return std::unique_ptr<Provenance>();
-  RS_TRY_CTX(const auto bytes, about(path), journal.read_from(0));
-  RS_TRY_CTX(auto provenance, path, Provenance::parse(bytes));
+  RS_TRY_CTX(auto provenance, path, Provenance::parse(journal.source(), journal.stream->size_bytes));
   return std::make_unique<Provenance>(std::move(provenance));
 }
 
@@ -93,19 +92,14 @@ Result<bool> begin_alike(const JournalFile& now, const JournalFile& before, std:
 Result<Journals> go_on(const JournalFile& now, std::unique_ptr<Provenance> known,
                        std::uint64_t earlier_bytes) {
   Journals journals;
-  Bytes bytes;
-  std::size_t done = 0;
   if (known != nullptr) {
-    done = known->valid_bytes();
-    RS_TRY(bytes, now.read_from(done));
     journals.now = std::move(known);
   } else {
-    RS_TRY(bytes, now.read_from(0));
-    RS_TRY(auto provenance, Provenance::parse(ByteView(bytes).first(earlier_bytes)));
+    RS_TRY(auto provenance, Provenance::parse(now.source(), earlier_bytes));
     journals.now = std::make_unique<Provenance>(std::move(provenance));
   }
   auto earlier = std::make_unique<EarlierProvenance>(*journals.now);
-  journals.now->extend(ByteView(bytes).subspan(journals.now->valid_bytes() - done), *earlier);
+  RS_CHECK(journals.now->extend(now.source(), now.stream->size_bytes, *earlier));
   journals.continued = earlier.get();
   journals.before = std::move(earlier);
   return journals;

@@ -105,16 +105,17 @@ Result<void> ProfileHives::find_displaced(const profile::ProfilePath& path) {
   return add(mirror->volume, before);
 }
 
-const ItemState* ProfileHives::published(const profile::ProfilePath& path) const {
+ItemPointer ProfileHives::published(const profile::ProfilePath& path) const {
   const auto* provenance = context_.provenance;
   if (provenance == nullptr) return nullptr;
-  const auto* item = provenance->find_by_base(path);
+  auto item = provenance->find_by_base(path);
   if (item == nullptr)  // its name may be written otherwise
     for (const auto id : provenance->hive_items()) {
-      const auto* other = provenance->find(id);
-      if (!other->withdrawn && same_name(other->base_path.text(), path.text()) &&
-          provenance->find_by_base(other->base_path) == other)
-        item = other;
+      auto other = provenance->find(id);
+      if (other->withdrawn || !same_name(other->base_path.text(), path.text())) continue;
+      if (const auto latest = provenance->find_by_base(other->base_path);
+          latest != nullptr && latest->id == id)
+        item = std::move(other);
     }
   return item == nullptr || item->entry.is_directory() ? nullptr : item;
 }
@@ -181,10 +182,10 @@ bool ProfileHives::in_tree_before(const Hive& hive) const {
   if (hive.before.hive || hive.unsure || hive.base_before.hive) return true;
   if (hive.item == nullptr) return hive.base.hive && !hive.base_before.hive;
   if (mirror->provenance == nullptr) return true;
-  const auto* known = mirror->provenance->find(hive.item->id);
+  const auto known = mirror->provenance->find(hive.item->id);
   if (known == nullptr || known->base_path != hive.item->base_path) return true;  // published since
   // Only in a populated directory had it its name for certain.
-  const auto* directory = mirror->provenance->find_by_base(hive.item->base_path.parent());
+  const auto directory = mirror->provenance->find_by_base(hive.item->base_path.parent());
   return directory == nullptr || !directory->populated;
 }
 
@@ -196,9 +197,9 @@ void ProfileHives::add_delete(const Hive& hive, profile::Batch& batch, std::vect
       place->path =
           profile::ProfilePath::parse(place->path).value().parent().child(hive.item->base_path.name()).text();
   } else if (hive.item != nullptr) {
-    const auto* directory = context_.provenance->find_by_base(hive.item->base_path.parent());
+    const auto directory = context_.provenance->find_by_base(hive.item->base_path.parent());
     if (directory == nullptr || !directory->populated) return;  // it may never have had its name
-    place = context_.before.origin_of_published(*hive.item).names.front();
+    place = context_.before.origin_of_published(hive.item).names.front();
   }
   if (!place || place->parent.record >> 63 != 0 ||
       context_.tree.directory(place->parent).place != Place::inside)
@@ -280,7 +281,7 @@ bool ProfileHives::unpopulated_directory(const Hive& hive) const {
   for (std::size_t depth = 0; depth < kMaxDirectoryDepth; ++depth) {
     const auto directory = context_.volume.record(reference.record);
     if (!directory) return true;
-    if (const auto* item = context_.before.item_of(*directory); item != nullptr && !item->populated)
+    if (const auto item = context_.before.item_of(*directory); item != nullptr && !item->populated)
       return true;
     if (reference == context_.tree.roots().profile || directory->names.empty()) return false;
     reference = directory->names.front().parent;

@@ -44,14 +44,14 @@ class ProfileHives {
     std::string damage;  // in the way to them now
     // The session may hold less of it than the live hive had then: it was held back, in whole or in part.
     bool unsure = false;
-    const ItemState* item = nullptr;  // as it was published
+    ItemPointer item;  // as it was published
     std::shared_ptr<const LoadedHive> live, live_before, loaded, loaded_before;
   };
 
   explicit ProfileHives(HiveContext context) : context_(std::move(context)) {}
   Result<Hive> find_hive(const profile::ProfilePath& path);
   Result<void> find_displaced(const profile::ProfilePath& path);
-  const ItemState* published(const profile::ProfilePath& path) const;
+  ItemPointer published(const profile::ProfilePath& path) const;
 
   Result<void> add(Hive& hive, profile::Batch& batch, std::vector<Locator>& locators);
   bool touched(const Hive& hive) const;

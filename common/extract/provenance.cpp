@@ -1,5 +1,9 @@
 #include "common/extract/provenance.h"
 
+#include <algorithm>
+#include <array>
+#include <mutex>
+
 #include <cereal/types/string.hpp>
 #include <cereal/types/vector.hpp>
 
@@ -17,6 +21,8 @@ constexpr std::uint32_t kJournalVersion = 1;
 constexpr std::size_t kPreambleBytes = 16;      // magic, version, zero
 constexpr std::size_t kRecordHeaderBytes = 12;  // CRC-32C of what follows, payload length, type, three zeros
 constexpr std::size_t kMaxPayloadBytes = 1u << 20;
+constexpr std::size_t kMaxRecordBytes = kRecordHeaderBytes + kMaxPayloadBytes;
+constexpr std::size_t kReadBytes = 4u << 20;                       // at once; at least a record
 constexpr std::uint64_t kMaxStreamBytes = std::uint64_t{1} << 60;  // keeps every later sum within 64 bits
 
 enum class RecordType : std::uint8_t {
@@ -130,10 +136,57 @@ BlockTag block_tag(ByteView block) {
   return tag == 0 ? 1 : tag;
 }
 
+// Items put together lately: what one candidate's extraction asks for is asked several times. Thread-safe.
+class RecentItems {
+ public:
+  template <class Make>
+  ItemPointer get(ItemStore::Row row, const Make& make) {
+    auto& slot = slots_[row % slots_.size()];
+    {
+      std::lock_guard lock(mutex_);
+      if (slot.item != nullptr && slot.row == row) return slot.item;
+    }
+    auto item = std::make_shared<const ItemState>(make());
+    std::lock_guard lock(mutex_);
+    slot = {row, item};
+    return item;
+  }
+  void forget(ItemStore::Row row) {
+    std::lock_guard lock(mutex_);
+    if (auto& slot = slots_[row % slots_.size()]; slot.row == row) slot.item = nullptr;
+  }
+
+ private:
+  struct Slot {
+    ItemStore::Row row = 0;
+    ItemPointer item;
+  };
+  std::mutex mutex_;
+  std::array<Slot, 64> slots_;
+};
+
+Provenance::Provenance() : recent_(std::make_unique<RecentItems>()) {}
+Provenance::Provenance(Provenance&&) noexcept = default;
+Provenance& Provenance::operator=(Provenance&&) noexcept = default;
+Provenance::~Provenance() = default;
+
 Result<Provenance> Provenance::parse(ByteView journal) {
-  if (journal.size() > kMaxJournalBytes)
-    return fail(ErrorCode::corrupt, "provenance journal: " + std::to_string(journal.size()) +
+  return parse(
+      [&](std::uint64_t offset, MutableByteView out) -> Result<void> {
+        const auto part = journal.subspan(offset, out.size());
+        std::copy(part.begin(), part.end(), out.begin());
+        return {};
+      },
+      journal.size());
+}
+
+Result<Provenance> Provenance::parse(const JournalSource& source, std::uint64_t journal_bytes) {
+  if (journal_bytes > kMaxJournalBytes)
+    return fail(ErrorCode::corrupt, "provenance journal: " + std::to_string(journal_bytes) +
                                         " bytes, more than " + std::to_string(kMaxJournalBytes));
+  Bytes start(std::min<std::uint64_t>(journal_bytes, kPreambleBytes + kMaxRecordBytes));
+  RS_CHECK(source(0, start));
+  const ByteView journal(start);
   if (journal.size() < kPreambleBytes || as_text(journal.first(kJournalMagic.size())) != kJournalMagic)
     return fail(ErrorCode::corrupt,
                 "provenance journal: offset 0: '" + std::string(kJournalMagic) + "' expected");
@@ -153,28 +206,40 @@ Result<Provenance> Provenance::parse(ByteView journal) {
   RS_CHECK_CTX("provenance journal: staging root",
                profile::ProfilePath::parse(provenance.header_.staging_root));
   provenance.valid_bytes_ = kPreambleBytes + first.total_bytes;
-  while (provenance.valid_bytes_ < journal.size()) {
-    if (!provenance.apply_encoded(journal.subspan(provenance.valid_bytes_))) break;
-  }
+  RS_CHECK(provenance.replay(source, journal_bytes));
   return provenance;
 }
 
-void Provenance::extend(ByteView journal_from_valid_bytes, EarlierProvenance& earlier) {
-  const auto start = valid_bytes_;
+Result<void> Provenance::replay(const JournalSource& source, std::uint64_t journal_bytes) {
+  Bytes part;
+  while (valid_bytes_ < journal_bytes) {
+    const auto start = valid_bytes_;
+    part.resize(std::min<std::uint64_t>(journal_bytes - start, kReadBytes));
+    RS_CHECK(source(start, part));
+    const bool last = start + part.size() == journal_bytes;
+    // A record that could reach beyond what was read waits for the next part.
+    while (valid_bytes_ - start + (last ? 1 : kMaxRecordBytes) <= part.size())
+      if (!apply_encoded(ByteView(part).subspan(valid_bytes_ - start))) return {};
+  }
+  return {};
+}
+
+Result<void> Provenance::extend(const JournalSource& source, std::uint64_t journal_bytes,
+                                EarlierProvenance& earlier) {
   earlier_ = &earlier;
-  while (valid_bytes_ - start < journal_from_valid_bytes.size())
-    if (!apply_encoded(journal_from_valid_bytes.subspan(valid_bytes_ - start))) break;
+  auto done = replay(source, journal_bytes);
   earlier_ = nullptr;
+  return done;
 }
 
 Result<void> Provenance::apply_encoded(ByteView record) {
   RS_TRY(auto raw, next_record(record));
-  RS_CHECK(apply(raw.type, raw.payload, valid_bytes_));
+  RS_CHECK(apply(raw.type, raw.payload));
   valid_bytes_ += raw.total_bytes;
   return {};
 }
 
-Result<void> Provenance::apply(std::uint8_t type, ByteView payload, std::size_t record_at) {
+Result<void> Provenance::apply(std::uint8_t type, ByteView payload) {
   switch (static_cast<RecordType>(type)) {
     case RecordType::published: {
       RS_TRY(auto published, decode<PublishedPayload>(payload));
@@ -183,24 +248,25 @@ Result<void> Provenance::apply(std::uint8_t type, ByteView payload, std::size_t 
       item.identity = published.identity;
       item.base_path = std::move(published.base_path);
       item.entry = std::move(published.entry);
-      item.last_record_at = record_at;
+      item.last_record_at = valid_bytes_;
       return add_item(std::move(item));
     }
     case RecordType::populated: {
       RS_TRY(auto populated, decode<ItemPayload>(payload));
-      RS_TRY(auto* item, live_item(populated.id, record_at));
-      item->populated = true;
+      RS_TRY(const auto row, live_item(populated.id));
+      RS_CHECK(store_.populate(row));
+      store_.set_last_record_at(row, static_cast<std::uint32_t>(valid_bytes_));
       return {};
     }
     case RecordType::withdrawn: {
       RS_TRY(auto withdrawn, decode<ItemPayload>(payload));
-      RS_TRY(auto* item, live_item(withdrawn.id, record_at));
-      item->withdrawn = true;
-      forget_record(*item);
-      if (auto at = by_base_.find(item->base_path.text()); at != by_base_.end() && at->second == item->id) {
-        if (earlier_ != nullptr) earlier_->keep_base(at->first);
-        by_base_.erase(at);
+      RS_TRY(const auto row, live_item(withdrawn.id));
+      if (earlier_ != nullptr) {
+        earlier_->keep_record(store_.record(row));
+        earlier_->keep_base(store_.base_path(row).text());
       }
+      RS_CHECK(store_.withdraw(row));
+      store_.set_last_record_at(row, static_cast<std::uint32_t>(valid_bytes_));
       return {};
     }
     case RecordType::loaded: {
@@ -209,27 +275,28 @@ Result<void> Provenance::apply(std::uint8_t type, ByteView payload, std::size_t 
       if (loaded.tags.size() > kMaxTagsPerRecord ||
           loaded.first_block > kMaxStreamBytes / kTagBlockBytes - loaded.tags.size())
         return fail(ErrorCode::corrupt, "tags of impossible blocks");
-      RS_TRY(auto* item, live_item(loaded.id, record_at));
-      auto& tags = item->streams[loaded.stream].tags;
-      for (std::size_t i = 0; i < loaded.tags.size(); ++i) tags[loaded.first_block + i] = loaded.tags[i];
+      RS_TRY(const auto row, live_item(loaded.id));
+      RS_CHECK(store_.load(row, loaded.stream, loaded.first_block, loaded.tags));
+      store_.set_last_record_at(row, static_cast<std::uint32_t>(valid_bytes_));
       return {};
     }
     case RecordType::base_limit: {
       RS_TRY(auto limit, decode<BaseLimitPayload>(payload));
       RS_CHECK(check_stream(limit.stream, 0));
-      RS_TRY(auto* item, live_item(limit.id, record_at));
-      auto& state = item->streams[limit.stream];
-      state.base_limit = std::min(state.base_limit, limit.limit_bytes);
+      RS_TRY(const auto row, live_item(limit.id));
+      RS_CHECK(store_.limit(row, limit.stream, limit.limit_bytes));
+      store_.set_last_record_at(row, static_cast<std::uint32_t>(valid_bytes_));
       return {};
     }
     case RecordType::identity: {
       RS_TRY(auto changed, decode<IdentityPayload>(payload));
-      RS_TRY(auto* item, live_item(changed.id, record_at));
-      forget_record(*item);
-      if (earlier_ != nullptr) earlier_->keep_record(changed.identity.record);
-      item->previous_identity = item->identity;
-      item->identity = changed.identity;
-      by_record_[item->identity.record] = item->id;
+      RS_TRY(const auto row, live_item(changed.id));
+      if (earlier_ != nullptr) {
+        earlier_->keep_record(store_.record(row));
+        earlier_->keep_record(changed.identity.record);
+      }
+      RS_CHECK(store_.identify(row, changed.identity));
+      store_.set_last_record_at(row, static_cast<std::uint32_t>(valid_bytes_));
       return {};
     }
     case RecordType::header:
@@ -240,97 +307,108 @@ Result<void> Provenance::apply(std::uint8_t type, ByteView payload, std::size_t 
 
 Result<void> Provenance::add_item(ItemState item) {
   RS_CHECK(check_entry(item.entry));
-  if (item.id == 0 || (!items_.empty() && item.id <= items_.rbegin()->first))
-    return fail(ErrorCode::corrupt, "item ids do not ascend");
-  if (items_.size() >= kMaxItems)
+  if (item.id == 0 || item.id <= last_id()) return fail(ErrorCode::corrupt, "item ids do not ascend");
+  if (item_count() >= kMaxItems)
     return fail(ErrorCode::corrupt, "more than " + std::to_string(kMaxItems) + " items");
-  item.streams[""].base_limit = item.entry.size_bytes;
-  for (const auto& stream : item.entry.streams) item.streams[stream.name].base_limit = stream.size_bytes;
   if (earlier_ != nullptr) {
     earlier_->keep_record(item.identity.record);
     earlier_->keep_base(item.base_path.text());
   }
-  by_record_[item.identity.record] = item.id;
-  by_base_[item.base_path.text()] = item.id;
-  const auto id = item.id;
-  if (is_hive_path(item.base_path.text())) hive_items_.insert(id);
-  items_.emplace_hint(items_.end(), id, std::move(item));
+  RS_CHECK(store_.publish(item));
+  if (is_hive_path(item.base_path.text())) hive_items_.insert(item.id);
   return {};
 }
 
-Result<ItemState*> Provenance::live_item(ItemId id, std::size_t record_at) {
-  auto at = items_.find(id);
-  if (at == items_.end() || at->second.withdrawn)
+Result<ItemStore::Row> Provenance::live_item(ItemId id) {
+  const auto row = store_.find(id);
+  if (row == ItemStore::kNone || store_.withdrawn(row))
     return fail(ErrorCode::corrupt, "item " + std::to_string(id) + " is not there or withdrawn");
-  if (earlier_ != nullptr) earlier_->keep(at->second);
-  at->second.last_record_at = record_at;
-  return &at->second;
+  if (earlier_ != nullptr) earlier_->keep(row);
+  recent_->forget(row);
+  return row;
 }
 
-void Provenance::forget_record(const ItemState& item) {
-  const auto at = by_record_.find(item.identity.record);
-  if (at == by_record_.end() || at->second != item.id) return;
-  if (earlier_ != nullptr) earlier_->keep_record(at->first);
-  by_record_.erase(at);
+ItemPointer Provenance::item(ItemStore::Row row) const {
+  if (row == ItemStore::kNone) return nullptr;
+  return recent_->get(row, [&] { return store_.state(row, store_.now()); });
 }
 
-const ItemState* Provenance::find(ItemId id) const {
-  auto at = items_.find(id);
-  return at == items_.end() ? nullptr : &at->second;
+ItemId Provenance::last_id() const {
+  return item_count() == 0 ? 0 : store_.id(static_cast<ItemStore::Row>(item_count() - 1));
 }
 
-const ItemState* Provenance::find_by_record(std::uint64_t record) const {
-  auto at = by_record_.find(record);
-  return at == by_record_.end() ? nullptr : find(at->second);
+ItemPointer Provenance::find(ItemId id) const { return item(store_.find(id)); }
+
+ItemPointer Provenance::find_by_record(std::uint64_t record) const {
+  return item(store_.find_by_record(record));
 }
 
-const ItemState* Provenance::find_by_base(const profile::ProfilePath& path) const {
-  auto at = by_base_.find(path.text());
-  return at == by_base_.end() ? nullptr : find(at->second);
+ItemPointer Provenance::find_by_base(const profile::ProfilePath& path) const {
+  return item(store_.find_by_base(path.text()));
+}
+
+Result<void> Provenance::for_each(const std::function<Result<void>(const ItemState&)>& see) const {
+  for (ItemStore::Row row = 0; row < item_count(); ++row) RS_CHECK(see(store_.state(row, store_.now())));
+  return {};
+}
+
+std::vector<std::uint64_t> Provenance::spoken_of_from(std::size_t offset) const {
+  std::vector<std::uint64_t> records;
+  for (ItemStore::Row row = 0; row < item_count(); ++row)
+    if (store_.last_record_at(row) >= offset && !store_.withdrawn(row)) records.push_back(store_.record(row));
+  return records;
 }
 
 EarlierProvenance::EarlierProvenance(const Provenance& now)
     : now_(now),
-      last_id_(now.items().empty() ? 0 : now.items().rbegin()->first),
-      valid_bytes_(now.valid_bytes()) {}
+      row_count_(now.item_count()),
+      mark_(now.store_.now()),
+      valid_bytes_(now.valid_bytes()),
+      recent_(std::make_unique<RecentItems>()) {}
 
-const ItemState* EarlierProvenance::find(ItemId id) const {
-  if (id == 0 || id > last_id_) return nullptr;
-  const auto at = items_.find(id);
-  return at == items_.end() ? now_.find(id) : &at->second;
+EarlierProvenance::~EarlierProvenance() = default;
+
+ItemPointer EarlierProvenance::item(ItemStore::Row row) const {
+  if (row >= row_count_) return nullptr;
+  const auto changed = last_record_at_.find(row);
+  if (changed == last_record_at_.end()) return now_.item(row);
+  return recent_->get(row, [&] {
+    auto state = now_.store_.state(row, mark_);
+    state.last_record_at = changed->second;
+    return state;
+  });
 }
 
-const ItemState* EarlierProvenance::find_by_record(std::uint64_t record) const {
-  if (const auto at = by_record_.find(record); at != by_record_.end()) return find(at->second);
-  const auto* item = now_.find_by_record(record);
-  return item == nullptr ? nullptr : find(item->id);
+ItemPointer EarlierProvenance::find(ItemId id) const { return item(now_.store_.find(id)); }
+
+ItemPointer EarlierProvenance::find_by_record(std::uint64_t record) const {
+  const auto at = by_record_.find(record);
+  return item(at == by_record_.end() ? now_.store_.find_by_record(record) : at->second);
 }
 
-const ItemState* EarlierProvenance::find_by_base(const profile::ProfilePath& path) const {
-  if (const auto at = by_base_.find(path.text()); at != by_base_.end()) return find(at->second);
-  const auto* item = now_.find_by_base(path);
-  return item == nullptr ? nullptr : find(item->id);
+ItemPointer EarlierProvenance::find_by_base(const profile::ProfilePath& path) const {
+  const auto at = by_base_.find(path.text());
+  return item(at == by_base_.end() ? now_.store_.find_by_base(path.text()) : at->second);
 }
 
 std::set<ItemId> EarlierProvenance::spoken_of_since() const {
   std::set<ItemId> ids;
-  for (const auto& [id, item] : items_) ids.insert(id);
-  for (auto at = now_.items().upper_bound(last_id_); at != now_.items().end(); ++at) ids.insert(at->first);
+  for (const auto& [row, offset] : last_record_at_) ids.insert(now_.store_.id(row));
+  for (auto row = row_count_; row < now_.item_count(); ++row)
+    ids.insert(now_.store_.id(static_cast<ItemStore::Row>(row)));
   return ids;
 }
 
-void EarlierProvenance::keep(const ItemState& item) {
-  if (item.id <= last_id_) items_.try_emplace(item.id, item);
+void EarlierProvenance::keep(ItemStore::Row row) {
+  if (row < row_count_) last_record_at_.try_emplace(row, now_.store_.last_record_at(row));
 }
 
 void EarlierProvenance::keep_record(std::uint64_t record) {
-  const auto at = now_.by_record_.find(record);
-  by_record_.try_emplace(record, at == now_.by_record_.end() ? 0 : at->second);
+  by_record_.try_emplace(record, now_.store_.find_by_record(record));
 }
 
 void EarlierProvenance::keep_base(const std::string& path) {
-  const auto at = now_.by_base_.find(path);
-  by_base_.try_emplace(path, at == now_.by_base_.end() ? 0 : at->second);
+  by_base_.try_emplace(path, now_.store_.find_by_base(path));
 }
 
 Bytes encode_header(const JournalHeader& header) {

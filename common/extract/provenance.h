@@ -19,7 +19,9 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -29,34 +31,13 @@
 #include "common/base/byte_range.h"
 #include "common/base/bytes.h"
 #include "common/base/guid.h"
-#include "common/profile/entry.h"
-#include "common/profile/path.h"
+#include "common/extract/item_store.h"
 
 namespace roamstead::extract {
 
-inline constexpr std::size_t kMaxJournalBytes = 256u << 20;
+inline constexpr std::size_t kMaxJournalBytes = 1u << 30;
 inline constexpr std::size_t kMaxItems = 2'000'000;
 inline constexpr std::size_t kMaxTagsPerRecord = 65'536;
-
-inline constexpr std::uint32_t kTagBlockBytes = 4096;
-using BlockTag = std::uint64_t;  // first 8 bytes of SHA-256 of the block's bytes (shorter at a stream's end),
-                                 // little-endian, never 0
-BlockTag block_tag(ByteView block);
-
-// The file on the volume that an item is: MFT record number, and sequence number where the agent can know it
-// (0 where not: ntfs-3g does not show it; then the creation time tells a reuse of the record apart).
-struct ItemIdentity {
-  std::uint64_t record = 0;
-  std::uint16_t sequence = 0;
-  std::uint64_t created_100ns = 0;
-
-  template <class Archive>
-  void serialize(Archive& archive) {
-    archive(record, sequence, created_100ns);
-  }
-};
-
-using ItemId = std::uint64_t;  // unique within a journal, from 1
 
 // Which session the items belong to; the first record of a journal.
 struct JournalHeader {
@@ -72,31 +53,20 @@ struct JournalHeader {
   }
 };
 
-struct ItemState {
-  ItemId id = 0;
-  ItemIdentity identity;
-  ItemIdentity previous_identity;  // what it was before encode_identity announced the change; zero: never
-  profile::ProfilePath base_path;  // in the pinned version
-  profile::Entry entry;            // as published
-  bool populated = false;          // directories
-  bool withdrawn = false;          // never got its name after all
-  std::size_t last_record_at = 0;  // offset in the journal of the latest record about this item
-  struct StreamState {
-    std::uint64_t base_limit = 0;                      // bytes from here on are not the base's
-    std::unordered_map<std::uint64_t, BlockTag> tags;  // block index -> tag of the loaded bytes
-  };
-  std::map<std::string, StreamState> streams;  // "" is the unnamed one
-};
+// An item as it was when it was asked for. Two of them are the same item when their ids are.
+using ItemPointer = std::shared_ptr<const ItemState>;  // null: none
+
+// Where a journal is read from: fills `out` from the offset on, or fails.
+using JournalSource = std::function<Result<void>(std::uint64_t offset, MutableByteView out)>;
 
 // What a journal says, at one instant. Lookups by record and path skip withdrawn items.
 class ProvenanceView {
  public:
   virtual ~ProvenanceView() = default;
   virtual const JournalHeader& header() const = 0;
-  virtual const ItemState* find(ItemId id) const = 0;  // withdrawn ones too
-  virtual const ItemState* find_by_record(
-      std::uint64_t record) const = 0;  // the latest item with this MFT record
-  virtual const ItemState* find_by_base(const profile::ProfilePath& path) const = 0;
+  virtual ItemPointer find(ItemId id) const = 0;                       // withdrawn ones too
+  virtual ItemPointer find_by_record(std::uint64_t record) const = 0;  // the latest item with this MFT record
+  virtual ItemPointer find_by_base(const profile::ProfilePath& path) const = 0;
   virtual std::size_t valid_bytes() const = 0;  // of the journal
 
  protected:
@@ -108,6 +78,7 @@ class ProvenanceView {
 };
 
 class EarlierProvenance;
+class RecentItems;
 
 // The journal replayed. Not thread-safe by itself; const access is.
 class Provenance final : public ProvenanceView {
@@ -116,37 +87,51 @@ class Provenance final : public ProvenanceView {
   // nothing from there on was acknowledged). Bounded against hostile input; ErrorCode::corrupt when not even
   // the header is there.
   static Result<Provenance> parse(ByteView journal);
+  // The same, a few MiB at a time. Errors of the source too.
+  static Result<Provenance> parse(const JournalSource& source, std::uint64_t journal_bytes);
+  Provenance(Provenance&&) noexcept;
+  Provenance& operator=(Provenance&&) noexcept;
+  ~Provenance() override;
 
   // Goes on with what follows valid_bytes() in the journal, as parse() does. `earlier` (made of this object
-  // as it is) goes on saying what was said before.
-  void extend(ByteView journal_from_valid_bytes, EarlierProvenance& earlier);
+  // as it is) goes on saying what was said before. After an error, which is the source's, this is of no use.
+  Result<void> extend(const JournalSource& source, std::uint64_t journal_bytes, EarlierProvenance& earlier);
 
   const JournalHeader& header() const override { return header_; }
-  const ItemState* find(ItemId id) const override;
-  const ItemState* find_by_record(std::uint64_t record) const override;
-  const ItemState* find_by_base(const profile::ProfilePath& path) const override;
-  const std::map<ItemId, ItemState>& items() const { return items_; }
+  ItemPointer find(ItemId id) const override;
+  ItemPointer find_by_record(std::uint64_t record) const override;
+  ItemPointer find_by_base(const profile::ProfilePath& path) const override;
+  std::size_t valid_bytes() const override { return valid_bytes_; }  // append there
+
+  std::size_t item_count() const { return store_.size(); }
+  ItemId last_id() const;  // 0: no items
+  // Calls with every item, in the order of ids, withdrawn ones too, one after the other: each is put together
+  // and forgotten again. Ends with the first error.
+  Result<void> for_each(const std::function<Result<void>(const ItemState&)>& see) const;
+  // MFT records of items, not withdrawn, that records from this offset of the journal on speak of.
+  std::vector<std::uint64_t> spoken_of_from(std::size_t offset) const;
   // Those published at a path that a hive or one of its logs has, withdrawn ones too.
   const std::set<ItemId>& hive_items() const { return hive_items_; }
-  std::size_t valid_bytes() const override { return valid_bytes_; }  // append there
 
  private:
   friend class ProvenanceJournal;
   friend class EarlierProvenance;
+  Provenance();
+  Result<void> replay(const JournalSource& source, std::uint64_t journal_bytes);
   // Takes in one whole record, appended at valid_bytes(). On error nothing has changed.
   Result<void> apply_encoded(ByteView record);
-  Result<void> apply(std::uint8_t type, ByteView payload, std::size_t record_at);
+  Result<void> apply(std::uint8_t type, ByteView payload);
   Result<void> add_item(ItemState item);
-  Result<ItemState*> live_item(ItemId id, std::size_t record_at);
-  void forget_record(const ItemState& item);
+  // A row to be changed, told to `earlier_`.
+  Result<ItemStore::Row> live_item(ItemId id);
+  ItemPointer item(ItemStore::Row row) const;
 
   JournalHeader header_;
-  std::map<ItemId, ItemState> items_;
+  ItemStore store_;
   std::set<ItemId> hive_items_;
-  std::unordered_map<std::uint64_t, ItemId> by_record_;
-  std::unordered_map<std::string, ItemId> by_base_;
   std::size_t valid_bytes_ = 0;
   EarlierProvenance* earlier_ = nullptr;  // while extend() runs
+  std::unique_ptr<RecentItems> recent_;
 };
 
 // What a journal said when it was shorter: it keeps what has changed since, and asks the longer one, which
@@ -154,11 +139,12 @@ class Provenance final : public ProvenanceView {
 class EarlierProvenance final : public ProvenanceView {
  public:
   explicit EarlierProvenance(const Provenance& now);
+  ~EarlierProvenance() override;
 
   const JournalHeader& header() const override { return now_.header(); }
-  const ItemState* find(ItemId id) const override;
-  const ItemState* find_by_record(std::uint64_t record) const override;
-  const ItemState* find_by_base(const profile::ProfilePath& path) const override;
+  ItemPointer find(ItemId id) const override;
+  ItemPointer find_by_record(std::uint64_t record) const override;
+  ItemPointer find_by_base(const profile::ProfilePath& path) const override;
   std::size_t valid_bytes() const override { return valid_bytes_; }
   // The items that records since then speak of.
   std::set<ItemId> spoken_of_since() const;
@@ -166,16 +152,19 @@ class EarlierProvenance final : public ProvenanceView {
  private:
   friend class Provenance;
   // Called before something changes for the first time, and afterwards without effect.
-  void keep(const ItemState& item);
+  void keep(ItemStore::Row row);
   void keep_record(std::uint64_t record);
   void keep_base(const std::string& path);
+  ItemPointer item(ItemStore::Row row) const;
 
   const Provenance& now_;
-  const ItemId last_id_;
+  const std::size_t row_count_;
+  const ItemStore::Mark mark_;
   const std::size_t valid_bytes_;
-  std::unordered_map<ItemId, ItemState> items_;
-  std::unordered_map<std::uint64_t, ItemId> by_record_;  // 0: none
-  std::unordered_map<std::string, ItemId> by_base_;
+  std::map<ItemStore::Row, std::uint32_t> last_record_at_;  // of those spoken of since
+  std::unordered_map<std::uint64_t, ItemStore::Row> by_record_;
+  std::unordered_map<std::string, ItemStore::Row> by_base_;
+  std::unique_ptr<RecentItems> recent_;
 };
 
 // Encodings of single journal records. Each is self-contained and checksummed; encode_header is the journal's

@@ -27,11 +27,14 @@ Result<std::unique_ptr<ProvenanceJournal>> ProvenanceJournal::create(os::FileSys
 
 Result<std::unique_ptr<ProvenanceJournal>> ProvenanceJournal::open(os::FileSystem& files,
                                                                    const std::string& path) {
-  RS_TRY(auto content, os::read_file(files, path, kMaxJournalBytes));
-  RS_TRY_CTX(auto provenance, path, Provenance::parse(content));
   RS_TRY(auto file, files.open(path, os::OpenMode::read_write));
+  RS_TRY(const auto bytes, file->size());
+  const auto source = [&](std::uint64_t offset, MutableByteView out) {
+    return file->read_exactly(offset, out);
+  };
+  RS_TRY_CTX(auto provenance, path, Provenance::parse(source, bytes));
   // Bytes behind the torn record must not come back to life once new records fill the gap before them.
-  if (provenance.valid_bytes() < content.size()) RS_CHECK(file->truncate(provenance.valid_bytes()));
+  if (provenance.valid_bytes() < bytes) RS_CHECK(file->truncate(provenance.valid_bytes()));
   // What was read may be in the page cache only.
   RS_CHECK(file->sync());
   return std::unique_ptr<ProvenanceJournal>(new ProvenanceJournal(std::move(file), std::move(provenance)));
@@ -51,8 +54,7 @@ Result<ItemId> ProvenanceJournal::append_published(const ItemIdentity& identity,
                                                    const profile::ProfilePath& base_path,
                                                    const profile::Entry& entry) {
   std::unique_lock lock(mutex_);
-  const auto& items = provenance_.items();
-  const ItemId id = items.empty() ? 1 : items.rbegin()->first + 1;
+  const auto id = provenance_.last_id() + 1;
   RS_CHECK(append(encode_published(id, identity, base_path, entry)));
   return id;
 }

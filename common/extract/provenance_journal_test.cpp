@@ -30,7 +30,7 @@ TEST_CASE("what was flushed is there after opening again, and appending goes on"
     CHECK(journal->append_loaded(id, "", 0, std::vector<BlockTag>(2 * kMaxTagsPerRecord + 1, 3)));
     CHECK(journal->flush());
     CHECK(journal->append_published({11, 1, 5}, path("never flushed"), {}));
-    CHECK(journal->inspect([](const Provenance& provenance) { return provenance.items().size(); }) == 2);
+    CHECK(journal->inspect([](const Provenance& provenance) { return provenance.item_count(); }) == 2);
   }
   CHECK(ProvenanceJournal::create(files, kPath, header()).error().code == ErrorCode::exists);
   auto journal = ProvenanceJournal::open(files, kPath).value();
@@ -116,7 +116,7 @@ TEST_CASE("a full disk makes a flush fail, and the next one bring everything onc
   CHECK(journal->append_published({3, 0, 3}, path("f3"), {}));
   CHECK(journal->flush());
   auto again = Provenance::parse(os::read_file(disk, kPath, kMaxJournalBytes).value()).value();
-  REQUIRE(again.items().size() == 4);
+  REQUIRE(again.item_count() == 4);
   for (std::uint64_t i = 0; i < 4; ++i) CHECK(again.find(i + 1)->identity.record == i);
 }
 
@@ -136,8 +136,11 @@ TEST_CASE("concurrent appends and flushes lose nothing") {
   for (auto& thread : threads) thread.join();
   REQUIRE(journal->flush());
   auto again = Provenance::parse(os::read_file(files, kPath, kMaxJournalBytes).value()).value();
-  CHECK(again.items().size() == 800);
-  for (const auto& [id, item] : again.items()) CHECK(again.find_by_record(item.identity.record) == &item);
+  CHECK(again.item_count() == 800);
+  CHECK(again.for_each([&](const ItemState& item) -> Result<void> {
+    CHECK(again.find_by_record(item.identity.record)->id == item.id);
+    return {};
+  }));
 }
 
 // Publishes, loads, reopens; calls acknowledged(n) after each flush with the number of items flushed.
@@ -178,7 +181,7 @@ TEST_CASE("a crash at any point keeps what was flushed, and the journal goes on"
       CHECK(journal.error().code == ErrorCode::not_found);
       continue;
     }
-    const auto kept = (*journal)->inspect([](const Provenance& p) { return p.items().size(); });
+    const auto kept = (*journal)->inspect([](const Provenance& p) { return p.item_count(); });
     // Item 3 is appended, not flushed, when the first journal goes away: ids then start again behind item 2.
     CHECK(kept >= (acknowledged > 2 ? acknowledged - 1 : acknowledged));
     auto id = (*journal)->append_published({500, 0, 1}, path("after"), {});
@@ -188,7 +191,7 @@ TEST_CASE("a crash at any point keeps what was flushed, and the journal goes on"
     auto again = ProvenanceJournal::open(files, kPath);
     REQUIRE(again.has_value());
     (*again)->inspect([&](const Provenance& p) {
-      CHECK(p.items().size() == kept + 1);
+      CHECK(p.item_count() == kept + 1);
       CHECK(p.find_by_record(500)->base_path.text() == "after");
     });
   }

@@ -63,12 +63,12 @@ TEST_CASE("a journal replays to what was recorded") {
   CHECK(provenance.valid_bytes() == built.journal.size());
   CHECK(provenance.header().session == header().session);
   CHECK(provenance.header().profile_root == "Users/alice");
-  REQUIRE(provenance.items().size() == 3);
-  const auto* directory = provenance.find_by_record(40);
+  REQUIRE(provenance.item_count() == 3);
+  const auto directory = provenance.find_by_record(40);
   REQUIRE(directory != nullptr);
   CHECK(directory->populated);
   CHECK(directory->identity.sequence == 2);
-  const auto* file = provenance.find_by_base(path("Documents/a.txt"));
+  const auto file = provenance.find_by_base(path("Documents/a.txt"));
   REQUIRE(file != nullptr);
   CHECK(file->id == 2);
   CHECK(file->entry == file_entry(10'000));
@@ -180,7 +180,7 @@ Built busy(std::mt19937_64& random, std::size_t records) {
   return built;
 }
 
-std::string text_of(const ItemState* item) {
+std::string text_of(const ItemPointer& item) {
   if (item == nullptr) return "none";
   std::string text =
       fmt::format("{} at {} {} {} was {} '{}' {} {} last {}", item->id, item->identity.record,
@@ -208,12 +208,17 @@ TEST_CASE("a journal that goes on still tells what it said when it was shorter")
       const auto torn = random() % 2 * (random() % 5);  // of the next record, if there is one
       const auto end = std::min(built.ends[at] + torn, built.journal.size());
       EarlierProvenance earlier(now);
-      now.extend(ByteView(built.journal).first(end).subspan(from), earlier);
+      const auto source = [&](std::uint64_t offset, MutableByteView out) -> Result<void> {
+        const auto part = ByteView(built.journal).subspan(offset, out.size());
+        std::copy(part.begin(), part.end(), out.begin());
+        return {};
+      };
+      REQUIRE(now.extend(source, end, earlier));
       const auto whole = Provenance::parse(ByteView(built.journal).first(end)).value();
       REQUIRE(now.valid_bytes() == built.ends[at]);
       REQUIRE(earlier.valid_bytes() == from);
-      REQUIRE(now.items().size() == whole.items().size());
-      for (ItemId id = 0; id <= whole.items().size() + 1; ++id) {
+      REQUIRE(now.item_count() == whole.item_count());
+      for (ItemId id = 0; id <= whole.item_count() + 1; ++id) {
         REQUIRE(text_of(now.find(id)) == text_of(whole.find(id)));
         REQUIRE(text_of(earlier.find(id)) == text_of(shorter.find(id)));
       }
@@ -228,6 +233,143 @@ TEST_CASE("a journal that goes on still tells what it said when it was shorter")
       }
     }
   }
+}
+
+// What a store of many items should say, told the simple way.
+struct PlainItems {
+  std::map<ItemId, ItemState> items;
+  std::map<std::uint64_t, ItemId> by_record;
+  std::map<std::string, ItemId> by_base;
+
+  void forget_record(const ItemState& item) {
+    if (const auto at = by_record.find(item.identity.record); at != by_record.end() && at->second == item.id)
+      by_record.erase(at);
+  }
+};
+
+TEST_CASE("thousands of items, in folders and out of them, are told from each other and found again") {
+  auto random = support::seeded_random();
+  ItemStore store;
+  PlainItems plain;
+  std::vector<ItemId> live;
+  ItemId last = 0;
+  const auto random_path = [&] {
+    std::string text;
+    for (auto depth = random() % 4; depth != 0; --depth)
+      text += (text.empty() ? "d" : "/d") + std::to_string(random() % 12);
+    if (random() % 3 != 0) text += (text.empty() ? "f" : "/f") + std::to_string(random() % 400);
+    return path(text);
+  };
+  for (int i = 0; i < 20'000; ++i) {
+    if (live.empty() || random() % 3 != 0) {
+      ItemState item;
+      item.id = last += 1 + (random() % 50 == 0 ? random() % 1000 : 0);
+      item.identity = {random() % 9000, static_cast<std::uint16_t>(random()), random()};
+      if (random() % 100 == 0) item.identity.record = (std::uint64_t{1} << 48) - 1 - random() % 3;
+      item.base_path = random_path();
+      item.entry = file_entry(random() % 3 == 0 ? random() >> 8 : random() % 10'000);
+      item.entry.metadata.created_100ns = random() % 2 == 0 ? item.identity.created_100ns : random();
+      item.entry.metadata.written_100ns =
+          random() % 2 == 0 ? item.entry.metadata.created_100ns - random() % 1000 : random();
+      item.entry.metadata.attributes = static_cast<std::uint32_t>(random());
+      if (random() % 2 == 0)
+        item.entry.metadata.security = Bytes(random() % 90, static_cast<std::byte>(i % 7));
+      if (random() % 2 == 0) item.entry.streams.clear();
+      if (random() % 9 == 0) item.entry.link_target = "somewhere/else";
+      if (random() % 9 == 0) item.entry.link_group = random();
+      if (random() % 9 == 0) item.entry.reparse_tag = static_cast<std::uint32_t>(random());
+      REQUIRE(store.publish(item));
+      item.streams[""].base_limit = item.entry.size_bytes;
+      for (const auto& stream : item.entry.streams) item.streams[stream.name].base_limit = stream.size_bytes;
+      plain.by_record[item.identity.record] = item.id;
+      plain.by_base[item.base_path.text()] = item.id;
+      live.push_back(item.id);
+      plain.items[item.id] = item;
+      continue;
+    }
+    const auto at = random() % live.size();
+    auto& item = plain.items.at(live[at]);
+    const auto row = store.find(item.id);
+    switch (random() % 4) {
+      case 0:
+        REQUIRE(store.populate(row));
+        item.populated = true;
+        break;
+      case 1: {
+        const auto block = random() % 2 == 0 ? random() % 5 : random() >> 20;
+        const std::vector<BlockTag> tags(random() % 4, random());
+        REQUIRE(store.load(row, "", block, tags));
+        for (std::size_t k = 0; k < tags.size(); ++k) item.streams[""].tags[block + k] = tags[k];
+        break;
+      }
+      case 2: {
+        const ItemIdentity identity{random() % 9000, static_cast<std::uint16_t>(random()), random()};
+        REQUIRE(store.identify(row, identity));
+        plain.forget_record(item);
+        item.previous_identity = item.identity;
+        item.identity = identity;
+        plain.by_record[identity.record] = item.id;
+        break;
+      }
+      default:
+        REQUIRE(store.withdraw(row));
+        item.withdrawn = true;
+        plain.forget_record(item);
+        if (plain.by_base[item.base_path.text()] == item.id) plain.by_base.erase(item.base_path.text());
+        live.erase(live.begin() + static_cast<std::ptrdiff_t>(at));
+    }
+  }
+  REQUIRE(store.size() == plain.items.size());
+  for (const auto& [id, item] : plain.items) {
+    const auto row = store.find(id);
+    REQUIRE(row != ItemStore::kNone);
+    const auto state = store.state(row, store.now());
+    REQUIRE(text_of(std::make_shared<ItemState>(state)) == text_of(std::make_shared<ItemState>(item)));
+    REQUIRE(state.entry == item.entry);
+    REQUIRE(store.record(row) == item.identity.record);
+    const auto found = store.find_by_base(item.base_path.text());
+    const auto wanted = plain.by_base.find(item.base_path.text());
+    REQUIRE((found == ItemStore::kNone ? 0 : store.id(found)) ==
+            (wanted == plain.by_base.end() ? 0 : wanted->second));
+  }
+  for (ItemId id = 0; id < last + 2; ++id)
+    if (plain.items.count(id) == 0) REQUIRE(store.find(id) == ItemStore::kNone);
+  for (std::uint64_t record = 0; record < 9001; ++record) {
+    const auto found = store.find_by_record(record);
+    const auto wanted = plain.by_record.find(record);
+    REQUIRE((found == ItemStore::kNone ? 0 : store.id(found)) ==
+            (wanted == plain.by_record.end() ? 0 : wanted->second));
+  }
+  for (const char* none : {"x", "d1/", "/d1", "d1/d2/d3/d4/f1", "1"})
+    CHECK(store.find_by_base(none) == ItemStore::kNone);
+  CHECK(store.find_by_record(~std::uint64_t{0}) == ItemStore::kNone);
+  CHECK_FALSE(store.publish(ItemState{last + 1, {std::uint64_t{1} << 48, 0, 0}, {}, {}, {}, 0, 0, 0, {}}));
+}
+
+TEST_CASE("a journal longer than what is read at once is replayed whole") {
+  Bytes journal = encode_header(header());
+  const std::vector<BlockTag> tags(kMaxTagsPerRecord, 5);
+  append(journal, encode_published(1, {40, 0, 1000}, path("big"), file_entry(std::uint64_t{1} << 40)));
+  std::uint64_t block = 0;
+  while (journal.size() < (9u << 20)) {
+    append(journal, encode_loaded(1, "", block, tags));
+    block += tags.size();
+    append(journal, encode_base_limit(1, "Zone.Identifier", 20));
+  }
+  const auto provenance = Provenance::parse(journal).value();
+  CHECK(provenance.valid_bytes() == journal.size());
+  CHECK(provenance.find(1)->streams.at("").tags.size() == block);
+  journal[journal.size() - 1] ^= std::byte{1};
+  CHECK(Provenance::parse(journal).value().valid_bytes() ==
+        journal.size() - encode_base_limit(1, "Zone.Identifier", 20).size());
+  const auto fails = Provenance::parse(
+      [&](std::uint64_t offset, MutableByteView out) -> Result<void> {
+        if (offset != 0) return fail(ErrorCode::io, "cannot read");
+        std::copy(journal.begin(), journal.begin() + static_cast<std::ptrdiff_t>(out.size()), out.begin());
+        return {};
+      },
+      journal.size());
+  CHECK(fails.error().code == ErrorCode::io);
 }
 
 TEST_CASE("a journal of a later version is refused by name") {

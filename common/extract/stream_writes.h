@@ -26,7 +26,8 @@ struct StreamBefore {
   };
   Kind kind = Kind::none;
   std::uint64_t size_bytes = 0;
-  StreamSide side;  // volume
+  StreamSide side;     // volume
+  ItemPointer latest;  // what base_tags may point into
   const ItemState::StreamState* base_tags =
       nullptr;            // published, volume: tags of the base's bytes, latest known
   bool same_file = true;  // false: another file's content, used because it may be alike

@@ -249,19 +249,22 @@ void TestAgent::restart() {
   };
   walk(kTestRoot);
   walk("ProgramData/Roamstead/staging");
-  for (const auto& [id, state] : provenance.items()) {
+  (void)provenance.for_each([&](const ItemState& state) -> Result<void> {
     by_base_[state.base_path.text()] = state.identity.record;
-    next_id_ = id + 1;
+    next_id_ = state.id + 1;
     const auto there = created.find(state.identity.record);
-    if (provenance.find_by_record(state.identity.record) != &state || there == created.end() ||
+    const auto latest = provenance.find_by_record(state.identity.record);
+    if (latest == nullptr || latest->id != state.id || there == created.end() ||
         there->second != state.identity.created_100ns)
-      continue;  // deleted, its record perhaps another file's by now
-    auto& item = items_[state.identity.record] = {id, state.base_path.text(), state.populated, true, {}};
+      return {};  // deleted, its record perhaps another file's by now
+    auto& item =
+        items_[state.identity.record] = {state.id, state.base_path.text(), state.populated, true, {}};
     for (const auto& [name, stream] : state.streams) {
       item.streams[name].base_limit = stream.base_limit;
       for (const auto& [block, tag] : stream.tags) item.streams[name].loaded.insert(block);
     }
-  }
+    return {};
+  });
 }
 
 }  // namespace roamstead::extract

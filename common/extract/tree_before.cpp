@@ -19,9 +19,9 @@ bool is_hive_item(const ItemState& item) {
   return !item.entry.is_directory() && is_hive_path(item.base_path.text());
 }
 
-const ItemState* find_item(const ProvenanceView* provenance, const ntfs::FileRecord& file) {
+ItemPointer find_item(const ProvenanceView* provenance, const ntfs::FileRecord& file) {
   if (provenance == nullptr) return nullptr;
-  const auto* item = provenance->find_by_record(file.reference.record);
+  auto item = provenance->find_by_record(file.reference.record);
   if (item == nullptr) return nullptr;
   const auto is = [&](const ItemIdentity& identity) {
     if (identity.record != file.reference.record) return false;
@@ -36,21 +36,21 @@ TreeBefore::TreeBefore(const ntfs::Volume& volume, const ntfs::FileReference& ro
                        const Provenance* provenance, Mirror* mirror)
     : volume_(volume), root_(root), provenance_(provenance), mirror_(mirror) {}
 
-const ItemState* TreeBefore::item_of(const ntfs::FileRecord& file) const {
+ItemPointer TreeBefore::item_of(const ntfs::FileRecord& file) const {
   if (provenance_ == nullptr) return nullptr;
-  if (const auto* item = find_item(provenance_, file)) return item;
+  if (auto item = find_item(provenance_, file)) return item;
   if (mirror_ == nullptr) return nullptr;
   // The creation time may have been changed since; the sequence number says that it is still the same file.
   auto before = mirror_->volume.record(file.reference.record);
   if (!before || before->reference != file.reference) return nullptr;
-  const auto* known = find_item(mirror_->provenance, *before);
+  const auto known = find_item(mirror_->provenance, *before);
   if (known == nullptr) return nullptr;
-  const auto* item = provenance_->find_by_record(file.reference.record);
+  auto item = provenance_->find_by_record(file.reference.record);
   return item != nullptr && item->id == known->id ? item : nullptr;
 }
 
 Result<Origin> TreeBefore::origin_of(const ntfs::FileRecord& file) {
-  const auto* item = item_of(file);
+  const auto item = item_of(file);
   if (mirror_ != nullptr) {
     auto before = mirror_->volume.record(file.reference.record);
     if (before && before->reference == file.reference) {
@@ -62,7 +62,7 @@ Result<Origin> TreeBefore::origin_of(const ntfs::FileRecord& file) {
       return fail(std::move(before).error());
     }
   }
-  return item != nullptr ? origin_of_published(*item) : Origin{};
+  return item != nullptr ? origin_of_published(item) : Origin{};
 }
 
 Origin TreeBefore::origin_in_mirror(const ntfs::FileRecord& file) {
@@ -80,16 +80,16 @@ Origin TreeBefore::origin_in_mirror(const ntfs::FileRecord& file) {
   return origin;
 }
 
-Origin TreeBefore::origin_of_published(const ItemState& item) {
+Origin TreeBefore::origin_of_published(const ItemPointer& item) {
   Origin origin;
   origin.exists = true;
-  origin.item = &item;
-  if (item.base_path.is_root()) {
+  origin.item = item;
+  if (item->base_path.is_root()) {
     origin.names.push_back({});
     return origin;
   }
-  const auto directory = base_directory(item.base_path.parent());
-  const std::string name(item.base_path.name());
+  const auto directory = base_directory(item->base_path.parent());
+  const std::string name(item->base_path.name());
   origin.names.push_back({directory.reference, name, join(directory.path, name)});
   return origin;
 }
@@ -98,7 +98,7 @@ std::optional<ntfs::FileRecord> TreeBefore::in_mirror(const ItemState& item) con
   if (mirror_ == nullptr) return std::nullopt;
   auto file = mirror_->volume.record(item.identity.record);
   if (!file) return std::nullopt;
-  const auto* known = find_item(mirror_->provenance, *file);
+  const auto known = find_item(mirror_->provenance, *file);
   if (known == nullptr || known->id != item.id) return std::nullopt;
   return std::move(*file);
 }
@@ -108,7 +108,7 @@ TreeBefore::BaseDirectory TreeBefore::base_directory(const profile::ProfilePath&
   if (auto known = base_directories_.find(path.text()); known != base_directories_.end())
     return known->second;
   BaseDirectory result;
-  const auto* item = provenance_ == nullptr ? nullptr : provenance_->find_by_base(path);
+  const auto item = provenance_ == nullptr ? nullptr : provenance_->find_by_base(path);
   auto before = item == nullptr ? std::nullopt : in_mirror(*item);
   auto placement = before ? mirror_->tree.place(*before) : Placement{};
   if (placement.place == Place::inside) {
@@ -119,8 +119,10 @@ TreeBefore::BaseDirectory TreeBefore::base_directory(const profile::ProfilePath&
     result.path = join(up.path, path.name());
     result.reference = absent_reference(item == nullptr ? 0 : item->identity.record);
     if (item != nullptr)
-      if (auto file = volume_.record(item->identity.record); file && item_of(*file) == item)
-        result.reference = file->reference;
+      if (auto file = volume_.record(item->identity.record)) {
+        const auto there = item_of(*file);
+        if (there != nullptr && there->id == item->id) result.reference = file->reference;
+      }
   }
   base_directories_.emplace(path.text(), result);
   return result;
@@ -128,7 +130,7 @@ TreeBefore::BaseDirectory TreeBefore::base_directory(const profile::ProfilePath&
 
 bool TreeBefore::accounted_for(const ItemState& item) const {
   if (mirror_ == nullptr || mirror_->provenance == nullptr) return false;
-  const auto* known = mirror_->provenance->find(item.id);
+  const auto known = mirror_->provenance->find(item.id);
   if (known == nullptr || known->base_path != item.base_path) return false;
   auto file = in_mirror(item);
   return !file || mirror_->tree.place(*file).place != Place::staging;  // there it had yet to be named
@@ -148,7 +150,7 @@ std::optional<std::set<ItemId>> TreeBefore::maybe_unaccounted() const {
     for (const auto& child : *children) {
       const auto record = child.reference.record;
       if (!seen.insert(record).second) continue;
-      if (const auto* item = mirror_->provenance->find_by_record(record)) ids.insert(item->id);
+      if (const auto item = mirror_->provenance->find_by_record(record)) ids.insert(item->id);
       const auto file = mirror_->volume.record(record);
       if (!file) return std::nullopt;
       if (file->directory) directories.push_back(record);

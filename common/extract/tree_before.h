@@ -25,8 +25,8 @@ struct Origin {
   bool exists = false;
   std::vector<Location> names;  // parents by their reference on the volume; at least one when it exists
   std::optional<ntfs::FileRecord>
-      record;  // as the mirror has it; none: published since, the tree has what was published
-  const ItemState* item = nullptr;  // mirror: what the journal said then. Otherwise: what it says now
+      record;        // as the mirror has it; none: published since, the tree has what was published
+  ItemPointer item;  // mirror: what the journal said then. Otherwise: what it says now
 };
 
 // Not thread-safe.
@@ -38,13 +38,13 @@ class TreeBefore {
              Mirror* mirror);
 
   // What the journal knows of a file that is on the volume now.
-  const ItemState* item_of(const ntfs::FileRecord& file) const;
+  ItemPointer item_of(const ntfs::FileRecord& file) const;
   // Of a file that is on the volume now.
   Result<Origin> origin_of(const ntfs::FileRecord& file);
   // Of a file in the mirror that is no longer on the volume.
   Origin origin_in_mirror(const ntfs::FileRecord& file);
   // Of an item that the tree has because it was published, wherever its file is now.
-  Origin origin_of_published(const ItemState& item);
+  Origin origin_of_published(const ItemPointer& item);
 
   // Whether the mirror already accounts for this item: its file was there, or had been deleted by then.
   bool accounted_for(const ItemState& item) const;
@@ -72,6 +72,6 @@ class TreeBefore {
 bool is_hive_item(const ItemState& item);
 
 // The item that a journal has for this file, by record number and sequence number or creation time; no hives.
-const ItemState* find_item(const ProvenanceView* provenance, const ntfs::FileRecord& file);
+ItemPointer find_item(const ProvenanceView* provenance, const ntfs::FileRecord& file);
 
 }  // namespace roamstead::extract

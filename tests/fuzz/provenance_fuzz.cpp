@@ -12,11 +12,12 @@ void check(ByteView journal) {
   auto provenance = extract::Provenance::parse(journal);
   if (!provenance) return;
   if (provenance->valid_bytes() > journal.size()) __builtin_trap();
-  for (const auto& [id, item] : provenance->items()) {
-    if (provenance->find(id) != &item) __builtin_trap();
-    const auto* by_base = provenance->find_by_base(item.base_path);
-    if (by_base != nullptr && by_base->withdrawn) __builtin_trap();
-  }
+  (void)provenance->for_each([&](const extract::ItemState& item) -> Result<void> {
+    if (provenance->find(item.id)->base_path != item.base_path) __builtin_trap();
+    const auto by_base = provenance->find_by_base(item.base_path);
+    if (by_base != nullptr && (by_base->withdrawn || by_base->base_path != item.base_path)) __builtin_trap();
+    return {};
+  });
 }
 
 Bytes with_checksums(ByteView input) {
