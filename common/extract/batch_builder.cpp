@@ -36,14 +36,16 @@ bool all_bytes_travel(const std::vector<profile::StreamContent>& streams, const 
 
 }  // namespace
 
-BatchBuilder::BatchBuilder(Comparison comparison) : comparison_(std::move(comparison)) {}
+BatchBuilder::BatchBuilder(Comparison comparison) : comparison_(std::move(comparison)) {
+  if (auto* mirror = comparison_.before.mirror()) former_names_.emplace(comparison_.volume, mirror->volume);
+}
 
 Result<void> BatchBuilder::examine(std::uint64_t record) {
   queue_.push_back(record);
   while (!queue_.empty()) {
     const auto next = queue_.back();
     queue_.pop_back();
-    if (examined_.insert(next).second) RS_CHECK(examine_record(next));
+    if (examined_.insert(next)) RS_CHECK(examine_record(next));
   }
   return {};
 }
@@ -315,20 +317,34 @@ Result<void> BatchBuilder::finish(profile::Batch& batch, std::vector<Locator>& l
   return {};
 }
 
+const Origin* BatchBuilder::lost_where_it_was(const ntfs::FileRecord& file, const std::string& path) {
+  if (const auto lost = vacated_.find(path); lost != vacated_.end()) return &lost->second;
+  if (vacated_.empty() || !former_names_) return nullptr;
+  // Saved by renaming over the old one, and then named otherwise: only the change journal tells.
+  for (const auto& former : former_names_->of(file.reference)) {
+    const auto& directory = comparison_.before.mirror()->tree.directory(former.parent);
+    if (directory.place != Place::inside) continue;
+    const auto lost =
+        vacated_.find(directory.path.empty() ? former.name : directory.path + "/" + former.name);
+    if (lost != vacated_.end()) return &lost->second;
+  }
+  return nullptr;
+}
+
 Result<void> BatchBuilder::new_files() {
   for (auto number : new_) {
     RS_TRY(const auto file, comparison_.volume.record(number));
     const auto placement = place(file);
     const auto item = comparison_.before.item_of(file);
     // Saved by writing a new file and renaming it over the old one: most of it may be what the old one had.
-    auto old = vacated_.find(placement.names.front().path);
     const Origin* alike = nullptr;
-    if (old != vacated_.end() && item == nullptr && !file.directory && placement.names.size() == 1) {
-      const auto& origin = old->second;
-      const bool is_file = origin.record ? !origin.record->directory && !origin.record->reparse_tag &&
-                                               !blocked_reason(*origin.record)
-                                         : has_content(origin.item->entry);
-      if (is_file) alike = &origin;
+    if (item == nullptr && !file.directory && placement.names.size() == 1)
+      alike = lost_where_it_was(file, placement.names.front().path);
+    if (alike != nullptr) {
+      const bool is_file = alike->record ? !alike->record->directory && !alike->record->reparse_tag &&
+                                               !blocked_reason(*alike->record)
+                                         : has_content(alike->item->entry);
+      if (!is_file) alike = nullptr;
     }
     auto done = put(file, item.get(), placement, {}, alike, true);
     if (!done) RS_CHECK(blame(placement.names.front().path, std::move(done).error()));

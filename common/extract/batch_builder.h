@@ -3,11 +3,14 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "common/extract/extract.h"
+#include "common/extract/former_names.h"
+#include "common/extract/record_set.h"
 #include "common/extract/stream_writes.h"
 #include "common/extract/tree_before.h"
 
@@ -70,6 +73,8 @@ class BatchBuilder {
   StreamBefore stream_before(const std::string& name, const Origin& base, bool readable, bool same_file,
                              const ItemState* item) const;
   Result<void> new_files();
+  // The file that was lost at this one's path, or at one that it had since the snapshot before; null: none.
+  const Origin* lost_where_it_was(const ntfs::FileRecord& file, const std::string& path);
   Result<void> vanished_items();
   Result<void> vanished(const ItemState& item);
   Result<void> queue_descendants(std::uint64_t directory);
@@ -86,7 +91,7 @@ class BatchBuilder {
   std::string describe(const ntfs::FileRecord& file, const Placement& placement) const;
 
   Comparison comparison_;
-  std::set<std::uint64_t> examined_;
+  RecordSet examined_;
   std::vector<std::uint64_t> queue_;
   std::vector<std::uint64_t> new_;  // base records of files that the tree before does not have
   std::map<std::string, Origin>
@@ -94,6 +99,7 @@ class BatchBuilder {
   std::map<std::string, profile::Delete> deletes_;
   std::map<std::string, profile::Move> moves_;  // by source
   std::set<std::string> move_targets_;
+  std::optional<FormerNames> former_names_;
   std::map<std::string, PlannedPut> puts_;
   std::map<std::string, std::string> held_back_;
   using Index = std::set<std::pair<std::string, ntfs::FileReference>>;

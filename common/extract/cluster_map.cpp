@@ -342,7 +342,7 @@ Result<std::set<std::uint64_t>> ClusterMap::doubly_owned() const {
 }
 
 Result<std::set<std::uint64_t>> ClusterMap::doubly_owned(const ntfs::Volume& volume,
-                                                         const std::set<std::uint64_t>& candidates) const {
+                                                         const RecordSet& candidates) const {
   RangeSet clusters;
   for (auto record : candidates) {
     RS_TRY(const auto runs, runs_of(record, read_base(volume, record), volume.info()));

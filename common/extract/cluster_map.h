@@ -10,6 +10,7 @@
 
 #include "common/base/byte_range.h"
 #include "common/extract/map_file.h"
+#include "common/extract/record_set.h"
 #include "common/ntfs/volume.h"
 
 namespace roamstead::extract {
@@ -70,8 +71,7 @@ class ClusterMap {
   // Files of which a cluster belongs to another file too (or twice to themselves): all of them, or those that
   // `candidates` are in conflict with, themselves included.
   Result<std::set<std::uint64_t>> doubly_owned() const;
-  Result<std::set<std::uint64_t>> doubly_owned(const ntfs::Volume& volume,
-                                               const std::set<std::uint64_t>& candidates) const;
+  Result<std::set<std::uint64_t>> doubly_owned(const ntfs::Volume& volume, const RecordSet& candidates) const;
 
   // Everything, in order; for tests.
   Result<std::vector<MapEntry>> entries() const;

@@ -33,7 +33,7 @@ class ExtractionResult final : public Extraction {
   std::optional<JournalHeader> journal_;
 };
 
-void add_journalled(const Provenance& provenance, const Mirror* mirror, std::set<std::uint64_t>& candidates) {
+void add_journalled(const Provenance& provenance, const Mirror* mirror, RecordSet& candidates) {
   if (mirror != nullptr && mirror->continued != nullptr) {
     for (const auto id : mirror->continued->spoken_of_since())
       if (const auto item = provenance.find(id); !item->withdrawn) candidates.insert(item->identity.record);
@@ -58,7 +58,7 @@ class Extractor::Work {
   Result<std::unique_ptr<Extraction>> attempt(const Request& request);
   Result<void> compare(const Sides& sides, const Request& request, ExtractionResult& result);
   // Files of the profile, wherever they are from; the map is built on the way.
-  Result<void> add_all_in_profile(const Snapshot& now, ProfileTree& tree, std::set<std::uint64_t>& candidates,
+  Result<void> add_all_in_profile(const Snapshot& now, ProfileTree& tree, RecordSet& candidates,
                                   Statistics& statistics);
   // Brings the map to `now`. `changed` and `records` are what differs from `before`, `records` without what
   // the map knows better.
@@ -179,8 +179,7 @@ Result<void> Extractor::Work::prepare_map(const Sides& sides, std::uint32_t part
 }
 
 Result<void> Extractor::Work::add_all_in_profile(const Snapshot& now, ProfileTree& tree,
-                                                 std::set<std::uint64_t>& candidates,
-                                                 Statistics& statistics) {
+                                                 RecordSet& candidates, Statistics& statistics) {
   RS_TRY(const auto state, now.map_state());
   return build_map(now, state, statistics, [&](std::uint64_t number, const Result<ntfs::FileRecord>& file) {
     ++statistics.candidate_records;
@@ -207,14 +206,16 @@ Result<void> Extractor::Work::compare(const Sides& sides, const Request& request
   statistics.journal_continued = sides.journals.continued != nullptr;
   auto changed = on_volume(sides.delta.extents, now);
   statistics.delta_bytes = changed.total_bytes();
-  std::set<std::uint64_t> candidates, doubly_owned;
+  RecordSet candidates;
+  std::set<std::uint64_t> doubly_owned;
   if (mirror) {
     RS_TRY(changed, really_changed(changed, now, *sides.before));
-    RS_TRY(candidates,
+    RS_TRY(const auto records,
            changed_records(now.volume(), sides.before->volume(), changed, statistics.candidate_records));
-    RS_CHECK(prepare_map(sides, request.partition, changed, candidates, statistics));
-    RS_TRY(auto owners, ask(map_->owners(changed)));
-    candidates.merge(owners);
+    RS_CHECK(prepare_map(sides, request.partition, changed, records, statistics));
+    candidates.insert(records);
+    RS_TRY(const auto owners, ask(map_->owners(changed)));
+    candidates.insert(owners);
     if (provenance != nullptr) add_journalled(*provenance, &*mirror, candidates);
     RS_TRY(doubly_owned, ask(map_->doubly_owned(now.volume(), candidates)));
   } else {

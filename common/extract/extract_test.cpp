@@ -128,6 +128,98 @@ TEST_CASE("a file saved under another name and renamed over the old one travels 
   CHECK(describe(batch) == "delete doc\nput doc kind 0 size 200000 base doc '' 200000: 98304+4096\n");
 }
 
+// A record of the change journal as Windows writes it ([MS-FSCC] 2.7.2, USN_RECORD_V2).
+void add_usn_record(Bytes& journal, ntfs::FileReference file, ntfs::FileReference parent,
+                    const std::string& name, std::uint32_t reason) {
+  ByteWriter record;
+  record.le(static_cast<std::uint32_t>((60 + name.size() * 2 + 7) / 8 * 8));
+  record.le<std::uint32_t>(2);
+  for (const auto& each : {file, parent}) record.le(each.record | std::uint64_t{each.sequence} << 48);
+  record.le<std::uint64_t>(journal.size());
+  record.le<std::uint64_t>(1);
+  for (const std::uint32_t value : {reason, 0u, 0u, 0u}) record.le(value);
+  record.le(static_cast<std::uint16_t>(name.size() * 2));
+  record.le<std::uint16_t>(60);
+  for (const char letter : name) record.le(static_cast<std::uint16_t>(letter));
+  auto bytes = record.take();
+  bytes.resize((bytes.size() + 7) / 8 * 8);
+  journal.insert(journal.end(), bytes.begin(), bytes.end());
+}
+
+TEST_CASE(
+    "a file saved over an old one and then renamed travels as what differs, if the change journal tells") {
+  if (!support::can_format_ntfs()) return;
+  constexpr std::uint32_t kOldName = 0x1000, kNewName = 0x2000;
+  Bytes journal;
+  Plain plain([&](auto& volume) {
+    volume.make_directory("Users/alice/docs");
+    for (const char* name : {"report", "letter"})
+      volume.write(std::string("Users/alice/docs/") + name, 0, pattern(400'000, 1));
+    add_usn_record(journal, {999, 1}, {5, 5}, "older than the snapshot", kOldName);
+    volume.write("$Extend/$UsnJrnl", 0, journal, "$J");
+  });
+  // Each time: written anew under a temporary name, renamed over the old one, then elsewhere.
+  const auto save = [&](const std::string& old, const std::string& name,
+                        const std::string& named_in_journal) {
+    auto& volume = plain.desktop.volume();
+    volume.write("Users/alice/save.tmp", 0, pattern(400'000, 1));
+    volume.write("Users/alice/save.tmp", 200'000, pattern(10, 9));
+    volume.remove("Users/alice/docs/" + old);
+    volume.rename("Users/alice/save.tmp", "Users/alice/docs/" + old);
+    volume.rename("Users/alice/docs/" + old, "Users/alice/" + name);
+    const auto reference = [&](const std::string& path) {
+      const auto found = volume.find(path).value();
+      return ntfs::FileReference{found.record, found.sequence};
+    };
+    const auto file = reference("Users/alice/" + name);
+    if (named_in_journal.empty()) return;
+    add_usn_record(journal, file, reference("Users/alice"), "save.tmp", kOldName);
+    add_usn_record(journal, file, reference("Users/alice/docs"), named_in_journal, kNewName);
+    add_usn_record(journal, file, reference("Users/alice/docs"), named_in_journal, kOldName);
+    add_usn_record(journal, file, reference("Users/alice"), name, kNewName);
+    volume.write("$Extend/$UsnJrnl", 0, journal, "$J");
+  };
+  const std::vector<ByteRange> page{{196'608, 4096}}, all{{0, 400'000}};
+
+  save("report", "report 2", "report");
+  auto batch = plain.next();
+  const auto* put = find_put(batch, "report 2");
+  REQUIRE(put != nullptr);
+  REQUIRE(put->base);
+  CHECK(put->base->text() == "docs/report");
+  CHECK(put->contents[0].writes == page);
+  CHECK(describe(batch).find("delete docs/report\n") != std::string::npos);
+
+  // Nobody tells: all of it travels.
+  save("letter", "letter 2", "");
+  batch = plain.next();
+  put = find_put(batch, "letter 2");
+  REQUIRE(put != nullptr);
+  CHECK_FALSE(put->base);
+  CHECK(put->contents[0].writes == all);
+
+  // The journal lies: of another file, of names that nothing had, of folders that are none. Plain::next()
+  // sees that what is saved is right all the same.
+  plain.desktop.volume().write("Users/alice/docs/picture", 0, pattern(50'000, 5));
+  plain.desktop.volume().write("Users/alice/docs/book", 0, pattern(400'000, 1));
+  plain.next();
+  plain.desktop.volume().remove("Users/alice/docs/picture");
+  save("book", "book 2", "picture");
+  {
+    auto& volume = plain.desktop.volume();
+    const auto found = volume.find("Users/alice/book 2").value();
+    const ntfs::FileReference file{found.record, found.sequence};
+    for (const ntfs::FileReference parent : {ntfs::FileReference{found.record, 0}, {1ull << 47, 3}, {0, 1}})
+      add_usn_record(journal, file, parent, "../../x", kOldName);
+    journal.insert(journal.end(), 300, std::byte{0xEE});
+    volume.write("$Extend/$UsnJrnl", 0, journal, "$J");
+  }
+  batch = plain.next();
+  put = find_put(batch, "book 2");
+  REQUIRE(put != nullptr);
+  CHECK((!put->base || put->base->text() == "docs/picture"));
+}
+
 TEST_CASE("holes, sizes, streams, attributes, times and links are kept") {
   if (!support::can_format_ntfs()) return;
   Plain plain([](auto& volume) {

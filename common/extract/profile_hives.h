@@ -9,6 +9,7 @@
 #include "common/extract/extract.h"
 #include "common/extract/hive_changes.h"
 #include "common/extract/live_hive.h"
+#include "common/extract/record_set.h"
 #include "common/extract/tree_before.h"
 
 namespace roamstead::extract {
@@ -18,8 +19,8 @@ struct HiveContext {
   const ntfs::Volume& volume;
   ProfileTree& tree;
   TreeBefore& before;
-  const Provenance* provenance = nullptr;               // may be null
-  const std::set<std::uint64_t>* candidates = nullptr;  // records that may have changed; null: all may
+  const Provenance* provenance = nullptr;  // may be null
+  const RecordSet* candidates = nullptr;   // records that may have changed; null: all may
   std::string profile_root;
   std::string provenance_path;
 };

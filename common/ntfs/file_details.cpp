@@ -108,8 +108,7 @@ Result<LoadedRecord> load_any(const Mft& mft, std::uint64_t number) {
   LoadedRecord record;
   RS_TRY(record.bytes, mft.raw(number));
   RS_TRY_CTX(record.header, mft.place(number), parse_record_header(record.bytes, number));
-  if (all_zero(record.bytes))
-    return fail(ErrorCode::not_found, fmt::format("MFT record {} was never used", number));
+  if (all_zero(record.bytes)) return fail(ErrorCode::not_found, mft.place(number) + " was never used");
   RS_CHECK_CTX(mft.place(number), apply_fixups(record.bytes));
   RS_CHECK_CTX(mft.place(number), parse_attributes(record.bytes, record.header, record.attributes));
   return record;
@@ -209,8 +208,8 @@ Result<FileDetails> file_details(const vdisk::BlockDevice& device, std::uint64_t
   if (loaded && !loaded->header.in_use) loaded = load_any(mft, number);
   if (!loaded) return fail(std::move(loaded).error());
   if (loaded->header.base)
-    return fail(ErrorCode::invalid_argument, fmt::format("MFT record {} is an extension of {}: ask for that",
-                                                         number, loaded->header.base->record));
+    return fail(ErrorCode::invalid_argument, fmt::format("{} is an extension of {}: ask for that",
+                                                         mft.place(number), loaded->header.base->record));
   FileDetails details;
   details.reference = {number, loaded->header.sequence};
   details.in_use = loaded->header.in_use;

@@ -138,7 +138,10 @@ Result<FileRecord> assemble_file(const vdisk::BlockDevice& device, const Geometr
   RS_CHECK(walker.walk(
       file.reference, attributes, 0, [&](const AttributeView& attribute) { return assembler.add(attribute); },
       &file.extension_records));
-  for (const auto& stream : file.streams) RS_CHECK(check_complete(stream, geometry));
+  for (auto& stream : file.streams) {
+    RS_CHECK(check_complete(stream, geometry));
+    stream.record = number;
+  }
   for (const auto& attribute : attributes) {
     if (attribute.type != kAttributeList || attribute.resident) continue;
     RS_TRY(auto list, begin_stream(attribute, geometry));

@@ -82,9 +82,9 @@ Result<void> Mft::check_runs() {
 
 Result<Bytes> Mft::raw(std::uint64_t number) const {
   if (number >= record_count_)
-    return fail(ErrorCode::not_found, fmt::format("MFT record {} of {}", number, record_count_));
+    return fail(ErrorCode::not_found, fmt::format("{}: the MFT ends after {}", place(number), record_count_));
   Bytes bytes(geometry_.record_bytes);
-  RS_CHECK_CTX(fmt::format("MFT record {}", number),
+  RS_CHECK_CTX(place(number),
                read_stream(device_, geometry_, stream_, number * geometry_.record_bytes, bytes));
   return bytes;
 }

@@ -2,6 +2,7 @@
 // (ROAMSTEAD_CORPUS).
 #include <doctest/doctest.h>
 
+#include <bit>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -12,6 +13,8 @@
 #include "common/base/text.h"
 #include "common/ntfs/boot_sector.h"
 #include "common/ntfs/file_details.h"
+#include "common/ntfs/record.h"
+#include "common/ntfs/runs.h"
 #include "common/ntfs/volume_check.h"
 #include "common/ntfs/volume_state.h"
 #include "common/ntfs/wof.h"
@@ -21,6 +24,8 @@
 #include "tests/support/corpus.h"
 #include "tests/support/memory_device.h"
 #include "tests/support/ntfs_image.h"
+#include "tests/support/ntfs_record.h"
+#include "tests/support/seed.h"
 #include "tests/support/temporary_directory.h"
 
 namespace roamstead::ntfs {
@@ -254,13 +259,134 @@ TEST_CASE("volumes made by Windows are clean and without fault") {
   CHECK(report.leaked_clusters == 0);
 }
 
-TEST_CASE("the boot sector of a volume with clusters of 2 MiB is understood") {
+namespace {
+
+// A volume of mkntfs made to fit the boot sector of another of the same size: the system files that it places
+// are moved there.
+class GraftedVolume {
+ public:
+  GraftedVolume(const std::string& path, ByteView boot, const Geometry& geometry)
+      : device_(support::FileDevice::open(os::real_file_system(), path, os::OpenMode::read_write).value()),
+        geometry_(geometry) {
+    const auto volume = Volume::open(*device_).value();
+    const auto& info = volume->info();
+    REQUIRE(info.cluster_bytes == geometry.cluster_bytes);
+    REQUIRE(info.volume_bytes == geometry.volume_bytes);
+    mft_ = volume->mft().runs.front().lcn * geometry.cluster_bytes;
+    const auto bitmap = volume->record(6).value().streams.front();
+    bitmap_ = support::stream_place(*volume, bitmap, 0);
+    // What lies where the mirror shall be is moved out of its way.
+    move(0, kBitmap, geometry.mft_lcn + 8);
+    move(0, kData, geometry.mft_lcn);
+    move(1, kData, geometry.mirror_lcn);
+    Bytes first(4 * geometry.record_bytes);
+    REQUIRE(device_->read(mft_, first));
+    REQUIRE(device_->write(geometry.mirror_lcn * geometry.cluster_bytes, first));
+    REQUIRE(device_->write(0, boot));
+  }
+
+ private:
+  // The one run of a record's attribute.
+  void move(std::uint64_t number, std::uint32_t type, std::uint64_t to) {
+    const auto place = mft_ + number * geometry_.record_bytes;
+    Bytes record(geometry_.record_bytes);
+    REQUIRE(device_->read(place, record));
+    REQUIRE(apply_fixups(record));
+    std::size_t at = load_le<std::uint16_t>(record, 20);
+    while (load_le<std::uint32_t>(record, at) != type) at += load_le<std::uint32_t>(record, at + 4);
+    const auto pairs_at = at + load_le<std::uint16_t>(record, at + 32);
+    std::vector<Run> runs;
+    const auto end = at + load_le<std::uint32_t>(record, at + 4);
+    const auto clusters = load_le<std::uint64_t>(record, at + 24) + 1;
+    REQUIRE(append_runs(ByteView(record).subspan(pairs_at, end - pairs_at), 0, clusters,
+                        geometry_.cluster_count, runs));
+    REQUIRE(runs.size() == 1);
+    Bytes content(runs[0].clusters * geometry_.cluster_bytes);
+    REQUIRE(device_->read(runs[0].lcn * geometry_.cluster_bytes, content));
+    REQUIRE(device_->write(to * geometry_.cluster_bytes, content));
+    Bytes pairs(5);  // one byte of length, two of place, the end
+    pairs[0] = std::byte{0x21};
+    pairs[1] = static_cast<std::byte>(runs[0].clusters);
+    store_le(pairs, 2, static_cast<std::uint16_t>(to));
+    REQUIRE((runs[0].clusters < 128 && to < 0x8000 && pairs_at + pairs.size() <= end));
+    std::copy(pairs.begin(), pairs.end(), record.begin() + static_cast<std::ptrdiff_t>(pairs_at));
+    support::protect(record);
+    if (number == 0 && type == kData) mft_ = to * geometry_.cluster_bytes;
+    REQUIRE(device_->write(mft_ + number * geometry_.record_bytes, record));
+    for (std::uint64_t i = 0; i < runs[0].clusters; ++i) {
+      mark(runs[0].lcn + i, false);
+      mark(to + i, true);
+    }
+  }
+  void mark(std::uint64_t cluster, bool used) {
+    Bytes byte(1);
+    REQUIRE(device_->read(bitmap_ + cluster / 8, byte));
+    const auto bit = std::byte(1u << cluster % 8);
+    byte[0] = used ? byte[0] | bit : byte[0] & ~bit;
+    REQUIRE(device_->write(bitmap_ + cluster / 8, byte));
+  }
+
+  std::unique_ptr<support::FileDevice> device_;
+  const Geometry geometry_;
+  std::uint64_t mft_ = 0, bitmap_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("the boot sector of a volume with clusters of 2 MiB is understood as others do") {
   const auto packed = support::corpus("ntfs/dissect/boot_2m.bin.gz");
-  if (packed.empty()) return;
+  if (packed.empty() || !support::can_format_ntfs()) return;
   const auto unpacked = support::output_of("zcat " + packed);
   const auto geometry = parse_boot_sector(as_bytes(unpacked), std::uint64_t{1} << 50);
   REQUIRE_MESSAGE(geometry.has_value(), (geometry ? "" : geometry.error().to_string()));
   CHECK(geometry->cluster_bytes == 2 << 20);
+  CHECK(geometry->record_bytes == 1024);
+  CHECK(geometry->index_bytes == 4096);
+
+  support::TemporaryDirectory directory;
+  if (support::available("file")) {
+    const auto said = support::output_of("zcat " + packed + " > " + (directory / "boot") + "; file " +
+                                         (directory / "boot"));
+    const auto says = [&](const std::string& what) {
+      CHECK_MESSAGE(said.find(what) != std::string::npos, said);
+    };
+    says(", sectors " + std::to_string(geometry->volume_bytes / geometry->sector_bytes) + ",");
+    says("sectors/cluster " +
+         std::to_string(256 - std::countr_zero(geometry->cluster_bytes / geometry->sector_bytes)) + ",");
+    says("$MFT start cluster " + std::to_string(geometry->mft_lcn) + ",");
+    says("$MFTMirror start cluster " + std::to_string(geometry->mirror_lcn) + ",");
+    says("bytes/RecordSegment 2^(-1*" + std::to_string(256 - std::countr_zero(geometry->record_bytes)) + ")");
+    says("bytes/index block 2^(-1*" + std::to_string(256 - std::countr_zero(geometry->index_bytes)) + ")");
+  }
+
+  // A volume behind it, which libntfs-3g then mounts and fills, and 7zz reads.
+  const auto path = directory / "volume.img";
+  support::format_ntfs(path, {geometry->volume_bytes + geometry->sector_bytes, geometry->cluster_bytes});
+  GraftedVolume(path, as_bytes(unpacked).first(8192), *geometry);
+  auto random = support::seeded_random();
+  Bytes large(5'000'000), small(300);
+  for (auto* bytes : {&large, &small})
+    for (auto& byte : *bytes) byte = static_cast<std::byte>(random());
+  {
+    support::NtfsImage image(path);
+    image.make_directory("folder");
+    image.write("folder/large", 0, large);
+    image.write("folder/small", 0, small);
+  }
+  const auto device = support::FileDevice::open(os::real_file_system(), path, os::OpenMode::read).value();
+  const auto volume = Volume::open(*device).value();
+  CHECK(volume->mft().runs.front().lcn == geometry->mft_lcn);
+  CHECK(check_volume(*device)->errors == 0);
+  for (const auto& [name, expected] : {std::pair{"folder/large", &large}, {"folder/small", &small}}) {
+    CAPTURE(name);
+    const auto file = volume->record(volume->lookup(name)->record).value();
+    Bytes content(expected->size());
+    REQUIRE(volume->read(file.streams.front(), 0, content));
+    CHECK(content == *expected);
+    if (support::available("7zz"))
+      CHECK(support::output_of("7zz e -so -tntfs " + path + " " + name + " 2>/dev/null") ==
+            as_text(*expected));
+  }
 }
 
 }  // namespace roamstead::ntfs

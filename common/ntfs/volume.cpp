@@ -35,7 +35,10 @@ class OpenVolume final : public Volume {
   std::vector<RecordSpan> records_in(ByteRange range) const override { return mft_->records_in(range); }
   Result<Bytes> raw_record(std::uint64_t number) const override { return mft_->raw(number); }
   Result<void> read(const StreamInfo& stream, std::uint64_t offset, MutableByteView out) const override {
-    return read_stream(device_, geometry_, stream, offset, out);
+    RS_CHECK_CTX(
+        fmt::format("stream \"{}\" of MFT record {} of {}", stream.name, stream.record, device_.name()),
+        read_stream(device_, geometry_, stream, offset, out));
+    return {};
   }
 
   Result<FileRecord> record(std::uint64_t number) const override;
@@ -103,10 +106,10 @@ Result<void> OpenVolume::read_info() {
 
 Result<LoadedRecord> OpenVolume::load_base(std::uint64_t number) const {
   RS_TRY(auto record, mft_->load(number));
-  if (!record.header.in_use) return fail(ErrorCode::not_found, fmt::format("MFT record {} is free", number));
+  if (!record.header.in_use) return fail(ErrorCode::not_found, mft_->place(number) + " is free");
   if (record.header.base)
     return fail(ErrorCode::not_found,
-                fmt::format("MFT record {} is an extension of {}", number, record.header.base->record));
+                fmt::format("{} is an extension of {}", mft_->place(number), record.header.base->record));
   return record;
 }
 
@@ -125,7 +128,7 @@ Result<FileRecord> OpenVolume::record(std::uint64_t number) const {
 Result<std::uint64_t> OpenVolume::base_record(std::uint64_t number) const {
   RS_TRY(const auto bytes, mft_->raw(number));
   RS_TRY_CTX(const auto header, mft_->place(number), parse_record_header(bytes, number));
-  if (!header.in_use) return fail(ErrorCode::not_found, fmt::format("MFT record {} is free", number));
+  if (!header.in_use) return fail(ErrorCode::not_found, mft_->place(number) + " is free");
   return header.base ? header.base->record : number;
 }
 
@@ -189,8 +192,9 @@ Result<std::string> OpenVolume::path_of(const FileRecord& file) const {
 }
 
 Result<std::string> OpenVolume::path_of(const NameInfo& name) const {
-  RS_TRY(auto path, paths_.directory_path(
-                        name.parent, [&](FileReference directory) { return directory_name(directory); }));
+  RS_TRY_CTX(auto path, device_.name(), paths_.directory_path(name.parent, [&](FileReference directory) {
+    return directory_name(directory);
+  }));
   if (name.name == "." && name.parent.record == kRootRecord) return std::string();  // the root's own name
   if (name.name == "." || name.name == "..") return fail(ErrorCode::corrupt, "a file called " + name.name);
   return path.empty() ? name.name : path + '/' + name.name;
@@ -227,7 +231,8 @@ Result<FileReference> OpenVolume::find_child(FileReference directory, const std:
   RS_TRY_CTX(const auto found, "directory, " + mft_->place(directory.record),
              find_in_directory(tree, name, upcase()));
   if (!found)
-    return fail(ErrorCode::not_found, fmt::format("\"{}\" is not in directory {}", name, directory.record));
+    return fail(ErrorCode::not_found,
+                fmt::format("\"{}\" is not in the directory of MFT record {}", name, directory.record));
   return *found;
 }
 
@@ -262,17 +267,20 @@ const UpcaseTable* OpenVolume::upcase() const {
 Result<std::unique_ptr<SecureStore>> OpenVolume::load_secure() const {
   RS_TRY(const auto loaded, load_base(kSecureRecord));
   RS_TRY(const auto file, assemble(kSecureRecord, loaded.header, loaded.attributes));
-  RS_TRY(auto ids, load_index(mft_->walker(), geometry_, file.reference, loaded.attributes, "$SII"));
+  RS_TRY_CTX(auto ids, mft_->place(kSecureRecord),
+             load_index(mft_->walker(), geometry_, file.reference, loaded.attributes, "$SII"));
   for (const auto& stream : file.streams)
     if (stream.name == "$SDS")
       return std::make_unique<SecureStore>(device_, geometry_, stream, std::move(ids));
-  return fail(ErrorCode::corrupt, "$Secure has no stream $SDS");
+  return fail(ErrorCode::corrupt, mft_->place(kSecureRecord) + ": $Secure has no stream $SDS");
 }
 
 Result<Bytes> OpenVolume::security_descriptor(std::uint32_t security_id) const {
   std::call_once(secure_once_, [&] { secure_ = load_secure(); });
   if (!*secure_) return fail((*secure_).error());
-  return (**secure_)->descriptor(security_id);
+  RS_TRY_CTX(auto descriptor, fmt::format("security descriptor {} of {}", security_id, device_.name()),
+             (**secure_)->descriptor(security_id));
+  return descriptor;
 }
 
 }  // namespace

@@ -45,7 +45,8 @@ struct Run {
 };
 
 struct StreamInfo {
-  std::string name;  // "" for the unnamed data stream
+  std::string name;          // "" for the unnamed data stream
+  std::uint64_t record = 0;  // base record of its file, for messages
   std::uint64_t size_bytes = 0;
   std::uint64_t valid_bytes = 0;  // beyond it the content is zero
   bool resident = false;

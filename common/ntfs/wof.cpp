@@ -150,13 +150,14 @@ Result<void> WofContent::read(std::uint64_t offset, MutableByteView out) const {
 Result<FileContent> FileContent::open(const Volume& volume, const FileRecord& file, const std::string& name) {
   FileContent content(volume);
   if (name.empty() && file.reparse_tag == kWofTag) {
-    RS_TRY(content.wof_, WofContent::open(volume, file));
+    content.place_ = fmt::format("MFT record {}", file.reference.record);
+    RS_TRY_CTX(content.wof_, content.place_, WofContent::open(volume, file));
     return content;
   }
   const auto* stream = find_stream(file, name);
   if (stream == nullptr)
-    return fail(ErrorCode::not_found,
-                name.empty() ? "the file has no data" : "the file has no stream " + name);
+    return fail(ErrorCode::not_found, fmt::format("MFT record {}: the file has no {}", file.reference.record,
+                                                  name.empty() ? "data" : "stream " + name));
   content.stream_ = *stream;
   return content;
 }

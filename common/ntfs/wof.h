@@ -53,7 +53,9 @@ class FileContent {
 
   std::uint64_t size_bytes() const { return wof_ ? wof_->size_bytes() : stream_.size_bytes; }
   Result<void> read(std::uint64_t offset, MutableByteView out) const {
-    return wof_ ? wof_->read(offset, out) : volume_->read(stream_, offset, out);
+    if (!wof_) return volume_->read(stream_, offset, out);
+    RS_CHECK_CTX(place_, wof_->read(offset, out));
+    return {};
   }
 
  private:
@@ -62,6 +64,7 @@ class FileContent {
   const Volume* volume_;
   StreamInfo stream_;
   std::optional<WofContent> wof_;
+  std::string place_;  // of the file's record
 };
 
 }  // namespace roamstead::ntfs

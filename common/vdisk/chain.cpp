@@ -97,10 +97,11 @@ Result<ChainLayer> open_parent(os::FileSystem& files, const ParentReference& ref
     }
     if (changed.empty()) changed = difference;
   }
-  if (!changed.empty()) return fail(ErrorCode::stale, child_path + ": its parent was changed: " + changed);
+  const auto where = child_path + ": at offset " + std::to_string(reference.at);
+  if (!changed.empty()) return fail(ErrorCode::stale, where + ": its parent was changed: " + changed);
   std::string tried;
   for (const auto& path : reference.candidates) tried += (tried.empty() ? "" : ", ") + path;
-  return fail(ErrorCode::not_found, child_path + ": its parent" +
+  return fail(ErrorCode::not_found, where + ": its parent" +
                                         (reference.ids.empty() ? "" : " with the id " + ids_of(reference)) +
                                         " is missing; looked at " + (tried.empty() ? "no path" : tried));
 }

@@ -47,6 +47,7 @@ struct ParentReference {
   std::vector<std::string> candidates;  // paths, in the order in which they are tried
   std::vector<Guid> ids;                // the parent has one of them; empty: the format knows it by path only
   std::optional<Format> format;         // what the parent is; nothing: whatever is found there
+  std::uint64_t at = 0;                 // where the child's file says so, in bytes from its start
   std::optional<std::int64_t> modified;  // its modification time, seconds since 1970, where it was noted
 
   bool names(const Guid& id) const { return std::find(ids.begin(), ids.end(), id) != ids.end(); }

@@ -29,7 +29,8 @@ Result<ChainDisk::MergePair> ChainDisk::merge_pair(std::size_t index) const {
   auto lower_path = pair.lower.layer->info().path;
   if (pair.upper.image == nullptr || pair.lower.image == nullptr || !pair.lower.image->parent())
     return fail(ErrorCode::denied,
-                lower_path + ": is no differencing layer (a golden image is never written)");
+                lower_path + ": layer " + std::to_string(index + 1) +
+                    " of the chain is no differencing layer (a golden image is never written)");
   if (pair.upper.layer->virtual_bytes() != pair.lower.layer->virtual_bytes())
     return fail(ErrorCode::unsupported, lower_path + ": differs in size from the layer above it");
   return pair;

@@ -20,6 +20,7 @@ ParentReference parent_reference(const std::string& child_path, const Header& he
   ParentPaths paths(child_path);
   paths.add_relative(header.backing_name);
   reference.candidates = paths.take();
+  reference.at = header.backing_place.offset;
   return reference;
 }
 

@@ -280,7 +280,8 @@ Result<LayerDescription> describe(const os::File& file, const std::string& path,
   if (found.footer.type() == static_cast<std::uint32_t>(DiskType::dynamic)) return description;
   info.kind = LayerKind::differencing;
   info.parent_id = header.parent_id();
-  description.parent = parent_reference(path, header, read_locators(file, header));
+  description.parent =
+      parent_reference(path, header, found.footer.data_offset(), read_locators(file, header));
   return description;
 }
 

@@ -146,7 +146,8 @@ std::vector<Locator> read_locators(const os::File& file, const Header& header);
 // The text of one, as UTF-8, separated as the file has it.
 std::string locator_text(const Locator& locator);
 
-ParentReference parent_reference(const std::string& child_path, const Header& header,
+// `header_at`: the header's place in the file.
+ParentReference parent_reference(const std::string& child_path, const Header& header, std::uint64_t header_at,
                                  const std::vector<Locator>& locators);
 Lineage to_lineage(const Header& header, const std::vector<Locator>& locators);
 // The locators of a child with this lineage: a relative path and, while there are any, the merge's notes.

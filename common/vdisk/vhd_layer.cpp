@@ -35,7 +35,8 @@ Result<std::unique_ptr<VhdLayer>> VhdLayer::open(os::FileSystem& files, const st
            BlockTable::read(file, found, layer->header_, layer->locators_, layer->virtual_bytes_));
     layer->known_.resize(layer->table_.sectors.size());
     const auto& outside = layer->table_.outside;
-    layer->any_outside_ = std::find(outside.begin(), outside.end(), true) != outside.end();
+    if (const auto first = std::find(outside.begin(), outside.end(), true); first != outside.end())
+      layer->first_outside_ = static_cast<std::uint64_t>(first - outside.begin());
   }
   if (access == Access::write) {
     if (options.ignore_checksum)
@@ -175,7 +176,7 @@ Result<RangeSet> VhdLayer::extents() const {
 std::optional<ParentReference> VhdLayer::parent() const {
   std::shared_lock lock(maps_mutex_);
   if (kind_ != LayerKind::differencing) return {};
-  return parent_reference(path_, header_, locators_);
+  return parent_reference(path_, header_, footer_.data_offset(), locators_);
 }
 
 Lineage VhdLayer::lineage() const {

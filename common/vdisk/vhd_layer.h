@@ -108,7 +108,7 @@ class VhdLayer final : public ImageLayer {
   std::unique_ptr<os::File> writer_;  // the same file, for writing; null while the layer is read-only
   LayerKind kind_ = LayerKind::fixed;
   std::uint64_t virtual_bytes_ = 0;
-  bool any_outside_ = false;
+  std::optional<std::uint64_t> first_outside_;  // a block beyond the end of the file
 
   mutable std::shared_mutex maps_mutex_;  // everything down to `bitmaps_`
   std::string path_;

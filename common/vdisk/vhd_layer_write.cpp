@@ -26,9 +26,11 @@ std::uint64_t block_place(std::uint64_t end, std::uint64_t bitmap_bytes) {
 
 Result<void> VhdLayer::make_writable(os::FileSystem& files, bool keep_id) {
   auto path = info().path;
-  if (any_outside_)
+  if (first_outside_)
     return fail(ErrorCode::corrupt,
-                path + ": blocks lie beyond the end of the file; it can only be read (see disk check)");
+                path + ": block " + std::to_string(*first_outside_) + ", at offset " +
+                    std::to_string(table_.bitmap_offset(*first_outside_)) +
+                    ", lies beyond the end of the file; it can only be read (see disk check)");
   if (!is_fixed() && table_.offset % kSectorBytes != 0)
     return fail(ErrorCode::unsupported, path + ": its block table at offset " +
                                             std::to_string(table_.offset) +

@@ -113,10 +113,11 @@ std::string locator_text(const Locator& locator) {
   return text;
 }
 
-ParentReference parent_reference(const std::string& child_path, const Header& header,
+ParentReference parent_reference(const std::string& child_path, const Header& header, std::uint64_t header_at,
                                  const std::vector<Locator>& locators) {
   ParentReference reference;
   reference.format = Format::vhd;
+  reference.at = header_at + 40;  // the parent's id
   reference.ids.push_back(header.parent_id());
   auto lineage = to_lineage(header, locators);
   if (!lineage.parent_id2.is_zero()) reference.ids.push_back(lineage.parent_id2);

@@ -1,4 +1,4 @@
-// Damaged and forged VHDX files: an error that names the file, or a disk that can be read; never anything
+// Damaged and forged VHDX files: an error that names file and place, or a disk that can be read; never anything
 // else.
 #include <doctest/doctest.h>
 

@@ -53,7 +53,8 @@ Result<std::unique_ptr<VhdxLayer>> VhdxLayer::open(os::FileSystem& files, const 
   RS_TRY(layer->regions_, read_regions(file, layer->header_.header));
   RS_TRY(layer->metadata_, read_metadata(file, layer->regions_.metadata));
   if (layer->metadata_.has_parent && !layer->metadata_.locator.get_guid(kParentLinkage))
-    return fail(ErrorCode::corrupt, path + ": its parent locator has no valid parent_linkage");
+    return fail(ErrorCode::corrupt, path + ": at offset " + std::to_string(layer->metadata_.locator_at) +
+                                        ": its parent locator has no valid parent_linkage");
   layer->sector_shift_ = static_cast<unsigned>(std::countr_zero(layer->metadata_.logical_sector_bytes));
   RS_TRY(layer->table_, BlockTable::read(file, layer->metadata_, layer->regions_));
   if (layer->metadata_.has_parent)
@@ -180,7 +181,7 @@ Result<RangeSet> VhdxLayer::extents() const {
 std::optional<ParentReference> VhdxLayer::parent() const {
   std::shared_lock lock(maps_mutex_);
   if (!metadata_.has_parent) return {};
-  return parent_reference(path_, metadata_.locator);
+  return parent_reference(path_, metadata_);
 }
 
 Lineage VhdxLayer::lineage() const {

@@ -86,7 +86,7 @@ class SliceTable {
 // What the file says of itself, its log replayed in memory; its block table is not read.
 Result<LayerDescription> describe(const os::File& file, const std::string& path);
 
-ParentReference parent_reference(const std::string& child_path, const ParentLocator& locator);
+ParentReference parent_reference(const std::string& child_path, const Metadata& metadata);
 Lineage to_lineage(const ParentLocator& locator);
 // Other paths than the relative one stay while that stays.
 Result<void> apply_lineage(const Lineage& lineage, ParentLocator& locator);

@@ -5,7 +5,8 @@
 
 namespace roamstead::vdisk::vhdx {
 
-ParentReference parent_reference(const std::string& child_path, const ParentLocator& locator) {
+ParentReference parent_reference(const std::string& child_path, const Metadata& metadata) {
+  const auto& locator = metadata.locator;
   ParentReference reference;
   reference.format = Format::vhdx;
   for (auto key : {kParentLinkage, kParentLinkage2})
@@ -15,6 +16,7 @@ ParentReference parent_reference(const std::string& child_path, const ParentLoca
   for (auto key : {kVolumePath, kAbsolutePath})
     if (auto path = locator.get(key)) paths.add_absolute(*path);
   reference.candidates = paths.take();
+  reference.at = metadata.locator_at;
   return reference;
 }
 
@@ -72,7 +74,7 @@ Result<LayerDescription> describe(const os::File& original, const std::string& p
   info.block_bytes = metadata.block_bytes;
   info.id = current.header.data_write_guid;
   if (!metadata.has_parent) return description;
-  description.parent = parent_reference(path, metadata.locator);
+  description.parent = parent_reference(path, metadata);
   info.parent_id = to_lineage(metadata.locator).parent_id;
   return description;
 }

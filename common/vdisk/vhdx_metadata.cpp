@@ -188,13 +188,15 @@ Bytes ParentLocator::encode() const {
 
 Result<Metadata> read_metadata(const os::File& file, ByteRange region) {
   RS_TRY(auto items, read_table(file, region));
-  for (const auto& item : items) {
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const auto& item = items[i];
     bool known = item.id == kFileParameters || item.id == kVirtualDiskSize || item.id == kVirtualDiskId ||
                  item.id == kLogicalSectorSize || item.id == kPhysicalSectorSize ||
                  item.id == kParentLocatorItem;
     if (!known && (item.flags & kFlagRequired) != 0)
-      return fail(ErrorCode::unsupported,
-                  file.path() + ": needs the unknown metadata item " + item.id.to_string());
+      return fail(ErrorCode::unsupported, file.path() + ": at offset " +
+                                              std::to_string(region.offset + 32 + i * 32) +
+                                              ": needs the unknown metadata item " + item.id.to_string());
   }
   Metadata metadata;
   RS_TRY(auto parameters, read_item(file, region, items, kFileParameters, 8, "file parameters"));
@@ -212,7 +214,9 @@ Result<Metadata> read_metadata(const os::File& file, ByteRange region) {
   RS_CHECK(check(file, region, metadata));
   if (metadata.has_parent) {
     RS_TRY(auto content, read_item(file, region, items, kParentLocatorItem, 0, "parent locator"));
-    RS_TRY_CTX(metadata.locator, file.path(), ParentLocator::parse(content));
+    metadata.locator_at = region.offset + find(items, kParentLocatorItem)->offset;
+    RS_TRY_CTX(metadata.locator, file.path() + ": at offset " + std::to_string(metadata.locator_at),
+               ParentLocator::parse(content));
   }
   return metadata;
 }

@@ -47,7 +47,8 @@ struct Metadata {
   Guid disk_id;  // copied from parent to child
   std::uint32_t logical_sector_bytes = 512;
   std::uint32_t physical_sector_bytes = 4096;
-  ParentLocator locator;  // with a parent
+  ParentLocator locator;         // with a parent
+  std::uint64_t locator_at = 0;  // where it was read, in the file
 };
 
 inline constexpr std::uint64_t kMaxVirtualBytes = std::uint64_t{64} << 40;

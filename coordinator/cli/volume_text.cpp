@@ -7,6 +7,7 @@
 #include "common/ntfs/record.h"
 #include "common/ntfs/reparse.h"
 #include "common/ntfs/security_text.h"
+#include "common/ntfs/usn_journal.h"
 #include "common/ntfs/wof.h"
 #include "common/volume/partition.h"
 #include "coordinator/cli/verbs.h"
@@ -320,6 +321,40 @@ void add_info(Printed& out, const ntfs::VolumeInfo& info) {
   out.text += label("sectors") + fmt::format("{} bytes\n", info.sector_bytes);
   out.text += label("clusters") + fmt::format("{} bytes\n", info.cluster_bytes);
   out.text += label("MFT records") + fmt::format("{} of {} bytes\n", info.record_count, info.record_bytes);
+}
+
+void add_change_journal(Printed& out, const ntfs::Volume& volume) {
+  const auto journal = ntfs::UsnJournal::open(volume);
+  if (!journal) {
+    const bool none = journal.error().code == ErrorCode::not_found;
+    out.json["change_journal"] = none ? json() : json{{"error", journal.error().to_string()}};
+    out.text += label("$UsnJrnl") + (none ? "none" : journal.error().to_string()) + '\n';
+    return;
+  }
+  std::uint64_t renames = 0, newest_100ns = 0;
+  const auto read = journal->read(0, [&](const ntfs::UsnRecord& record) {
+    renames += (record.reason & ntfs::kUsnRenameNewName) != 0 && (record.reason & ntfs::kUsnClose) == 0;
+    newest_100ns = record.time_100ns;
+    return true;
+  });
+  out.json["change_journal"] = {
+      {"id", journal->id()}, {"first_usn", journal->first_usn()}, {"next_usn", journal->next_usn()}};
+  out.text += label("$UsnJrnl") +
+              fmt::format("id {:#x}, USN {} to {}", journal->id(), journal->first_usn(), journal->next_usn());
+  if (!read) {
+    out.json["change_journal"]["error"] = read.error().to_string();
+    out.text += ": " + read.error().to_string() + '\n';
+    return;
+  }
+  out.json["change_journal"].update({{"read_from_usn", read->from_usn},
+                                     {"records", read->records},
+                                     {"renames", renames},
+                                     {"newest_100ns", newest_100ns},
+                                     {"damaged_pages", read->damaged_pages}});
+  out.text += fmt::format(": {} records, {} renames, the newest of {}", read->records, renames,
+                          time_text(newest_100ns));
+  if (read->damaged_pages != 0) out.text += fmt::format("; {} damaged pages", read->damaged_pages);
+  out.text += '\n';
 }
 
 Printed describe_file(const ntfs::Volume& volume, const ntfs::FileDetails& details) {

@@ -25,6 +25,8 @@ std::string attributes_text(std::uint32_t attributes);
 Printed describe_state(const ntfs::VolumeState& state);
 // `info` only where the volume is NTFS.
 void add_info(Printed& printed, const ntfs::VolumeInfo& info);
+// What the volume's change journal ($UsnJrnl) holds.
+void add_change_journal(Printed& printed, const ntfs::Volume& volume);
 // A line for each partition of a disk, or for the disk where there is no table; what cannot be read says why.
 Printed describe_volumes(vdisk::Disk& disk);
 // Everything of a file; the volume is asked for its paths, its security descriptor and its reparse point.

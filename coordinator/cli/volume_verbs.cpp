@@ -134,6 +134,7 @@ Result<void> show(const Context& context, const VolumeOptions& options) {
     if (state.kind == ntfs::VolumeKind::ntfs) {
       RS_TRY(const auto volume, ntfs::Volume::open(device.device()));
       add_info(described, volume->info());
+      add_change_journal(described, *volume);
     }
     context.print(described.json, described.text);
     return {};

@@ -56,7 +56,8 @@ inline std::vector<std::string> ask_tools(const vdisk::BlockDevice& device) {
   const auto report = ntfs::check_volume(device);
   if (!note(report)) return errors;
   for (const auto& finding : report->findings)
-    if (finding.severity == vdisk::Finding::Severity::error) errors.push_back(finding.text);
+    if (finding.severity == vdisk::Finding::Severity::error)
+      errors.push_back(device.name() + ": at byte " + std::to_string(finding.offset) + ": " + finding.text);
   note(ntfs::scan_deleted(device, [](const ntfs::DeletedFile&) { return true; }));
   const auto opened = ntfs::Volume::open(device);
   if (!note(opened)) return errors;
