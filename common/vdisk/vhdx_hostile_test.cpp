@@ -1,5 +1,5 @@
-// Damaged and forged VHDX files: an error that names file and place, or a disk that can be read; never anything
-// else.
+// Damaged and forged VHDX files: an error that names file and place, or a disk that can be read; never
+// anything else.
 #include <doctest/doctest.h>
 
 #include "common/base/crc32c.h"
