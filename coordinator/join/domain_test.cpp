@@ -11,6 +11,7 @@
 #include "common/registry/recovery.h"
 #include "coordinator/join/direct.h"
 #include "coordinator/join/directory.h"
+#include "coordinator/join/odj_blob.h"
 #include "coordinator/join/testing_hives.h"
 #include "tests/support/command_output.h"
 #include "tests/support/corpus.h"
@@ -251,6 +252,41 @@ TEST_CASE("hives that Windows made are joined as well as ours" * doctest::skip(!
   const auto account =
       must(directory.create_account(asked, must(directory.container("")), ExistingAccount::refuse));
   join_and_judge(std::move(hives), directory, asked, account);
+}
+
+TEST_CASE("blobs of Samba are read, and written as Samba writes them" * doctest::skip(!inside())) {
+  if (!support::available("net")) return;
+  const auto password = read_text(domain_file("password"));
+  REQUIRE(support::run_quietly(
+      "net offlinejoin provision domain=CORP.ROAM.TEST machine_name=BLOB-1 savefile=" + domain_file("blob") +
+      " -U Administrator%" + password.substr(0, password.size() - 1) +
+      " --configfile=" + domain_file("client.conf")));
+  const auto file = read_text(domain_file("blob"));
+  const auto blob = must(parse_odj_text(as_bytes(file)));
+  auto directory = must(Directory::connect(by_password()));
+  const auto account = must(directory.find_account("BLOB-1")).value();
+  CHECK(blob.membership.machine_name == "BLOB-1");
+  CHECK(blob.membership.machine_rid == account.rid());
+  CHECK(blob.account_sid == account.sid.to_string());
+  CHECK(blob.membership.domain.sid == directory.domain().sid);
+  CHECK(blob.membership.domain.guid == directory.domain().guid);
+  CHECK(blob.membership.domain.netbios_name == "CORP");
+  CHECK(blob.membership.domain.dns_forest == "corp.roam.test");
+  CHECK(blob.controller.name == "\\\\dc1.corp.roam.test");
+  CHECK(as_text(must(write_odj_file(blob))) == file);
+  // A blob for a clone of ours; what Samba reads in it is what we put there.
+  auto ours = make_odj_blob(blob.membership, blob.controller);
+  ours.membership.machine_name = "VDI-0007";
+  ours.membership.machine_password = random_machine_password();
+  ours.controller.client_site = "Branch office";
+  write_file(domain_file("ours"), must(write_odj_data(ours)));
+  if (!support::available("ndrdump")) return;
+  const auto dump =
+      output_of("ndrdump ODJ ODJ_PROVISION_DATA_serialized_ptr struct " + domain_file("ours") + " 2>&1");
+  for (const auto& line : {std::string("dump OK"), std::string("'VDI-0007'"), std::string("'Branch office'"),
+                           blob.membership.domain.sid.to_string(), blob.membership.domain.guid.to_string(),
+                           std::string("ODJ_WIN8_FORMAT"), account.sid.to_string()})
+    CHECK_MESSAGE(dump.find(line) != std::string::npos, line << "\n" << dump);
 }
 
 TEST_CASE("many accounts take little time" * doctest::skip(!inside())) {
