@@ -61,6 +61,8 @@ Loader::Loader(wire::CoordinatorLink& link, Guid session_secret, ProfileVolume& 
     : link_(link), session_secret_(session_secret), volume_(volume), journal_(journal), options_(options) {
   staging_prefix_ =
       Guid::random().to_string().substr(0, 8);  // names of an earlier process are not used again
+  if (options.preview)
+    preview_ = std::make_unique<Preview>(link, session_secret, options.patience, activity_);
 }
 
 std::string Loader::new_staging_path() {
@@ -150,6 +152,8 @@ Result<void> Loader::publish_root(const Entry& entry) {
 }
 
 Result<std::vector<NamedEntry>> Loader::list_all(const ProfilePath& path) {
+  if (preview_)
+    if (auto kept = preview_->kept_list(path)) return kept->entries();
   std::vector<NamedEntry> entries;
   for (std::string after;;) {
     RS_TRY(auto part, patiently([&] { return link_.list(session_secret_, path, after); }));
@@ -188,7 +192,24 @@ Result<void> Loader::populate(VolumeHandle& directory, Priority priority) {
   if (!done)
     return fail(std::move(done).error().with("loading the directory '" + item->base_path.text() + "'"));
   ++counters_.directories_populated;
+  if (preview_) preview_->drop_list(item->base_path);
   return {};
+}
+
+Result<std::shared_ptr<const PreviewList>> Loader::preview_list(const ProfilePath& path) {
+  if (learner_ != nullptr) learner_->directory(path);
+  return preview_->list(path);
+}
+
+Result<Bytes> Loader::preview_read(const ProfilePath& path, std::uint64_t size_bytes, ByteRange range) {
+  if (learner_ != nullptr) learner_->file(path, size_bytes);
+  return preview_->read(path, size_bytes, range);
+}
+
+std::optional<ProfilePath> Loader::unpopulated_path(std::uint64_t record) const {
+  auto item = items_.find(record);
+  if (!item || !item->directory || is_populated(*item)) return std::nullopt;
+  return item->base_path;
 }
 
 Result<void> Loader::populate_above(const ProfilePath& path, Priority priority) {

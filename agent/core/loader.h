@@ -16,6 +16,7 @@
 #include "agent/core/activity.h"
 #include "agent/core/gate.h"
 #include "agent/core/item_table.h"
+#include "agent/core/preview.h"
 #include "agent/core/profile_volume.h"
 #include "common/extract/provenance_journal.h"
 #include "common/wire/coordinator_link.h"
@@ -29,6 +30,7 @@ struct LoaderOptions {
   std::chrono::milliseconds patience{20'000};      // how long a program waits while the coordinator is away
   std::uint64_t fetch_bytes = 256 << 10;           // fetched at once, more than asked for
   std::uint64_t sequential_fetch_bytes = 1 << 20;  // where a file is read front to back
+  bool preview = false;                            // programs are shown directories before they are populated
 };
 
 struct LoaderCounters {
@@ -68,6 +70,13 @@ class Loader {
   Result<void> populate_above(const profile::ProfilePath& path, Priority priority);
   // The range holds what the profile has there. With Priority::exact at most wire::kMaxReadBytes.
   Result<void> load(VolumeHandle& stream, ByteRange range, Priority priority = Priority::foreground);
+
+  // Null unless the options say so. What is shown by it is learnt here.
+  Preview* preview() { return preview_.get(); }
+  Result<std::shared_ptr<const PreviewList>> preview_list(const profile::ProfilePath& path);
+  Result<Bytes> preview_read(const profile::ProfilePath& path, std::uint64_t size_bytes, ByteRange range);
+  // Where in the version a directory comes from that is not populated yet; none for all others.
+  std::optional<profile::ProfilePath> unpopulated_path(std::uint64_t record) const;
 
   // A program's changes.
   Result<void> write(VolumeHandle& stream, std::uint64_t offset, ByteView data);
@@ -149,6 +158,7 @@ class Loader {
   Gate gate_;
   Activity activity_;
   LoaderCounters counters_;
+  std::unique_ptr<Preview> preview_;
   std::atomic<std::uint64_t> staged_{0};
   std::string staging_prefix_;
 

@@ -40,6 +40,8 @@ bool zeroes_pending(const StreamState& state, std::uint64_t offset, ByteView dat
 }  // namespace
 
 Result<Bytes> Loader::fetch(const Item& item, const std::string& stream, ByteRange range) {
+  if (preview_ && stream.empty())
+    if (auto shown = preview_->kept(item.base_path, range)) return std::move(*shown);
   auto data = retry_while_away(options_.patience, [&] {
     return link_.read(session_secret_, item.base_path, stream, range.offset,
                       static_cast<std::size_t>(range.length));

@@ -57,6 +57,11 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
   session->cycle_ =
       std::make_unique<SnapshotCycle>(loader, volume, snapshots, *session->log_, *session->sender_);
   session->fill_ = std::make_unique<Fill>(loader, volume, config.profile_root, config.fill_bytes_per_second);
+  if (auto* preview = loader.preview()) {
+    session->settler_ = std::make_unique<Settler>(loader, volume, config.profile_root);
+    preview->set_touched(
+        [settler = session->settler_.get()](const Touched& touched) { settler->add(touched); });
+  }
   session->start_threads();
   session->prefetch_ = std::make_unique<Prefetch>(loader, *session->registry_, volume, config.profile_root);
   session->prefetch_->start(std::move(opened.working_set));
@@ -103,6 +108,7 @@ Result<void> Session::load_key(const std::string& hive, const std::string& key) 
 
 void Session::start_threads() {
   sender_->start();
+  if (settler_) settler_->start();
   answerer_.start([this] { answer_pushes(); });
   link_.set_push_listener([this](const wire::Push& push) { hear(push); });
   housekeeper_.start([this] { keep_house(); });
@@ -113,6 +119,7 @@ void Session::stop_threads() {
   link_.set_push_listener(nullptr);
   answerer_.stop();
   if (prefetch_) prefetch_->stop();
+  if (settler_) settler_->stop();
   if (fill_) fill_->stop();
   snapshotter_.stop();
   housekeeper_.stop();
@@ -195,6 +202,10 @@ Result<SessionStatus> Session::status() {
   status.items_published = counters.items_published;
   status.fetches = counters.fetches;
   status.fetched_bytes = counters.fetched_bytes;
+  if (auto* preview = loader_->preview()) {
+    status.fetches += preview->counters().fetches;
+    status.fetched_bytes += preview->counters().fetched_bytes;
+  }
   status.registry = registry_->progress();
   status.snapshots = snapshots_taken_;
   status.sent_bytes = link_.bytes_sent();
@@ -212,6 +223,7 @@ Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
   answerer_.stop();
   prefetch_->stop();
   tell_what_was_learnt();
+  if (settler_) settler_->stop();
   fill_->stop();
   snapshotter_.stop();
   RS_TRY_CTX(auto last, "log-out", cycle_->take(SnapshotKind::final, patience));

@@ -10,6 +10,7 @@
 #include "agent/core/hive_file_port.h"
 #include "agent/core/registry_loader.h"
 #include "agent/core/sender.h"
+#include "agent/core/settler.h"
 #include "agent/core/snapshot_cycle.h"
 #include "agent/core/working_set.h"
 
@@ -135,6 +136,7 @@ class Session {
   std::unique_ptr<Sender> sender_;
   std::unique_ptr<SnapshotCycle> cycle_;
   std::unique_ptr<Fill> fill_;
+  std::unique_ptr<Settler> settler_;
   std::unique_ptr<Prefetch> prefetch_;
 
   std::atomic<bool> changed_{false};

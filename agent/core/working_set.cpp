@@ -10,6 +10,10 @@ namespace roamstead::agent {
 
 using wire::WorkingItem;
 
+namespace {
+constexpr std::chrono::milliseconds kQuiet(200);  // no program has waited for so long
+}
+
 void WorkingSetLearner::start(std::chrono::milliseconds time) {
   until_ = Clock::now() + time;
   learning_ = true;
@@ -57,6 +61,10 @@ void Prefetch::start(std::vector<WorkingItem> items) {
     return;
   }
   items_ = std::move(items);
+  if (loader_.preview() != nullptr && !items_.empty()) {
+    threads_.emplace_back([this] { run_ahead(); });
+    return;
+  }
   for (std::size_t i = 0; i < std::min(kThreads, items_.size()); ++i)
     threads_.emplace_back([this] { run(); });
 }
@@ -71,6 +79,24 @@ void Prefetch::run() {
   for (auto index = next_++; index < items_.size() && !stopping_; index = next_++) {
     auto fetched = fetch(items_[index]);
     if (!fetched && fetched.error().code == ErrorCode::stale) return;  // the session is no longer ours
+    ++done_;
+  }
+}
+
+// All lists and files in a few answers, to be shown at once; then what has no preview, one after the other.
+void Prefetch::run_ahead() {
+  auto fetched = loader_.preview()->fetch_ahead(items_, stopping_);
+  if (!fetched) {
+    log_info("fetching ahead ended: {}", fetched.error().to_string());
+    return;
+  }
+  done_ += *fetched;
+  for (const auto& item : items_) {
+    if (item.kind != WorkingItem::Kind::key) continue;
+    while (!stopping_ && !loader_.activity().idle_for(kQuiet)) std::this_thread::sleep_for(kQuiet / 10);
+    if (stopping_) return;
+    auto loaded = fetch(item);
+    if (!loaded && loaded.error().code == ErrorCode::stale) return;
     ++done_;
   }
 }

@@ -62,6 +62,7 @@ class Prefetch {
 
  private:
   void run();
+  void run_ahead();
   Result<void> fetch(const wire::WorkingItem& item);
   Result<void> fetch_file(const std::string& path);
 

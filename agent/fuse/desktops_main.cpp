@@ -31,7 +31,7 @@ struct Arguments {
   double interval_seconds = 60, max_lag_seconds = 30, patience_seconds = 20, timeout_seconds = 600;
   double learn_seconds = 60;
   std::uint64_t fill_mib_per_second = 0;
-  bool foreground = false, json_output = false, wait = false;
+  bool preview = true, foreground = false, json_output = false, wait = false;
 };
 
 std::string socket_of(const Arguments& arguments) { return arguments.desktop.state_directory + "/control"; }
@@ -154,6 +154,7 @@ int run(Arguments& arguments) {
   config.session.snapshot_interval = milliseconds(arguments.interval_seconds);
   config.session.sender.max_lag = milliseconds(arguments.max_lag_seconds);
   config.session.loader.patience = milliseconds(arguments.patience_seconds);
+  config.session.loader.preview = arguments.preview;
   config.session.learn_for = milliseconds(arguments.learn_seconds);
   config.session.fill_bytes_per_second = arguments.fill_mib_per_second << 20;
   config.session.change_log_path = config.state_directory + "/change.log";
@@ -296,6 +297,8 @@ void add_run_options(CLI::App& verb, Arguments& arguments) {
           "--learn", arguments.learn_seconds,
           "Seconds in which what programs touch is learned, to be sent ahead next time (0: not at all)")
       ->capture_default_str();
+  verb.add_flag("--preview,!--no-preview", arguments.preview,
+                "Show programs what the profile holds before it is on the volume (default)");
   verb.add_flag("--replace", config.session.replace_leftovers,
                 "Replace what lies at the profile's root, whatever it is");
   verb.add_flag("--foreground", arguments.foreground, "Stay in the foreground");

@@ -16,16 +16,26 @@
 namespace roamstead::agent {
 namespace {
 
-void reply_attributes(fuse_req_t request, fuse_ino_t node, fuse_file_info* info) {
+void reply_attributes(fuse_req_t request, fuse_ino_t node) {
   auto& mount = impl_of(request);
   struct stat status {};
-  int error = 0;
-  if (info != nullptr) {
-    auto descriptor = reinterpret_cast<OpenFile*>(info->fh)->handle->descriptor();
-    error = ::fstat(descriptor, &status) == 0 ? 0 : errno;
-  } else {
-    error = mount.stat_node(node, status);
+  if (!mount.is_real(node)) {
+    profile::ProfilePath base;
+    profile::Entry entry;
+    int error = mount.preview_entry(node, base, entry);
+    if (error == 0) {
+      mount.preview_status(node, entry, status);
+      fuse_reply_attr(request, &status, attribute_timeout(false));
+      return;
+    }
+    if (error != EAGAIN) {
+      fuse_reply_err(request, error);
+      return;
+    }
+    (void)mount.is_real(node);  // it came to the volume meanwhile
   }
+  int error = mount.stat_node(node, status);
+  status.st_ino = mount.nodes.shown_record(node);
   auto key = mount.nodes.key(node);
   if (error != 0) {
     fuse_reply_err(request, error);
@@ -38,7 +48,7 @@ void reply_attributes(fuse_req_t request, fuse_ino_t node, fuse_file_info* info)
 
 void on_getattr(fuse_req_t request, fuse_ino_t node, fuse_file_info*) {
   // Never by the handle: the kernel passes one for open directories too.
-  reply_attributes(request, node, nullptr);
+  reply_attributes(request, node);
 }
 
 // The write time; access times do not roam and are left alone.
@@ -56,6 +66,7 @@ Result<void> set_write_time(ProfileMount::Impl& mount, VolumeHandle& handle, con
 }
 
 int change_owner_or_mode(ProfileMount::Impl& mount, fuse_ino_t node, const struct stat& wanted, int mask) {
+  if (int error = mount.settle(node)) return error;
   std::shared_lock lock(mount.names_mutex);
   Gate::Pass pass(mount.loader.gate());
   if (mount.loader.gate().refuses_programs()) return EROFS;
@@ -77,9 +88,15 @@ void on_setattr(fuse_req_t request, fuse_ino_t node, struct stat* wanted, int ma
     error = change_owner_or_mode(mount, node, *wanted, mask);
   if (error == 0 && (mask & (FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) != 0) {
     std::unique_ptr<PosixHandle> opened;
-    if (info == nullptr) error = mount.open_node(node, opened);
+    PosixHandle* used = nullptr;
+    if (info != nullptr) {
+      error = mount.handle_of(*reinterpret_cast<OpenFile*>(info->fh), used);
+    } else {
+      error = mount.open_node(node, opened);
+      used = opened.get();
+    }
     if (error == 0) {
-      auto& handle = info != nullptr ? *reinterpret_cast<OpenFile*>(info->fh)->handle : *opened;
+      auto& handle = *used;
       Result<void> done;
       if ((mask & FUSE_SET_ATTR_SIZE) != 0)
         done = mount.loader.truncate(handle, static_cast<std::uint64_t>(wanted->st_size));
@@ -94,7 +111,7 @@ void on_setattr(fuse_req_t request, fuse_ino_t node, struct stat* wanted, int ma
   if (error != 0) {
     fuse_reply_err(request, error);
   } else {
-    reply_attributes(request, node, nullptr);
+    reply_attributes(request, node);
   }
 }
 
@@ -152,6 +169,10 @@ void on_getxattr(fuse_req_t request, fuse_ino_t node, const char* name, std::siz
     fuse_reply_err(request, ENODATA);
     return;
   }
+  if (int error = mount.settle(node)) {
+    fuse_reply_err(request, error);
+    return;
+  }
   std::vector<char> value(size);
   ssize_t length = -1;
   {
@@ -171,6 +192,10 @@ void on_getxattr(fuse_req_t request, fuse_ino_t node, const char* name, std::siz
 
 void on_listxattr(fuse_req_t request, fuse_ino_t node, std::size_t size) {
   auto& mount = impl_of(request);
+  if (int error = mount.settle(node)) {
+    fuse_reply_err(request, error);
+    return;
+  }
   std::vector<char> names(size);
   ssize_t length = -1;
   {

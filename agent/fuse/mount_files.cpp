@@ -20,12 +20,15 @@ int error_of(const Result<void>& result) {
 
 void on_open(fuse_req_t request, fuse_ino_t node, fuse_file_info* info) {
   auto& mount = impl_of(request);
+  auto* shown = (info->flags & O_ACCMODE) == O_RDONLY ? mount.open_preview(node) : nullptr;
   std::unique_ptr<PosixHandle> handle;
-  if (int error = mount.open_node(node, handle)) {
-    fuse_reply_err(request, error);
-    return;
+  if (shown == nullptr) {
+    if (int error = mount.open_node(node, handle)) {
+      fuse_reply_err(request, error);
+      return;
+    }
   }
-  auto& file = mount.add_file(node, std::move(handle));
+  auto& file = shown != nullptr ? *shown : mount.add_file(node, std::move(handle));
   info->keep_cache = 1;  // loading never changes what a program sees
   info->fh = reinterpret_cast<std::uint64_t>(&file);
   if (fuse_reply_open(request, info) != 0) mount.release_file(file);  // the program was interrupted
@@ -73,7 +76,23 @@ void on_release(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
 
 void on_read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, fuse_file_info* info) {
   auto& mount = impl_of(request);
-  auto& handle = *file_of(info).handle;
+  auto& file = file_of(info);
+  if (mount.is_shown(file)) {
+    auto data = mount.loader.preview_read(file.base_path, file.size_bytes,
+                                          {static_cast<std::uint64_t>(offset), size});
+    if (data) {
+      fuse_reply_buf(request, reinterpret_cast<const char*>(data->data()), data->size());
+    } else {
+      fuse_reply_err(request, error_of(fail(std::move(data).error())));
+    }
+    return;
+  }
+  PosixHandle* opened = nullptr;
+  if (int error = mount.handle_of(file, opened)) {
+    fuse_reply_err(request, error);
+    return;
+  }
+  auto& handle = *opened;
   auto loaded = mount.loader.load(handle, {static_cast<std::uint64_t>(offset), size});
   if (!loaded) {
     fuse_reply_err(request, error_of(loaded));
@@ -89,8 +108,12 @@ void on_read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, fus
 void on_write(fuse_req_t request, fuse_ino_t, const char* data, std::size_t size, off_t offset,
               fuse_file_info* info) {
   auto& mount = impl_of(request);
-  auto written =
-      mount.loader.write(*file_of(info).handle, static_cast<std::uint64_t>(offset), as_bytes({data, size}));
+  PosixHandle* handle = nullptr;
+  if (int error = mount.handle_of(file_of(info), handle)) {
+    fuse_reply_err(request, error);
+    return;
+  }
+  auto written = mount.loader.write(*handle, static_cast<std::uint64_t>(offset), as_bytes({data, size}));
   mount.note_change();
   if (written) {
     fuse_reply_write(request, size);
@@ -101,7 +124,11 @@ void on_write(fuse_req_t request, fuse_ino_t, const char* data, std::size_t size
 
 void on_fsync(fuse_req_t request, fuse_ino_t, int, fuse_file_info* info) {
   auto& mount = impl_of(request);
-  fuse_reply_err(request, error_of(mount.loader.sync(*file_of(info).handle)));
+  auto& file = file_of(info);
+  PosixHandle* handle = nullptr;
+  int error = mount.is_shown(file) ? 0 : mount.handle_of(file, handle);
+  if (handle != nullptr) error = error_of(mount.loader.sync(*handle));
+  fuse_reply_err(request, error);
 }
 
 // Reserving space is left to the volume's growth; what programs rely on is the size.
@@ -112,7 +139,12 @@ void on_fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t 
     fuse_reply_err(request, EOPNOTSUPP);
     return;
   }
-  auto& handle = *file_of(info).handle;
+  PosixHandle* opened = nullptr;
+  if (int error = mount.handle_of(file_of(info), opened)) {
+    fuse_reply_err(request, error);
+    return;
+  }
+  auto& handle = *opened;
   auto end = static_cast<std::uint64_t>(offset) + static_cast<std::uint64_t>(length);
   auto size = handle.size();
   Result<void> grown;
@@ -127,14 +159,8 @@ void on_fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t 
 
 void on_opendir(fuse_req_t request, fuse_ino_t node, fuse_file_info* info) {
   auto& mount = impl_of(request);
-  int error = mount.populate(node);
   auto directory = std::make_unique<OpenDirectory>();
-  if (error == 0) {
-    std::shared_lock lock(mount.names_mutex);
-    auto path = mount.nodes.path(node);
-    error = path ? list_directory(mount.volume.root(), *path, directory->entries) : ESTALE;
-  }
-  if (error != 0) {
+  if (int error = mount.list(node, directory->entries)) {
     fuse_reply_err(request, error);
     return;
   }

@@ -34,6 +34,7 @@ int ProfileMount::Impl::reply_entry_for(NodeId parent, const std::string& name, 
   auto stream = stream_of(name);
   set_timeouts(entry, !stream.empty() || is_hive(*path));
   entry.ino = nodes.remember(parent, name, {entry.attr.st_ino, stream});
+  entry.attr.st_ino = nodes.shown_record(entry.ino);
   return 0;
 }
 
@@ -55,6 +56,7 @@ int ProfileMount::Impl::remove_file(NodeId parent, const std::string& name) {
   struct stat status {};
   if (::fstatat(volume.root(), path->c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return errno;
   if (S_ISDIR(status.st_mode)) return EISDIR;
+  nodes.settle(parent, name, status.st_ino);
   bool whole = stream_of(name).empty() && status.st_nlink <= 1;
   if (whole && nodes.is_open(status.st_ino)) return bury(parent, name, *path, status.st_ino);
   if (::unlinkat(volume.root(), path->c_str(), 0) != 0) return errno;
@@ -76,6 +78,8 @@ int ProfileMount::Impl::rename(NodeId parent, const std::string& name, NodeId ne
   if (::fstatat(volume.root(), from->c_str(), &source, AT_SYMLINK_NOFOLLOW) != 0) return errno;
   bool replaces = ::fstatat(volume.root(), to->c_str(), &target, AT_SYMLINK_NOFOLLOW) == 0;
   if (!replaces && errno != ENOENT) return errno;
+  nodes.settle(parent, name, source.st_ino);
+  if (replaces) nodes.settle(new_parent, new_name, target.st_ino);
   if (replaces && (flags & RENAME_NOREPLACE) != 0) return EEXIST;
   if (replaces && source.st_ino == target.st_ino && stream_of(name) == stream_of(new_name)) return 0;
   std::string grave;
@@ -114,8 +118,13 @@ int ProfileMount::Impl::exchange(NodeId parent, const std::string& name, NodeId 
   auto move = [&](const std::string& from, const std::string& to) {
     return ::renameat(volume.root(), from.c_str(), volume.root(), to.c_str()) == 0 ? 0 : errno;
   };
-  struct stat status {};
-  if (::fstatat(volume.root(), second->c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return errno;
+  struct stat status {
+  }, other{};
+  if (::fstatat(volume.root(), second->c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+      ::fstatat(volume.root(), first->c_str(), &other, AT_SYMLINK_NOFOLLOW) != 0)
+    return errno;
+  nodes.settle(new_parent, new_name, status.st_ino);
+  nodes.settle(parent, name, other.st_ino);
   if (int error = move(*first, between)) return error;
   if (int error = move(*second, *first)) {
     (void)move(between, *first);
@@ -135,9 +144,7 @@ namespace {
 void on_lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
   auto& mount = impl_of(request);
   fuse_entry_param entry{};
-  int error = mount.populate(parent);
-  if (error == 0) error = mount.reply_entry_for(parent, name, entry);
-  if (error != 0) {
+  if (int error = mount.look_up(parent, name, entry)) {
     fuse_reply_err(request, error);
   } else if (fuse_reply_entry(request, &entry) != 0) {
     mount.nodes.forget(entry.ino, 1);
@@ -202,6 +209,10 @@ void on_symlink(fuse_req_t request, const char* target, fuse_ino_t parent, const
 
 void on_link(fuse_req_t request, fuse_ino_t node, fuse_ino_t parent, const char* name) {
   auto& nodes = impl_of(request).nodes;
+  if (int error = impl_of(request).settle(node)) {
+    fuse_reply_err(request, error);
+    return;
+  }
   make_new(request, parent, name, [&](int root, const std::string& path) {
     auto from = nodes.path(node);
     if (!from) return ESTALE;
@@ -247,8 +258,9 @@ void on_rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
               : ::unlinkat(mount.volume.root(), path->c_str(), AT_REMOVEDIR) == 0 ? 0
                                                                                   : errno;
       if (error == 0) {
+        auto key = mount.nodes.key(entry.ino);
         mount.nodes.removed(parent, name);
-        mount.loader.forget(entry.attr.st_ino);
+        if (key) mount.loader.forget(key->record);
       }
     }
     mount.nodes.forget(entry.ino, 1);

@@ -12,6 +12,8 @@ NodeTable::NodeTable(std::string root_path, std::uint64_t root_record) : root_pa
 
 NodeId NodeTable::remember(NodeId parent, const std::string& name, const NodeKey& key) {
   std::lock_guard lock(mutex_);
+  if (auto shown = by_name_.find({parent, name}); shown != by_name_.end())
+    settle_locked(shown->second, key.record);
   auto found = by_key_.find(key);
   NodeId id = found != by_key_.end() ? found->second : ++last_id_;
   if (found == by_key_.end()) {
@@ -26,6 +28,79 @@ NodeId NodeTable::remember(NodeId parent, const std::string& name, const NodeKey
     attach(full, id);
   }
   return id;
+}
+
+NodeId NodeTable::remember_preview(NodeId parent, const std::string& name) {
+  std::lock_guard lock(mutex_);
+  Name full{parent, name};
+  if (auto named = by_name_.find(full); named != by_name_.end()) {
+    ++nodes_[named->second].references;
+    return named->second;
+  }
+  NodeId id = ++last_id_;
+  auto& node = nodes_[id];
+  node.key = {kFirstPreviewRecord + id, ""};
+  node.shown = node.key.record;
+  node.references = 1;
+  by_key_[node.key] = id;
+  attach(full, id);
+  return id;
+}
+
+void NodeTable::settle_locked(NodeId id, std::uint64_t record) {
+  auto found = nodes_.find(id);
+  if (found == nodes_.end() || !found->second.key.is_preview()) return;
+  auto& node = found->second;
+  by_key_.erase(node.key);
+  open_records_.erase(node.key.record);
+  node.key.record = record;
+  if (node.open != 0) open_records_[record] += node.open;
+  // Were another node to stand for the record already, that one stays what names of it lead to.
+  if (!by_key_.emplace(node.key, id).second) node.detached = true;
+}
+
+void NodeTable::settle(NodeId id, std::uint64_t record) {
+  std::lock_guard lock(mutex_);
+  settle_locked(id, record);
+}
+
+void NodeTable::settle(NodeId parent, const std::string& name, std::uint64_t record) {
+  std::lock_guard lock(mutex_);
+  if (auto found = by_name_.find({parent, name}); found != by_name_.end())
+    settle_locked(found->second, record);
+}
+
+std::optional<NodeId> NodeTable::parent(NodeId id) const {
+  std::lock_guard lock(mutex_);
+  auto found = nodes_.find(id);
+  if (found == nodes_.end() || found->second.names.empty()) return std::nullopt;
+  return found->second.names.front().first;
+}
+
+std::uint64_t NodeTable::shown_record(NodeId id) const {
+  std::lock_guard lock(mutex_);
+  auto found = nodes_.find(id);
+  if (found == nodes_.end()) return 0;
+  return found->second.shown != 0 ? found->second.shown : found->second.key.record;
+}
+
+std::optional<NodeTable::Place> NodeTable::place(NodeId id) const {
+  std::lock_guard lock(mutex_);
+  Place place;
+  for (;;) {
+    auto found = nodes_.find(id);
+    if (found == nodes_.end()) return std::nullopt;
+    if (!found->second.key.is_preview()) {
+      place.node = id;
+      place.record = found->second.key.record;
+      break;
+    }
+    if (found->second.names.empty()) return std::nullopt;
+    place.names.push_back(found->second.names.front().second);
+    id = found->second.names.front().first;
+  }
+  std::reverse(place.names.begin(), place.names.end());
+  return place;
 }
 
 void NodeTable::attach(const Name& name, NodeId node) {

@@ -19,10 +19,14 @@ namespace roamstead::agent {
 using NodeId = std::uint64_t;
 inline constexpr NodeId kRootNode = 1;
 
+// Nodes that are shown before they are on the volume have numbers of their own, beyond all records of NTFS.
+inline constexpr std::uint64_t kFirstPreviewRecord = std::uint64_t{1} << 52;
+
 struct NodeKey {
   std::uint64_t record = 0;
   std::string stream;
   auto operator<=>(const NodeKey&) const = default;
+  bool is_preview() const { return record >= kFirstPreviewRecord; }
 };
 
 class NodeTable {
@@ -30,7 +34,13 @@ class NodeTable {
   NodeTable(std::string root_path, std::uint64_t root_record);
 
   // The kernel learns of a name: the node behind it, with one more reference from the kernel.
+  // A node of that name that was only shown is this one from now on.
   NodeId remember(NodeId parent, const std::string& name, const NodeKey& key);
+  // The same for a name that is not on the volume yet.
+  NodeId remember_preview(NodeId parent, const std::string& name);
+  // What was only shown is on the volume now. Nothing to do for all others.
+  void settle(NodeId node, std::uint64_t record);
+  void settle(NodeId parent, const std::string& name, std::uint64_t record);
   void forget(NodeId node, std::uint64_t references);
   // Files held open keep their node too.
   void opened(NodeId node);
@@ -47,6 +57,17 @@ class NodeTable {
   std::optional<std::string> path(NodeId node) const;
   std::optional<std::string> path(NodeId parent, const std::string& name) const;
   std::optional<NodeKey> key(NodeId node) const;
+  // Its directory; none for the root and for nodes without a name.
+  std::optional<NodeId> parent(NodeId node) const;
+  // The number that programs see: the same for as long as the kernel knows the node.
+  std::uint64_t shown_record(NodeId node) const;
+  // The nearest directory at or above the node that is on the volume, and the names below it.
+  struct Place {
+    NodeId node = kRootNode;
+    std::uint64_t record = 0;
+    std::vector<std::string> names;
+  };
+  std::optional<Place> place(NodeId node) const;
 
   void renamed(NodeId old_parent, const std::string& old_name, NodeId new_parent,
                const std::string& new_name);
@@ -64,11 +85,13 @@ class NodeTable {
     std::uint64_t references = 0;
     std::uint64_t open = 0;
     std::uint64_t children = 0;
-    bool detached = false;  // its record may be another item's now
+    bool detached = false;    // its record may be another item's now
+    std::uint64_t shown = 0;  // of one that began as a preview: its number then
     std::vector<Name> names;
   };
 
   std::optional<std::string> path_locked(NodeId node) const;
+  void settle_locked(NodeId node, std::uint64_t record);
   void unname(const Name& name);
   void attach(const Name& name, NodeId node);
   void drop_if_unused(NodeId node);

@@ -68,6 +68,7 @@ std::string ProfileMount::Impl::stream_of(const std::string& name) const {
 }
 
 int ProfileMount::Impl::open_node(NodeId node, std::unique_ptr<PosixHandle>& handle, bool for_writing) {
+  if (int error = settle(node)) return error;
   std::shared_lock lock(names_mutex);
   auto path = nodes.path(node);
   auto key = nodes.key(node);
@@ -92,6 +93,7 @@ int ProfileMount::Impl::open_node(NodeId node, std::unique_ptr<PosixHandle>& han
 }
 
 int ProfileMount::Impl::populate(NodeId directory) {
+  if (int error = settle(directory)) return error;
   auto key = nodes.key(directory);
   if (!key) return ESTALE;
   if (loader.is_populated(key->record)) return 0;
@@ -112,7 +114,9 @@ int ProfileMount::Impl::stat_node(NodeId node, struct stat& status) {
 
 OpenFile& ProfileMount::Impl::add_file(NodeId node, std::unique_ptr<PosixHandle> handle) {
   nodes.opened(node);
-  auto file = std::make_unique<OpenFile>(OpenFile{node, std::move(handle)});
+  auto file = std::make_unique<OpenFile>();
+  file->node = node;
+  file->handle = std::move(handle);
   auto* pointer = file.get();
   std::lock_guard lock(handles_mutex_);
   files_[pointer] = std::move(file);
@@ -161,6 +165,8 @@ Result<std::unique_ptr<ProfileMount>> ProfileMount::mount(Loader& loader, PosixV
   RS_TRY(auto root, volume.stat(profile_root));
   auto impl = std::make_unique<Impl>(loader, volume, profile_root, root.record, std::move(note_change));
   impl->mount_point = mount_point;
+  if (::fstatat(volume.root(), profile_root.c_str(), &impl->root_status, AT_SYMLINK_NOFOLLOW) != 0)
+    return fail(system_error(errno, "stat", profile_root));
   fuse_lowlevel_ops operations{};
   operations.init = on_init;
   add_name_requests(operations);

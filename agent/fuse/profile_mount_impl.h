@@ -10,14 +10,19 @@
 
 #include "agent/fuse/node_table.h"
 #include "agent/fuse/profile_mount.h"
+#include "common/profile/path.h"
 #include "common/profile/registry.h"
 
 namespace roamstead::agent {
 
 // What the kernel's file handles stand for.
 struct OpenFile {
-  NodeId node;
-  std::unique_ptr<PosixHandle> handle;
+  NodeId node = 0;
+  std::mutex opening;
+  std::unique_ptr<PosixHandle> handle;  // null as long as the file is only shown; guarded by `opening`
+  // Of a file that was opened when it was only shown:
+  profile::ProfilePath base_path;
+  std::uint64_t size_bytes = 0;
 };
 struct OpenDirectory {
   struct Entry {
@@ -47,6 +52,8 @@ class ProfileMount::Impl {
   // loader may wait for the network. Taken before the loader's gate.
   std::shared_mutex names_mutex;
 
+  struct stat root_status {};  // of the profile's root: owner and mode are the same for all
+
   fuse_session* session = nullptr;
   std::string mount_point;
   std::thread thread;
@@ -55,6 +62,22 @@ class ProfileMount::Impl {
   // Errors are errno values, 0 is success.
   int open_node(NodeId node, std::unique_ptr<PosixHandle>& handle, bool for_writing = true);
   int populate(NodeId directory);
+  // What is only shown (mount_preview.cpp). Whether a node is on the volume; asked before anything else, as
+  // it may have come there meanwhile.
+  bool is_real(NodeId node);
+  // Brings it there, with all beside and above it.
+  int settle(NodeId node);
+  // Of a directory of which programs are shown the version's list; none where the volume is asked.
+  std::optional<profile::ProfilePath> preview_path(NodeId directory);
+  // Of a node that is only shown; EAGAIN when it is no more.
+  int preview_entry(NodeId node, profile::ProfilePath& path, profile::Entry& entry);
+  void preview_status(NodeId node, const profile::Entry& entry, struct stat& status) const;
+  int look_up(NodeId parent, const std::string& name, fuse_entry_param& entry);
+  int list(NodeId directory, std::vector<OpenDirectory::Entry>& entries);
+  // For reading; null when the file is on the volume, or cannot be shown.
+  OpenFile* open_preview(NodeId node);
+  bool is_shown(OpenFile& file);
+  int handle_of(OpenFile& file, PosixHandle*& handle);
   int stat_node(NodeId node, struct stat& status);
   int reply_entry_for(NodeId parent, const std::string& name, fuse_entry_param& entry);
   int remove_file(NodeId parent, const std::string& name);

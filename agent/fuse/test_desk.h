@@ -93,6 +93,8 @@ class TestVolume {
   bool ntfs_;
 };
 
+inline bool with_previews = false;  // of the desks made next
+
 class Desk {
  public:
   Desk(const TestVolume& volume, MemoryLink& link, ScriptedSnapshots& snapshots,
@@ -105,6 +107,7 @@ class Desk {
     config.change_log_path = volume.state("change.log");
     config.snapshot_interval = std::chrono::milliseconds(0);
     config.loader.patience = patience;
+    config.loader.preview = with_previews;
     session = must(Session::start(config, link, *volume_, snapshots));
     mount = must(ProfileMount::mount(session->loader(), *volume_, "Users/alice", home,
                                      [this] { session->note_change(); }));
@@ -127,12 +130,14 @@ class Desk {
       std::cout << "skipped: needs root and /dev/fuse\n";           \
       return;                                                       \
     }                                                               \
-    for (bool ntfs : {false, true}) {                               \
+    for (int way = 0; way < 4; ++way) {                             \
+      bool ntfs = way % 2 != 0;                                     \
       if (ntfs && !have_ntfs()) {                                   \
         std::cout << "skipped on NTFS: ntfs-3g is not installed\n"; \
         continue;                                                   \
       }                                                             \
-      INFO("NTFS: ", ntfs);                                         \
+      with_previews = way >= 2;                                     \
+      INFO("NTFS: ", ntfs, ", previews: ", with_previews);          \
       TestVolume volume(ntfs);                                      \
       MemoryLink link;                                              \
       ScriptedSnapshots snapshots;                                  \

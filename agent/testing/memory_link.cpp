@@ -156,6 +156,30 @@ Result<const support::KeyModel*> MemoryLink::hive_at(const profile::ProfilePath&
   return &found->second.keys;
 }
 
+Result<std::vector<wire::Fetched>> MemoryLink::fetch(const Guid& secret,
+                                                     const std::vector<wire::FetchItem>& items) {
+  RS_CHECK(enter(secret));
+  ++fetches;
+  std::vector<wire::Fetched> fetched;
+  for (const auto& item : items) {
+    if (fetched.size() == items_per_fetch) break;
+    auto& one = fetched.emplace_back();
+    if (item.directory) {
+      if (auto part = list(secret, item.path, "")) one = {wire::Fetched::Kind::directory, *part, 0, {}};
+      continue;
+    }
+    std::lock_guard lock(mutex_);
+    auto found = items_.find(item.path.text());
+    if (found == items_.end() || found->second.entry.kind != EntryKind::file) continue;
+    one.kind = wire::Fetched::Kind::file;
+    one.content = found->second.streams[""];
+    one.size_bytes = one.content.size();
+    if (one.content.size() > wire::kFetchFileBytes) one.content.resize(wire::kFetchFileBytes);
+    read_bytes += one.content.size();
+  }
+  return fetched;
+}
+
 Result<profile::KeyStates> MemoryLink::list_keys(const Guid& secret, const profile::ProfilePath& hive,
                                                  const profile::KeyPath& key, profile::KeyScope scope,
                                                  const std::string& cursor) {

@@ -38,6 +38,8 @@ class MemoryLink final : public wire::CoordinatorLink {
                                    const std::string& after) override;
   Result<Bytes> read(const Guid& secret, const profile::ProfilePath& path, const std::string& stream,
                      std::uint64_t offset, std::size_t length) override;
+  Result<std::vector<wire::Fetched>> fetch(const Guid& secret,
+                                           const std::vector<wire::FetchItem>& items) override;
   Result<profile::KeyStates> list_keys(const Guid& secret, const profile::ProfilePath& hive,
                                        const profile::KeyPath& key, profile::KeyScope scope,
                                        const std::string& cursor) override;
@@ -61,6 +63,8 @@ class MemoryLink final : public wire::CoordinatorLink {
   std::atomic<int> delay_ms{0};
   std::atomic<std::uint64_t> reads{0}, read_bytes{0}, lists{0}, closes{0}, hand_overs{0};
   std::atomic<std::uint64_t> key_lists{0}, keys_listed{0}, value_reads{0};
+  std::atomic<std::uint64_t> fetches{0};
+  std::size_t items_per_fetch = 100;
   std::size_t entries_per_part = 1000;
   std::size_t key_bytes_per_part = 256 << 10;
   bool keys_without_data = false;  // as a coordinator does where a key's values are too much for an answer

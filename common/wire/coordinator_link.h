@@ -93,6 +93,35 @@ struct CommitReply {
 
 inline constexpr std::size_t kMaxReadBytes = 1 << 20;
 
+// Many small things in one answer.
+struct FetchItem {
+  profile::ProfilePath path;
+  bool directory = false;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(path, directory);
+  }
+};
+
+struct Fetched {
+  // absent: not there, or not of the kind asked for, or it could not be read: whoever wants it asks by itself
+  enum class Kind : std::uint8_t { absent = 0, directory = 1, file = 2 };
+  Kind kind = Kind::absent;
+  DirectoryPart part;  // a directory's first part
+  std::uint64_t size_bytes = 0;
+  Bytes content;  // a file's first min(size_bytes, kFetchFileBytes)
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(kind, part, size_bytes, content);
+  }
+};
+
+inline constexpr std::size_t kMostFetchItems = 512;
+inline constexpr std::size_t kFetchFileBytes = 256u << 10;
+inline constexpr std::size_t kFetchReplyBytes = 768u << 10;  // nothing is added to an answer of so many bytes
+
 enum class PushKind : std::uint8_t {
   // The profile is wanted elsewhere: snapshot, send, hand_over, within the deadline. After it the session is
   // superseded.
@@ -132,6 +161,10 @@ class CoordinatorLink {
   // Up to kMaxReadBytes; fewer only at the stream's end. `stream` "" is the unnamed one.
   virtual Result<Bytes> read(const Guid& session_secret, const profile::ProfilePath& path,
                              const std::string& stream, std::uint64_t offset, std::size_t length) = 0;
+  // At least the first of `items`, and as many as fit one answer, so that what a program waits for need not
+  // wait behind all of them. At most kMostFetchItems.
+  virtual Result<std::vector<Fetched>> fetch(const Guid& session_secret,
+                                             const std::vector<FetchItem>& items) = 0;
   // What `scope` says of a key of the hive at `hive`, as the pinned version has it, part by part: `cursor` is
   // "" or the `next` of the part before. A value whose data does not fit the part comes without (data.size()
   // < size_bytes, though it is inline): read_value has it.

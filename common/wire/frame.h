@@ -41,8 +41,10 @@ enum class FrameType : std::uint8_t {
   renew_certificate = 25,  // for the desktop that asks
   certificate = 26,        // the answer to both
   learned = 27,            // answered by done
+  fetch = 28,              // many folders and files at once
+  fetch_reply = 29,
 };
-inline constexpr FrameType kLastFrameType = FrameType::learned;
+inline constexpr FrameType kLastFrameType = FrameType::fetch_reply;
 
 struct FrameHeader {
   std::uint32_t payload_bytes = 0;

@@ -1,5 +1,7 @@
 #include "common/wire/message.h"
 
+#include <algorithm>
+
 #include "common/base/archive.h"
 #include "common/wire/identity_message.h"
 
@@ -54,6 +56,8 @@ template Result<OpenReply> decode_message(Frame, const char*);
 template Result<ListRequest> decode_message(Frame, const char*);
 template Result<DirectoryPart> decode_message(Frame, const char*);
 template Result<ReadRequest> decode_message(Frame, const char*);
+template Result<FetchRequest> decode_message(Frame, const char*);
+template Result<FetchReply> decode_message(Frame, const char*);
 template Result<KeysRequest> decode_message(Frame, const char*);
 template Result<profile::KeyStates> decode_message(Frame, const char*);
 template Result<ValueRequest> decode_message(Frame, const char*);
@@ -73,6 +77,29 @@ Result<Push> decode_push(Frame frame) {
     return fail(ErrorCode::protocol, "push: a text of more than " + std::to_string(kMaxPushText) + " bytes");
   return push;
 }
+
+Result<void> check_fetched(const std::vector<FetchItem>& asked, const std::vector<Fetched>& answered) {
+  auto wrong = [](const FetchItem& item, const std::string& what) {
+    return fail(ErrorCode::protocol, "fetch reply: '" + item.path.text() + "': " + what);
+  };
+  if (answered.size() > asked.size() || (answered.empty() && !asked.empty()))
+    return fail(ErrorCode::protocol, "fetch reply: " + std::to_string(answered.size()) + " items where " +
+                                         std::to_string(asked.size()) + " were asked for");
+  for (std::size_t i = 0; i < answered.size(); ++i) {
+    const auto& item = answered[i];
+    if (item.kind > Fetched::Kind::file) return wrong(asked[i], "an unknown kind");
+    if (item.kind == Fetched::Kind::absent) continue;
+    if ((item.kind == Fetched::Kind::directory) != asked[i].directory) return wrong(asked[i], "another kind");
+    if (item.kind == Fetched::Kind::directory && item.part.more && item.part.entries.empty())
+      return wrong(asked[i], "an empty part that is not the last");
+    if (item.kind == Fetched::Kind::file &&
+        item.content.size() != std::min<std::uint64_t>(item.size_bytes, kFetchFileBytes))
+      return wrong(asked[i], std::to_string(item.content.size()) + " bytes of a file of " +
+                                 std::to_string(item.size_bytes));
+  }
+  return {};
+}
+
 template Result<EnrollRequest> decode_message(Frame, const char*);
 template Result<RenewCertificateRequest> decode_message(Frame, const char*);
 template Result<CertificateReply> decode_message(Frame, const char*);
@@ -86,6 +113,9 @@ Bytes encode_message(const ListRequest& message) { return encode(message); }
 Bytes encode_message(const DirectoryPart& message) { return encode(message); }
 Bytes encode_message(const profile::NamedEntry& message) { return encode(message); }
 Bytes encode_message(const ReadRequest& message) { return encode(message); }
+Bytes encode_message(const FetchRequest& message) { return encode(message); }
+Bytes encode_message(const FetchReply& message) { return encode(message); }
+Bytes encode_message(const Fetched& message) { return encode(message); }
 Bytes encode_message(const KeysRequest& message) { return encode(message); }
 Bytes encode_message(const profile::KeyStates& message) { return encode(message); }
 Bytes encode_message(const profile::KeyState& message) { return encode(message); }

@@ -10,8 +10,8 @@
 namespace roamstead::wire {
 
 inline constexpr std::uint32_t kProtocolMagic = 0x50415352;  // "RSAP"
-// 2: registry keys; 3: pushes, hand-over, sessions that may not save
-inline constexpr std::uint16_t kProtocolVersion = 3;
+// 2: registry keys; 3: pushes, hand-over, sessions that may not save; 4: fetch
+inline constexpr std::uint16_t kProtocolVersion = 4;
 // Plain bytes of a batch that may be under way before the server has taken any, and so the most that it keeps
 // in memory.
 inline constexpr std::uint64_t kBatchWindowBytes = 4u << 20;
@@ -70,6 +70,26 @@ struct ReadRequest {
   template <class Archive>
   void serialize(Archive& archive) {
     archive(session_secret, path, stream, offset, length);
+  }
+};
+
+struct FetchRequest {
+  Guid session_secret;
+  std::vector<FetchItem> items;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(session_secret, items);
+  }
+};
+
+// Of the first items asked for, in their order.
+struct FetchReply {
+  std::vector<Fetched> items;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(items);
   }
 };
 
@@ -167,6 +187,8 @@ extern template Result<OpenReply> decode_message(Frame, const char*);
 extern template Result<ListRequest> decode_message(Frame, const char*);
 extern template Result<DirectoryPart> decode_message(Frame, const char*);
 extern template Result<ReadRequest> decode_message(Frame, const char*);
+extern template Result<FetchRequest> decode_message(Frame, const char*);
+extern template Result<FetchReply> decode_message(Frame, const char*);
 extern template Result<KeysRequest> decode_message(Frame, const char*);
 extern template Result<profile::KeyStates> decode_message(Frame, const char*);
 extern template Result<ValueRequest> decode_message(Frame, const char*);
@@ -175,6 +197,8 @@ extern template Result<LearnedRequest> decode_message(Frame, const char*);
 extern template Result<BatchBegin> decode_message(Frame, const char*);
 extern template Result<Credit> decode_message(Frame, const char*);
 extern template Result<CommitReply> decode_message(Frame, const char*);
+// ErrorCode::protocol for an answer that no coordinator gives to this request.
+Result<void> check_fetched(const std::vector<FetchItem>& asked, const std::vector<Fetched>& answered);
 // Also refuses what no coordinator says: an unknown kind, too long a text.
 Result<Push> decode_push(Frame frame);
 
@@ -187,6 +211,9 @@ Bytes encode_message(const ListRequest& message);
 Bytes encode_message(const DirectoryPart& message);
 Bytes encode_message(const profile::NamedEntry& message);
 Bytes encode_message(const ReadRequest& message);
+Bytes encode_message(const FetchRequest& message);
+Bytes encode_message(const FetchReply& message);
+Bytes encode_message(const Fetched& message);
 Bytes encode_message(const KeysRequest& message);
 Bytes encode_message(const profile::KeyStates& message);
 Bytes encode_message(const profile::KeyState& message);

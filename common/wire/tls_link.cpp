@@ -222,6 +222,14 @@ Result<Bytes> TlsLink::read(const Guid& session_secret, const profile::ProfilePa
   return bytes;
 }
 
+Result<std::vector<Fetched>> TlsLink::fetch(const Guid& session_secret, const std::vector<FetchItem>& items) {
+  auto payload = encode_message(FetchRequest{session_secret, items});
+  RS_TRY(auto frame, impl_->exchange(FrameType::fetch, payload, FrameType::fetch_reply));
+  RS_TRY(auto reply, decode_message<FetchReply>(std::move(frame), "fetch reply"));
+  RS_CHECK(check_fetched(items, reply.items));
+  return std::move(reply.items);
+}
+
 Result<profile::KeyStates> TlsLink::list_keys(const Guid& session_secret, const profile::ProfilePath& hive,
                                               const profile::KeyPath& key, profile::KeyScope scope,
                                               const std::string& cursor) {

@@ -40,6 +40,8 @@ class TlsLink final : public CoordinatorLink {
                              const std::string& after) override;
   Result<Bytes> read(const Guid& session_secret, const profile::ProfilePath& path, const std::string& stream,
                      std::uint64_t offset, std::size_t length) override;
+  Result<std::vector<Fetched>> fetch(const Guid& session_secret,
+                                     const std::vector<FetchItem>& items) override;
   Result<profile::KeyStates> list_keys(const Guid& session_secret, const profile::ProfilePath& hive,
                                        const profile::KeyPath& key, profile::KeyScope scope,
                                        const std::string& cursor) override;

@@ -185,6 +185,7 @@ Result<void> Connection::dispatch(Frame frame) {
       return {};
     case FrameType::list:
     case FrameType::read:
+    case FrameType::fetch:
     case FrameType::keys:
     case FrameType::value:
     case FrameType::renew:

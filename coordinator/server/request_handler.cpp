@@ -67,6 +67,12 @@ Bytes RequestHandler::answer(const std::string& desktop, Frame request) {
             std::move(request), "read", FrameType::read_reply, Compression::if_smaller,
             [&](const auto& message) { return sessions_.read(desktop, message); });
       });
+    case FrameType::fetch:
+      return counted(metrics_.many, [&] {
+        return handle<wire::FetchRequest>(
+            std::move(request), "fetch", FrameType::fetch_reply, Compression::if_smaller,
+            [&](const auto& message) { return payload(sessions_.fetch(desktop, message)); });
+      });
     case FrameType::keys:
       return counted(metrics_.keys, [&] {
         return handle<wire::KeysRequest>(

@@ -18,7 +18,7 @@ class RequestHandler {
         spool_directory_(std::move(spool_directory)),
         budget_(spool_limit_bytes, spool_limit_per_desktop_bytes) {}
 
-  // list, read, keys, value, renew, close, hand_over: the reply as a frame, a failure included.
+  // list, read, fetch, keys, value, renew, close, hand_over: the reply as a frame, a failure included.
   Bytes answer(const std::string& desktop, wire::Frame request);
 
   // A request to open, asked again and again until there is an answer.

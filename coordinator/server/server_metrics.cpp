@@ -31,6 +31,7 @@ ServerMetrics::ServerMetrics(metrics::Registry& registry)
       open_refused(openings(registry, "refused")),
       list(fetches(registry, "directory")),
       read(fetches(registry, "content")),
+      many(fetches(registry, "many")),
       keys(fetches(registry, "keys")),
       value(fetches(registry, "value")),
       commit(registry.histogram("roamstead_commit_seconds", "Committing a batch that has arrived")),

@@ -19,7 +19,7 @@ struct ServerMetrics {
     metrics::Histogram& took;
     metrics::Counter& bytes;  // of the answers, as they go over the network
   };
-  Fetch list, read, keys, value;
+  Fetch list, read, many, keys, value;
 
   // From a batch that has arrived whole to its answer.
   metrics::Histogram& commit;

@@ -127,14 +127,14 @@ Result<std::shared_ptr<const repository::Tree>> SessionTable::tree_of(Session& s
   return session.tree;
 }
 
-Result<wire::DirectoryPart> SessionTable::list(const std::string& desktop, const wire::ListRequest& request) {
-  RS_TRY(auto session, authorise_active(desktop, request.session_secret));
-  RS_TRY(auto tree, tree_of(*session));
+namespace {
+
+Result<wire::DirectoryPart> list_part(const repository::Tree& tree, const profile::ProfilePath& path,
+                                      std::string after) {
   wire::DirectoryPart part;
   part.more = true;
-  auto after = request.after;
   for (std::size_t bytes = 0; part.entries.size() < kListNames;) {
-    RS_TRY(auto entries, tree->list(request.path, after, kListStep));
+    RS_TRY(auto entries, tree.list(path, after, kListStep));
     for (auto& entry : entries) {
       bytes += wire::encode_message(entry).size();
       if (bytes > kListBytes && !part.entries.empty()) return part;
@@ -145,6 +145,31 @@ Result<wire::DirectoryPart> SessionTable::list(const std::string& desktop, const
     if (!part.more) return part;
   }
   return part;
+}
+
+Result<wire::Fetched> fetch_one(const repository::Tree& tree, const wire::FetchItem& item) {
+  wire::Fetched fetched;
+  if (item.directory) {
+    RS_TRY(fetched.part, list_part(tree, item.path, ""));
+    fetched.kind = wire::Fetched::Kind::directory;
+    return fetched;
+  }
+  RS_TRY(auto entry, tree.lookup(item.path));
+  if (entry.kind != profile::EntryKind::file) return fetched;
+  fetched.size_bytes = entry.size_bytes;
+  fetched.content.resize(
+      static_cast<std::size_t>(std::min<std::uint64_t>(entry.size_bytes, wire::kFetchFileBytes)));
+  if (!fetched.content.empty()) RS_CHECK(tree.read(item.path, "", 0, fetched.content));
+  fetched.kind = wire::Fetched::Kind::file;
+  return fetched;
+}
+
+}  // namespace
+
+Result<wire::DirectoryPart> SessionTable::list(const std::string& desktop, const wire::ListRequest& request) {
+  RS_TRY(auto session, authorise_active(desktop, request.session_secret));
+  RS_TRY(auto tree, tree_of(*session));
+  return list_part(*tree, request.path, request.after);
 }
 
 Result<Bytes> SessionTable::read(const std::string& desktop, const wire::ReadRequest& request) {
@@ -167,6 +192,23 @@ Result<Bytes> SessionTable::read(const std::string& desktop, const wire::ReadReq
   Bytes content(static_cast<std::size_t>(std::min<std::uint64_t>(request.length, size - request.offset)));
   RS_CHECK(tree->read(request.path, request.stream, request.offset, content));
   return content;
+}
+
+Result<wire::FetchReply> SessionTable::fetch(const std::string& desktop, const wire::FetchRequest& request) {
+  RS_TRY(auto session, authorise_active(desktop, request.session_secret));
+  if (request.items.empty() || request.items.size() > wire::kMostFetchItems)
+    return fail(ErrorCode::protocol, "a fetch of " + std::to_string(request.items.size()) + " items, 1 to " +
+                                         std::to_string(wire::kMostFetchItems) + " are allowed");
+  RS_TRY(auto tree, tree_of(*session));
+  wire::FetchReply reply;
+  for (std::size_t bytes = 0; bytes < wire::kFetchReplyBytes && reply.items.size() < request.items.size();) {
+    const auto& item = request.items[reply.items.size()];
+    auto fetched = fetch_one(*tree, item);
+    // One that is broken does not keep the others: its error is for who reads it by itself.
+    reply.items.push_back(fetched ? std::move(*fetched) : wire::Fetched{});
+    bytes += wire::encode_message(reply.items.back()).size();
+  }
+  return reply;
 }
 
 Result<profile::KeyStates> SessionTable::keys(const std::string& desktop, const wire::KeysRequest& request) {

@@ -79,6 +79,8 @@ class SessionTable {
                             OpenAttempt& attempt, const std::function<void()>& wake);
   Result<wire::DirectoryPart> list(const std::string& desktop, const wire::ListRequest& request);
   Result<Bytes> read(const std::string& desktop, const wire::ReadRequest& request);
+  // As many of the items as fit one answer.
+  Result<wire::FetchReply> fetch(const std::string& desktop, const wire::FetchRequest& request);
   Result<profile::KeyStates> keys(const std::string& desktop, const wire::KeysRequest& request);
   Result<Bytes> read_value(const std::string& desktop, const wire::ValueRequest& request);
   Result<void> renew(const std::string& desktop, const Guid& secret);
