@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <functional>
+
 #include "common/wire/batch_stream.h"
 #include "tests/support/seed.h"
 
@@ -170,6 +172,52 @@ TEST_CASE("requests and answers about keys come back; a key that cannot be is re
               Bytes(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(length))};
     CHECK(!decode_message<profile::KeyStates>(cut, "keys"));
   }
+}
+
+TEST_CASE("a fetch and its answer come back; cut ones, and answers that no coordinator gives, are refused") {
+  FetchRequest request{Guid::random(),
+                       {{path("folder"), true}, {path("folder/file"), false}, {path("x"), false}}};
+  auto asked =
+      decode_message<FetchRequest>(Frame{FrameType::fetch, false, 1, encode_message(request)}, "fetch");
+  REQUIRE(asked);
+  REQUIRE(asked->items.size() == 3);
+  CHECK(asked->items[0].directory);
+  CHECK(asked->items[1].path == request.items[1].path);
+
+  FetchReply reply;
+  reply.items.resize(3);
+  reply.items[0] = {Fetched::Kind::directory, {{{"file", {}}}, true}, 0, {}};
+  reply.items[1] = {Fetched::Kind::file, {}, 5, Bytes(5)};
+  const auto payload = encode_message(reply);
+  auto answer = decode_message<FetchReply>(Frame{FrameType::fetch_reply, false, 1, payload}, "fetch reply");
+  REQUIRE(answer);
+  CHECK(check_fetched(request.items, answer->items));
+  CHECK(answer->items[0].part.entries == reply.items[0].part.entries);
+  CHECK(answer->items[1].content == reply.items[1].content);
+  for (std::size_t length = 0; length < payload.size(); ++length) {
+    Frame cut{FrameType::fetch_reply, false, 1,
+              Bytes(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(length))};
+    CHECK(!decode_message<FetchReply>(cut, "fetch reply"));
+  }
+
+  auto refused = [&](const std::function<void(std::vector<Fetched>&)>& bend) {
+    auto bent = reply.items;
+    bend(bent);
+    auto checked = check_fetched(request.items, bent);
+    return !checked && checked.error().code == ErrorCode::protocol;
+  };
+  CHECK(refused([](auto& items) { items.clear(); }));
+  CHECK(refused([](auto& items) { items.resize(4); }));
+  CHECK(refused([](auto& items) { items[2].kind = static_cast<Fetched::Kind>(3); }));
+  CHECK(refused([](auto& items) { std::swap(items[0], items[1]); }));
+  CHECK(refused([](auto& items) { items[0].part.entries.clear(); }));
+  CHECK(refused([](auto& items) { items[1].content.resize(4); }));
+  CHECK(refused([](auto& items) { items[1].size_bytes = kFetchFileBytes; }));
+  CHECK(refused([](auto& items) { items[1].content.resize(items[1].size_bytes = kFetchFileBytes + 1); }));
+  CHECK(!refused([](auto& items) { items.resize(1); }));
+  reply.items[1].size_bytes = kFetchFileBytes + 1;
+  reply.items[1].content.resize(kFetchFileBytes);
+  CHECK(check_fetched(request.items, reply.items));
 }
 
 TEST_CASE("messages come back, and cut ones are refused") {

@@ -45,6 +45,52 @@ TEST_CASE("a desktop opens, lists, reads, commits and closes") {
   CHECK(link->read(again->session_secret, path_of("new.bin"), "", 2'900'000, 200'000)->size() == 100'000);
 }
 
+TEST_CASE("many folders and files come in one answer, in order, as many as fit; what is missing is said") {
+  Loopback loop;
+  std::map<std::string, std::string> files;
+  for (int i = 0; i < 40; ++i)
+    files["f" + std::to_string(i)] = std::string(100'000 + i, static_cast<char>('a' + i % 26));
+  files["large"] = std::string(300'000, 'L');
+  files["empty"] = "";
+  loop.add_profile("many", files);
+  auto link = loop.link("desk-a");
+  auto session = link->open({"many", "", {}}).value();
+  std::vector<wire::FetchItem> items = {{{}, true},
+                                        {path_of("missing"), false},
+                                        {path_of("empty"), false},
+                                        {path_of("f1"), true},
+                                        {path_of("large"), false},
+                                        {{}, false}};
+  for (int i = 0; i < 40; ++i) items.push_back({path_of("f" + std::to_string(i)), false});
+  std::size_t done = 0, answers = 0;
+  while (done < items.size()) {
+    auto fetched =
+        link->fetch(session.session_secret, {items.begin() + static_cast<std::ptrdiff_t>(done), items.end()});
+    REQUIRE_MESSAGE(fetched.has_value(), fetched.error().to_string());
+    ++answers;
+    for (auto& one : *fetched) {
+      const auto& item = items[done++];
+      using Kind = wire::Fetched::Kind;
+      if (item.path.is_root() && item.directory) {
+        CHECK(one.kind == Kind::directory);
+        CHECK(one.part.entries.size() == 42);
+      } else if (item.directory || item.path.is_root() || item.path.text() == "missing") {
+        CHECK(one.kind == Kind::absent);
+      } else {
+        CHECK(one.kind == Kind::file);
+        const auto& content = files[item.path.text()];
+        CHECK(one.size_bytes == content.size());
+        CHECK(as_text(one.content) == content.substr(0, wire::kFetchFileBytes));
+      }
+    }
+  }
+  CHECK(answers >= 4);
+  CHECK(answers <= 8);
+  CHECK(!link->fetch(session.session_secret, {}));
+  CHECK(!link->fetch(session.session_secret, std::vector<wire::FetchItem>(wire::kMostFetchItems + 1)));
+  CHECK(link->fetch(Guid::random(), items).error().code == ErrorCode::denied);
+}
+
 TEST_CASE("many threads share one link") {
   Loopback loop;
   std::map<std::string, std::string> files;

@@ -29,6 +29,8 @@ void decode_frame(ByteView input) {
   decode_as<wire::ListRequest>(frame);
   decode_as<wire::DirectoryPart>(frame);
   decode_as<wire::ReadRequest>(frame);
+  decode_as<wire::FetchRequest>(frame);
+  decode_as<wire::FetchReply>(frame);
   decode_as<wire::KeysRequest>(frame);
   decode_as<profile::KeyStates>(frame);
   decode_as<wire::ValueRequest>(frame);
