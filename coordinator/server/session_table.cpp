@@ -149,12 +149,13 @@ Result<wire::DirectoryPart> list_part(const repository::Tree& tree, const profil
 
 Result<wire::Fetched> fetch_one(const repository::Tree& tree, const wire::FetchItem& item) {
   wire::Fetched fetched;
+  RS_TRY(auto entry, tree.lookup(item.path));
   if (item.directory) {
+    if (!entry.is_directory()) return fetched;
     RS_TRY(fetched.part, list_part(tree, item.path, ""));
     fetched.kind = wire::Fetched::Kind::directory;
     return fetched;
   }
-  RS_TRY(auto entry, tree.lookup(item.path));
   if (entry.kind != profile::EntryKind::file) return fetched;
   fetched.size_bytes = entry.size_bytes;
   fetched.content.resize(
