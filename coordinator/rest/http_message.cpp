@@ -39,6 +39,7 @@ int hex_digit(char c) {
 
 HttpResult<std::vector<std::string>> parse_path(std::string_view path) {
   std::vector<std::string> segments;
+  if (path == "/") return segments;
   for (std::size_t at = 1; at <= path.size();) {
     const auto slash = std::min(path.find('/', at), path.size());
     std::string segment;

@@ -3,12 +3,14 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <list>
 #include <mutex>
@@ -197,6 +199,11 @@ class HttpsServer::Impl {
   }
 
   void run(Connection& connection, SSL_CTX* context) {
+    // A peer that went away is an error of the write, wherever this runs.
+    sigset_t broken_pipe;
+    sigemptyset(&broken_pipe);
+    sigaddset(&broken_pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
     std::unique_ptr<TlsConnection> tls;
     try {
       auto created = TlsConnection::create(context, connection.descriptor);

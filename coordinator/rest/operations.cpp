@@ -32,8 +32,8 @@ std::string one_line(const json& state) { return state.dump(-1, ' ', false, json
 
 }  // namespace
 
-Result<std::unique_ptr<Operations>> Operations::open(server::StateStore& store) {
-  std::unique_ptr<Operations> operations(new Operations(store));
+Result<std::unique_ptr<Operations>> Operations::open(server::StateStore& store, std::size_t most_running) {
+  std::unique_ptr<Operations> operations(new Operations(store, most_running));
   RS_CHECK(operations->load());
   for (std::size_t i = 0; i < kThreads; ++i)
     operations->threads_.emplace_back([raw = operations.get()] { raw->work(); });
@@ -90,7 +90,7 @@ Result<json> Operations::begin(const std::string& kind, const std::string& about
                       {"created_by", who}, {"created_time", time_text(operation->created_100ns)}};
   {
     std::lock_guard lock(mutex_);
-    if (running_ >= kMostRunning || stopping_)
+    if (running_ >= most_running_ || stopping_)
       return fail(ErrorCode::busy, std::to_string(running_) + " operations are under way; try again later");
     ++running_;
   }

@@ -41,7 +41,8 @@ class Operations {
   static constexpr std::size_t kMostResultBytes = 256u << 10;
 
   // Reads what is kept.
-  static Result<std::unique_ptr<Operations>> open(server::StateStore& store);
+  static Result<std::unique_ptr<Operations>> open(server::StateStore& store,
+                                                  std::size_t most_running = kMostRunning);
   ~Operations();  // waits for what runs
   // Ends waits for events; what waits for its turn is left to the next start.
   void stop();
@@ -67,7 +68,8 @@ class Operations {
   };
   using Shared = std::shared_ptr<Operation>;
 
-  explicit Operations(server::StateStore& store) : store_(store) {}
+  Operations(server::StateStore& store, std::size_t most_running)
+      : store_(store), most_running_(most_running) {}
   Result<void> load();
   void work();
   void run(const Shared& operation);
@@ -76,6 +78,7 @@ class Operations {
   void forget_old();                                  // under the mutex
 
   server::StateStore& store_;
+  const std::size_t most_running_;
   mutable std::mutex mutex_;  // guards all below
   std::condition_variable changed_;
   std::map<std::string, Shared> operations_;

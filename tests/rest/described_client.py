@@ -167,3 +167,94 @@ class Description:
                 raise AssertionError(f"{what}: {error.message} at {list(error.absolute_path)}") from None
         if problem:
             assert answer.json["status"] == answer.status, what
+
+
+class Client:
+    """Calls operations by name; notes which were called."""
+
+    def __init__(self, description, identity, called):
+        self.description, self.identity, self.called = description, identity, called
+
+    def call(self, name, path=None, body=None, query=None, headers=None, expect=None):
+        operation = self.description.operations[name]
+        if body is not None:
+            content = operation["requestBody"]["content"]["application/json"]
+            if expect is None or expect < 400:
+                self.description.validate(content["schema"], body)
+        answer = self.identity.ask(operation["method"], self.description.target(operation, path or {}, query), body, headers)
+        self.description.check(operation, answer)
+        good = [int(status) for status in operation["responses"] if status != "default" and status != "304"]
+        expected = [expect] if expect else good
+        assert answer.status in expected, f"{name}: {answer.status}, not {expected}: {answer.body}"
+        if answer.status < 400:
+            self.called.add(name)
+        return answer
+
+    def problem(self, name, kind, *arguments, **named):
+        """It must be refused, with this kind of problem."""
+        operation = self.description.operations[name]
+        path, body, query = named.get("path", {}), named.get("body"), named.get("query")
+        answer = self.identity.ask(operation["method"], self.description.target(operation, path, query), body,
+                                   named.get("headers"))
+        self.description.check(operation, answer)
+        assert answer.status >= 400 and answer.json["type"] == "urn:roamstead:problem:" + kind, \
+            f"{name}: {answer.status} {answer.body} where {kind} was due"
+        return answer
+
+    def pages(self, name, limit, path=None, query=None, between=None):
+        """All items, page by page; `between` is done after each."""
+        items, cursor = [], None
+        while True:
+            asked = dict(query or {}, limit=limit)
+            if cursor:
+                asked["cursor"] = cursor
+            page = self.call(name, path, query=asked).json
+            assert len(page["items"]) <= limit
+            items += page["items"]
+            cursor = page.get("next_cursor")
+            if not cursor:
+                return items
+            if between:
+                between()
+
+    def follow(self, target_operation, after=None):
+        """The events of an operation, to its end."""
+        operation = self.description.operations["followOperation"]
+        connection = self.identity.connect()
+        headers = {"Accept": "text/event-stream"}
+        if after is not None:
+            headers["Last-Event-ID"] = str(after)
+        connection.request("GET", self.description.target(operation, {"operation": target_operation}), None, headers)
+        reply = connection.getresponse()
+        assert reply.status == 200 and reply.headers["Content-Type"] == "text/event-stream"
+        self.called.add("followOperation")
+        events, event = [], {}
+        for line in reply:
+            line = line.decode().rstrip("\n")
+            if not line:
+                if "data" in event:
+                    event["data"] = json.loads(event["data"])
+                    self.description.validate({"$ref": "#/components/schemas/Operation"}, event["data"])
+                    events.append(event)
+                event = {}
+            elif not line.startswith(":"):
+                name, _, value = line.partition(": ")
+                event[name] = value
+        return events
+
+    def finish(self, answer):
+        """The result of an operation that was begun."""
+        operation = answer.json
+        assert answer.headers["Location"] == "/v1/operations/" + operation["operation"]
+        events = self.follow(operation["operation"])
+        assert [int(each["id"]) for each in events] == sorted({int(each["id"]) for each in events})
+        last = events[-1]["data"]
+        assert events[-1]["event"] == last["state"] and last["state"] in ("done", "failed")
+        assert self.call("getOperation", {"operation": operation["operation"]}).json == last
+        return last
+
+
+def description_from(identity):
+    answer = identity.ask("GET", "/openapi.json")
+    assert answer.status == 200 and answer.headers["Content-Type"] == "application/json"
+    return Description(answer.json)
