@@ -216,7 +216,7 @@ SecretBytes windows_7(const OdjBlob& blob) {
   return std::move(writer).serialised();
 }
 
-SecretBytes provider_2(const OdjBlob::Site& site) {
+SecretBytes provider_2(const JoinSite& site) {
   NdrWriter writer;
   writer.number(site.flags);
   for (int i = 0; i < 3; ++i) writer.pointer(true);

@@ -30,6 +30,16 @@ struct Controller {
   bool operator==(const Controller&) const = default;
 };
 
+// The part "join provider 2".
+struct JoinSite {
+  std::uint32_t flags = 0;  // 1: the site is kept
+  std::string netbios_name;
+  std::string site;
+  std::string primary_dns_domain;
+
+  bool operator==(const JoinSite&) const = default;
+};
+
 struct OdjBlob {
   std::string join_domain;  // as it was asked for
   Membership membership;
@@ -38,15 +48,7 @@ struct OdjBlob {
   // Of the part "join provider 3": the account's SID as text; its RID is the membership's.
   std::string account_sid;
 
-  // Of the part "join provider 2".
-  struct Site {
-    std::uint32_t flags = 0;  // 1: the site is kept
-    std::string netbios_name;
-    std::string site;
-    std::string primary_dns_domain;
-    bool operator==(const Site&) const = default;
-  };
-  std::optional<Site> site;
+  std::optional<JoinSite> site;
 
   // Parts that are not looked into: certificates, policies. Written as they were read.
   struct Part {

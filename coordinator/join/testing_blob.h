@@ -24,7 +24,7 @@ inline OdjBlob sample_blob() {
                         "Default-First-Site-Name",
                         "Branch"};
   auto blob = make_odj_blob(std::move(membership), std::move(controller));
-  blob.site = OdjBlob::Site{1, "VDI-0001", "Branch", "corp.roam.test"};
+  blob.site = JoinSite{1, "VDI-0001", "Branch", "corp.roam.test"};
   blob.parts.push_back(
       {support::must(Guid::parse("68fb602a-0c09-48ce-b75f-07b7bd58f7ec")), 1, SecretBytes(24, std::byte{7})});
   return blob;
