@@ -1,6 +1,8 @@
 #include "coordinator/join/directory.h"
 
+#include <netdb.h>
 #include <sasl/sasl.h>
+#include <sys/socket.h>
 
 #include "coordinator/join/ldap_calls.h"
 #include "coordinator/join/ldap_search.h"
@@ -21,17 +23,41 @@ int answer_nothing(LDAP* /*connection*/, unsigned /*flags*/, void* /*defaults*/,
   return LDAP_SUCCESS;
 }
 
+// What a controller of today's is (MS-ADTS 6.3.1.2): it has the directory, issues tickets, keeps time, can be
+// written to, is near; the names are of DNS.
+constexpr std::uint32_t kControllerFlags = 0xE0000000 | 0x8 | 0x10 | 0x20 | 0x40 | 0x80 | 0x100;
+
+// "192.0.2.1", of the other end of the connection; "" where it cannot be told.
+std::string peer_address(LDAP* connection) {
+  int descriptor = -1;
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  char host[NI_MAXHOST] = {};
+  if (ldap_get_option(connection, LDAP_OPT_DESC, &descriptor) != LDAP_SUCCESS ||
+      ::getpeername(descriptor, reinterpret_cast<sockaddr*>(&address), &length) != 0 ||
+      ::getnameinfo(reinterpret_cast<sockaddr*>(&address), length, host, sizeof host, nullptr, 0,
+                    NI_NUMERICHOST) != 0)
+    return "";
+  return host;
+}
+
+// The values of a distinguished name's parts, from the front.
+std::vector<std::string> name_parts(const std::string& distinguished_name) {
+  std::vector<std::string> values;
+  LDAPDN parts = nullptr;
+  if (ldap_str2dn(distinguished_name.c_str(), &parts, LDAP_DN_FORMAT_LDAPV3) != LDAP_SUCCESS ||
+      parts == nullptr)
+    return values;
+  for (auto** part = parts; *part != nullptr; ++part)
+    values.emplace_back((*part)[0]->la_value.bv_val, (*part)[0]->la_value.bv_len);
+  ldap_dnfree(parts);
+  return values;
+}
+
 // "corp.example.com" of "DC=corp,DC=example,DC=com"; "" where it is not that.
 std::string dns_name_of(const std::string& naming_context) {
-  LDAPDN parts = nullptr;
-  if (ldap_str2dn(naming_context.c_str(), &parts, LDAP_DN_FORMAT_LDAPV3) != LDAP_SUCCESS || parts == nullptr)
-    return "";
   std::string name;
-  for (auto** part = parts; *part != nullptr; ++part) {
-    if (!name.empty()) name += '.';
-    name.append((*part)[0]->la_value.bv_val, (*part)[0]->la_value.bv_len);
-  }
-  ldap_dnfree(parts);
+  for (const auto& part : name_parts(naming_context)) name += (name.empty() ? "" : ".") + part;
   return name;
 }
 
@@ -118,8 +144,8 @@ Result<void> Directory::bind(const DirectoryOptions& options) {
 
 Result<void> Directory::read_domain() {
   const LdapSearch search{connection_.get(), url_, timeout_};
-  RS_TRY(const auto root,
-         search.one("", {"defaultNamingContext", "configurationNamingContext", "rootDomainNamingContext"}));
+  RS_TRY(const auto root, search.one("", {"defaultNamingContext", "configurationNamingContext",
+                                          "rootDomainNamingContext", "dnsHostName", "serverName"}));
   naming_context_ = root.text("defaultNamingContext");
   if (naming_context_.empty())
     return fail(ErrorCode::unsupported, url_ + ": serves no domain; is it a domain controller?");
@@ -139,7 +165,20 @@ Result<void> Directory::read_domain() {
   domain_.dns_name = partitions.front().text("dnsRoot");
   domain_.dns_forest = dns_name_of(root.text("rootDomainNamingContext"));
   RS_CHECK_CTX(url_, check_domain(domain_));
+  describe_controller(root.text("dnsHostName"), root.text("serverName"));
   return {};
+}
+
+void Directory::describe_controller(std::string_view host, const std::string& server_name) {
+  controller_.name = "\\\\" + std::string(host);
+  controller_.address = "\\\\" + peer_address(connection_.get());
+  controller_.domain_guid = domain_.guid;
+  controller_.domain_name = domain_.dns_name;
+  controller_.forest_name = domain_.dns_forest;
+  controller_.flags = kControllerFlags;
+  // "CN=DC1,CN=Servers,CN=the site,CN=Sites,…"
+  if (const auto parts = name_parts(server_name); parts.size() > 2) controller_.site = parts[2];
+  controller_.client_site = controller_.site;
 }
 
 Result<std::string> Directory::container(std::string_view wanted) {

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "coordinator/join/membership.h"
+#include "coordinator/join/odj_blob.h"
 
 struct ldap;  // libldap's
 
@@ -59,6 +59,8 @@ class Directory {
 
   // The domain that the controller serves.
   const Domain& domain() const { return domain_; }
+  // The controller itself, as blobs name it.
+  const Controller& controller() const { return controller_; }
 
   // The distinguished name of the container for new accounts: `wanted` if it exists; the domain's own for
   // computers where `wanted` is empty.
@@ -85,6 +87,7 @@ class Directory {
   Result<void> secure(const DirectoryOptions& options);
   Result<void> bind(const DirectoryOptions& options);
   Result<void> read_domain();
+  void describe_controller(std::string_view host, const std::string& server_name);
   tl::unexpected<Error> failure(int code, const std::string& what) const;
   Result<Account> reuse(const AccountRequest& request, Account account);
   Result<int> send_add(const AccountRequest& request, const std::string& container);
@@ -95,6 +98,7 @@ class Directory {
   std::string naming_context_;  // "DC=corp,DC=example,DC=com"
   std::chrono::milliseconds timeout_{};
   Domain domain_;
+  Controller controller_;
 };
 
 }  // namespace roamstead::join

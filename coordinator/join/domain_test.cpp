@@ -274,6 +274,16 @@ TEST_CASE("blobs of Samba are read, and written as Samba writes them" * doctest:
   CHECK(blob.membership.domain.dns_forest == "corp.roam.test");
   CHECK(blob.controller.name == "\\\\dc1.corp.roam.test");
   CHECK(as_text(must(write_odj_file(blob))) == file);
+  {
+    const auto* ours = &directory.controller();
+    CHECK(ours->name == blob.controller.name);
+    CHECK(ours->address == blob.controller.address);
+    CHECK(ours->site == blob.controller.site);
+    CHECK(ours->client_site == blob.controller.client_site);
+    CHECK(ours->domain_name == blob.controller.domain_name);
+    CHECK(ours->domain_guid == blob.controller.domain_guid);
+    CHECK((ours->flags & ~blob.controller.flags) == 0);
+  }
   // A blob for a clone of ours; what Samba reads in it is what we put there.
   auto ours = make_odj_blob(blob.membership, blob.controller);
   ours.membership.machine_name = "VDI-0007";
