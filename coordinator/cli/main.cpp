@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   cli::add_repo_verbs(app, context);
   cli::add_profile_verbs(app, context);
   cli::add_desktop_verbs(app, context);
+  cli::add_compose_verbs(app, context);
   cli::add_access_verbs(app, context);
   cli::add_administrator_verbs(app, context);
   cli::add_config_verbs(app, context);

@@ -40,6 +40,7 @@ void add_profile_fork_verbs(CLI::App& noun, Context& context);      // of the no
 void add_access_verbs(CLI::App& app, Context& context);             // token, group, rule, desktop-pool, audit
 void add_desktop_verbs(CLI::App& app, Context& context);            // desktop, assign, session
 void add_administrator_verbs(CLI::App& app, Context& context);      // admin-certificate
+void add_compose_verbs(CLI::App& app, Context& context);            // image, pool, clone
 void add_config_verbs(CLI::App& app, Context& context);
 void add_setup_verb(CLI::App& app, Context& context);
 void add_generate_verbs(CLI::App& app, Context& context);  // hidden: manual pages, completions

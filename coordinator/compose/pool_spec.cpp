@@ -103,7 +103,8 @@ Result<std::string> parse_windows_path(std::string text) {
 
 class Reader {
  public:
-  Reader(os::FileSystem& files, const std::string& source, std::string directory)
+  // `files` null: what files hold does not matter.
+  Reader(os::FileSystem* files, const std::string& source, std::string directory)
       : files_(files), directory_(std::move(directory)), problems_(source) {}
 
   Result<PoolSpec> read(const std::string& text, const std::string& source) {
@@ -147,7 +148,7 @@ class Reader {
   }
   Result<Bytes> read_host_file(const std::string& path) {
     if (path.empty()) return invalid("expected the path of a file");
-    return os::read_file(files_, path_of_host(path), kMostFileBytes);
+    return files_ == nullptr ? Bytes() : os::read_file(*files_, path_of_host(path), kMostFileBytes);
   }
 
   void read_pool(SpecTable& table) {
@@ -246,6 +247,7 @@ class Reader {
 
   Result<void> read_reg(const std::string& path) {
     RS_TRY(const auto text, read_host_file(path));
+    if (files_ == nullptr) return {};
     RS_TRY_CTX(auto changes, path, registry::parse_reg(text));
     std::move(changes.begin(), changes.end(), std::back_inserter(spec_.registry));
     return {};
@@ -291,7 +293,7 @@ class Reader {
     spec_.scripts.push_back(std::move(script));
   }
 
-  os::FileSystem& files_;
+  os::FileSystem* const files_;
   const std::string directory_;
   SpecProblems problems_;
   PoolSpec spec_;
@@ -321,7 +323,11 @@ Result<void> check_computer_name(const std::string& name) {
 
 Result<PoolSpec> parse_pool_spec(os::FileSystem& files, const std::string& text, const std::string& source,
                                  const std::string& directory) {
-  return Reader(files, source, directory).read(text, source);
+  return Reader(&files, source, directory).read(text, source);
+}
+
+Result<PoolSpec> parse_made_pool_spec(const std::string& text, const std::string& source) {
+  return Reader(nullptr, source, "").read(text, source);
 }
 
 }  // namespace roamstead::compose

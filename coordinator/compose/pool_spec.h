@@ -88,6 +88,9 @@ struct PoolSpec {
 Result<PoolSpec> parse_pool_spec(os::FileSystem& files, const std::string& text, const std::string& source,
                                  const std::string& directory);
 
+// Of a pool that is there: what its files held is in its template, and they may be gone.
+Result<PoolSpec> parse_made_pool_spec(const std::string& text, const std::string& source);
+
 // A computer's name: 2 to 15 letters, digits and '-', not at either end, and not digits alone.
 Result<void> check_computer_name(const std::string& name);
 std::string address_text(std::uint32_t ipv4);

@@ -196,8 +196,11 @@ Result<void> patch_hive(vdisk::Disk& disk, const HiveSlots& hive, const OwnEdits
 
 Result<void> patch_file(vdisk::Disk& disk, const FileSlot& slot, const OwnEdits& own) {
   for (const auto& file : own.files)
-    if (file.edit.path == slot.path && file.edit.content.size() <= slot.capacity_bytes)
-      return write_in_place(disk, slot.extents, 0, file.edit.content);
+    if (file.edit.path == slot.path && file.edit.content.size() <= slot.capacity_bytes) {
+      auto content = file.edit.content;
+      content.resize(slot.capacity_bytes, static_cast<std::byte>(kFiller));
+      return write_in_place(disk, slot.extents, 0, content);
+    }
   return fail(ErrorCode::internal, slot.path + ": nothing that fits the template's room for it");
 }
 
@@ -348,9 +351,22 @@ Result<TemplateLayer> make_template(os::FileSystem& files, const WindowsImage& i
 Result<void> make_clone_disk(os::FileSystem& files, const TemplateLayer& base, const std::string& path,
                              const OwnEdits& own) {
   RS_CHECK(vdisk::create_child(files, base.path, path));
+  return patch_clone_disk(files, base, path, own);
+}
+
+Result<void> patch_clone_disk(os::FileSystem& files, const TemplateLayer& base, const std::string& path,
+                              const OwnEdits& own) {
   RS_TRY(const auto disk, vdisk::Disk::open(files, path, vdisk::Access::write));
   for (const auto& file : base.files) RS_CHECK_CTX(path, patch_file(*disk, file, own));
   for (const auto& hive : base.hives) RS_CHECK_CTX(path, patch_hive(*disk, hive, own));
+  return disk->flush();
+}
+
+Result<void> make_refreshed_disk(os::FileSystem& files, const TemplateLayer& base,
+                                 const std::string& reference, const std::string& path, const OwnEdits& own) {
+  RS_CHECK(vdisk::create_child(files, reference, path));
+  RS_TRY(const auto disk, vdisk::Disk::open(files, path, vdisk::Access::write));
+  for (const auto& file : base.files) RS_CHECK_CTX(path, patch_file(*disk, file, own));
   return disk->flush();
 }
 

@@ -64,5 +64,11 @@ Result<TemplateLayer> make_template(os::FileSystem& files, const WindowsImage& i
 // when `own` does not fit the template's room.
 Result<void> make_clone_disk(os::FileSystem& files, const TemplateLayer& base, const std::string& path,
                              const OwnEdits& own);
+// The same on a disk that is there: a full copy of the template.
+Result<void> patch_clone_disk(os::FileSystem& files, const TemplateLayer& base, const std::string& path,
+                              const OwnEdits& own);
+// A new child, at `path`, of a disk that was made so, in which the files are others: a new identity.
+Result<void> make_refreshed_disk(os::FileSystem& files, const TemplateLayer& base,
+                                 const std::string& reference, const std::string& path, const OwnEdits& own);
 
 }  // namespace roamstead::compose

@@ -281,7 +281,7 @@ Result<void> common_identity(const UnitContext& context, Edits& edits) {
   return {};
 }
 
-Result<void> own_identity(const UnitContext&, const CloneFacts& clone, OwnEdits& edits) {
+void add_identity(const CloneFacts& clone, OwnEdits& edits) {
   const auto add = [&](const char* name, const std::string& content) {
     const auto bytes = as_bytes(content);
     edits.files.push_back(
@@ -289,6 +289,10 @@ Result<void> own_identity(const UnitContext&, const CloneFacts& clone, OwnEdits&
   };
   add("desktop.json", clone.desktop_json);
   add("identity.pem", clone.identity_pem);
+}
+
+Result<void> own_identity(const UnitContext&, const CloneFacts& clone, OwnEdits& edits) {
+  add_identity(clone, edits);
   return {};
 }
 
@@ -316,6 +320,12 @@ constexpr Unit kUnits[] = {
 }  // namespace
 
 std::span<const Unit> units() { return kUnits; }
+
+OwnEdits identity_edits(const CloneFacts& clone) {
+  OwnEdits edits;
+  add_identity(clone, edits);
+  return edits;
+}
 
 Result<Edits> common_edits(const UnitContext& context) {
   Edits all;

@@ -55,5 +55,7 @@ std::span<const Unit> units();
 // Of all units, in their order, each edit with its unit's name. Errors name the unit.
 Result<Edits> common_edits(const UnitContext& context);
 Result<OwnEdits> own_edits(const UnitContext& context, const CloneFacts& clone);
+// Of the unit "identity" alone: for a disk that is to have another.
+OwnEdits identity_edits(const CloneFacts& clone);
 
 }  // namespace roamstead::compose

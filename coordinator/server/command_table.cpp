@@ -67,6 +67,7 @@ const CommandTable& command_table() {
     add_administrator_commands(all);
     add_assignment_commands(all);
     add_audit_commands(all);
+    add_compose_commands(all);
     add_desktop_commands(all);
     add_group_commands(all);
     add_pool_commands(all);

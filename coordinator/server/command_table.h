@@ -47,6 +47,7 @@ const CommandTable& command_table();
 void add_administrator_commands(CommandTable& table);
 void add_assignment_commands(CommandTable& table);
 void add_audit_commands(CommandTable& table);
+void add_compose_commands(CommandTable& table);  // images, pools, clones
 void add_desktop_commands(CommandTable& table);
 void add_group_commands(CommandTable& table);
 void add_pool_commands(CommandTable& table);

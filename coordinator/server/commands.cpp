@@ -1,5 +1,6 @@
 #include "coordinator/server/commands.h"
 
+#include "coordinator/compose/pool_store.h"
 #include "coordinator/server/audit_head.h"
 #include "coordinator/server/authority_place.h"
 #include "coordinator/server/peer.h"
@@ -20,9 +21,11 @@ Result<nlohmann::json> execute_alone(repository::Repository& repository, const s
   }
   ExtractorTable extractors(files, os::join_path(state_directory, kMapDirectory));
   StoredAuditHead head(*store);
+  RS_TRY(auto pools, compose::PoolStore::open(state_directory));
   RS_TRY(auto audit, audit::AuditLog::open(files, os::join_path(state_directory, kAuditDirectory), head));
-  return execute({repository, *store, *sessions, authority, address, {}, extractors, audit.get()},
-                 local_caller(), request, progress);
+  return execute(
+      {repository, *store, *sessions, authority, address, {}, extractors, audit.get(), pools.get()},
+      local_caller(), request, progress);
 }
 
 }  // namespace roamstead::server

@@ -15,6 +15,9 @@
 namespace roamstead::audit {
 class AuditLog;
 }
+namespace roamstead::compose {
+class PoolStore;
+}
 
 namespace roamstead::server {
 
@@ -27,7 +30,8 @@ struct CommandContext {
   std::string address;                                 // where desktops find this coordinator
   std::function<void(const std::string&)> disconnect;  // ends a desktop's connections; may be empty
   ExtractorTable& extractors;
-  audit::AuditLog* audit = nullptr;  // null: nothing is recorded (tests)
+  audit::AuditLog* audit = nullptr;     // null: nothing is recorded (tests)
+  compose::PoolStore* pools = nullptr;  // null: no images and pools are kept (tests)
 };
 
 // Requests ("command" names one; the *_commands.cpp files add them to command_table.h):
@@ -60,6 +64,13 @@ struct CommandContext {
 //   {"command": "session.list", "all": true?}
 //   {"command": "session.close", "session": ID or profile's NAME, "within_seconds": N?, "reason": TEXT?}
 //   {"command": "session.extract", "session": ID or profile's NAME, "disk": PATH, "partition": N?}
+//   {"command": "image.import", "image": NAME, "disk": PATH}
+//   {"command": "image.list"}, {"command": "image.show" | "image.forget", "image": NAME}
+//   {"command": "pool.plan" | "pool.create", "specification": TOML, "directory": PATH, "source": NAME?}
+//   {"command": "pool.list"}, {"command": "pool.show", "pool": NAME}
+//   {"command": "pool.delete", "pool": NAME, "discard_unsent": true?}
+//   {"command": "clone.list", "pool": NAME?}, {"command": "clone.show" | "clone.diff", "clone": NAME}
+//   {"command": "clone.refresh" | "clone.delete", "clone": NAME, "discard_unsent": true?}
 // and those of coordinator/admin/commands.h.
 // The request is foreign input. ErrorCode::denied, naming the role that is needed, when the caller's is too
 // low. What was done, failed or was refused is in the audit log when it returns. Blocks; thread-safe.

@@ -26,6 +26,7 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
   coordinator->authority_ = std::make_unique<identity::CertificateAuthority>(std::move(authority));
   RS_TRY(coordinator->store_, StateStore::open(state));
   coordinator->audit_head_ = std::make_unique<StoredAuditHead>(*coordinator->store_);
+  RS_TRY(coordinator->pools_, compose::PoolStore::open(options.state_directory));
   RS_TRY(coordinator->audit_,
          audit::AuditLog::open(files, os::join_path(state, kAuditDirectory), *coordinator->audit_head_));
   options.sessions.audit = coordinator->audit_.get();
@@ -120,7 +121,8 @@ CommandContext Coordinator::command_context() {
           public_address_.empty() ? address() : public_address_,
           [this](const std::string& desktop) { server_->disconnect(desktop); },
           *extractors_,
-          audit_.get()};
+          audit_.get(),
+          pools_.get()};
 }
 
 Result<nlohmann::json> Coordinator::execute(const Caller& caller, const nlohmann::json& request,

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "coordinator/audit/audit_log.h"
+#include "coordinator/compose/pool_store.h"
 #include "coordinator/http/health_server.h"
 #include "coordinator/rest/rest_server.h"
 #include "coordinator/server/admin_socket.h"
@@ -69,6 +70,7 @@ class Coordinator {
   std::unique_ptr<StateStore> store_;
   std::unique_ptr<audit::HeadStore> audit_head_;
   std::unique_ptr<audit::AuditLog> audit_;
+  std::unique_ptr<compose::PoolStore> pools_;
   std::unique_ptr<SessionTable> sessions_;
   std::unique_ptr<ExtractorTable> extractors_;
   std::unique_ptr<Server> server_;

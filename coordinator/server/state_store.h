@@ -155,6 +155,8 @@ class StateStore {
   // ErrorCode::exists when a desktop of that name is enrolled and not revoked, not_found without its pool.
   Result<void> add_desktop(const Desktop& desktop);
   // ErrorCode::not_found when there is none that is not revoked.
+  // Whether one of that name is enrolled and not revoked.
+  Result<bool> is_enrolled(const std::string& name) const;
   Result<void> revoke_desktop(const std::string& name, std::uint64_t now_100ns);
   Result<std::vector<Desktop>> desktops() const;
   // A renewal. The oldest ones beyond kMaxCertificates of an enrolment are forgotten, the first one never: a

@@ -101,6 +101,12 @@ Result<void> StateStore::add_desktop(const Desktop& desktop) {
   });
 }
 
+Result<bool> StateStore::is_enrolled(const std::string& name) const {
+  std::lock_guard guard(impl_->reader_mutex);
+  auto statement = impl_->reader->prepare("SELECT 1 FROM desktops WHERE name = ? AND revoked = 0");
+  return statement.bind(name).step();
+}
+
 Result<void> StateStore::revoke_desktop(const std::string& name, std::uint64_t now) {
   std::lock_guard guard(impl_->mutex);
   auto statement = impl_->database->prepare(

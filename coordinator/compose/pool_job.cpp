@@ -1,0 +1,265 @@
+#include "coordinator/compose/pool_job.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "common/base/file_time.h"
+#include "common/base/log.h"
+#include "common/vdisk/convert.h"
+
+namespace roamstead::compose {
+namespace {
+
+Result<void> remove_if_there(os::FileSystem& files, const std::string& path) {
+  RS_TRY(const bool there, files.exists(path));
+  return there ? files.remove(path) : Result<void>();
+}
+
+// What a plan shows in place of what is made for each desktop.
+CloneFacts example_facts(const PoolSpec& spec) {
+  CloneFacts facts;
+  facts.name = spec.clone_name(0);
+  facts.desktop_json = "{}\n";
+  facts.identity_pem = "\n";
+  return facts;
+}
+
+// Where an image was written to since it was imported, what was seen of it then no longer holds.
+Result<void> check_unchanged(os::FileSystem& files, const ImageRow& row) {
+  RS_TRY(const auto info, vdisk::inspect(files, row.disk));
+  const auto modified = files.modified_seconds(row.disk);
+  if (info.id == row.disk_id && (!modified || *modified == row.modified_s)) return {};
+  return fail(ErrorCode::stale,
+              row.disk + ": changed since it was imported as image '" + row.name +
+                  "'; import it again, under another name where desktops depend on the old one");
+}
+
+}  // namespace
+
+struct PoolJob::Ready {
+  WindowsImage image;
+  ImageHives hives;
+};
+
+ClonePaths paths_of(const PoolSpec& spec, const std::string& clone) {
+  const auto ending = "." + std::string(vdisk::to_string(spec.format));
+  const auto base = os::join_path(spec.directory, clone);
+  return {base + ending, spec.kind == CloneKind::linked ? base + ".reference" + ending : ""};
+}
+
+std::string template_path_of(const PoolSpec& spec) {
+  return os::join_path(spec.directory, spec.name + ".template." + std::string(vdisk::to_string(spec.format)));
+}
+
+Result<PoolJob::Ready> PoolJob::prepare(const PoolSpec& spec) const {
+  RS_TRY(const auto row, store_.image(spec.image));
+  RS_CHECK(check_unchanged(files_, row));
+  RS_TRY(auto image, inspect_image(files_, row.disk));
+  if (image.format != spec.format &&
+      !(image.format == vdisk::Format::raw && spec.format == vdisk::Format::qcow2))
+    return fail(
+        ErrorCode::invalid_argument,
+        fmt::format("pool.format is {}, and image '{}' is {}, of which such clones cannot be made: set "
+                    "pool.format, or convert the image ('roamstead disk convert') and import that",
+                    vdisk::to_string(spec.format), spec.image, vdisk::to_string(image.format)));
+  if (image.build >= kFirstBuildWithSidCheck && !image.generalised && !spec.allow_duplicate_sid)
+    return fail(ErrorCode::unsupported,
+                fmt::format("{} Set allow_duplicate_sid = true in [pool] to go on all the same",
+                            image.warnings.front() + "."));
+  RS_TRY(const auto disk, WindowsDisk::open(files_, row.disk));
+  RS_TRY(auto hives, ImageHives::load(disk->volume()));
+  return Ready{std::move(image), std::move(hives)};
+}
+
+Result<PoolPlan> PoolJob::plan(const PoolSpec& spec) const {
+  RS_TRY(auto ready, prepare(spec));
+  const UnitContext context{spec, ready.image, ready.hives, identity_.ca_pem};
+  PoolPlan plan;
+  RS_TRY(plan.common, common_edits(context));
+  RS_TRY(plan.own, own_edits(context, example_facts(spec)));
+  for (std::uint64_t index = 0; index < spec.count; ++index) plan.clones.push_back(spec.clone_name(index));
+  plan.warnings = ready.image.warnings;
+  plan.image = std::move(ready.image);
+  return plan;
+}
+
+Result<TemplateLayer> PoolJob::layer_of(const PoolSpec& spec, const Ready& ready, const PoolRow& row) {
+  const auto path = template_path_of(spec);
+  if (!row.layer.empty()) return TemplateLayer::parse(row.layer, "pool " + spec.name);
+  // One that was made, but not remembered, before a crash.
+  RS_CHECK(remove_if_there(files_, path));
+  const UnitContext context{spec, ready.image, ready.hives, identity_.ca_pem};
+  RS_TRY(const auto common, common_edits(context));
+  RS_TRY(const auto own, own_edits(context, example_facts(spec)));
+  RS_TRY_CTX(auto layer, "the pool's template",
+             make_template(files_, ready.image, ready.hives, path, common, own));
+  RS_CHECK(store_.set_layer(spec.name, layer.to_json()));
+  return layer;
+}
+
+Result<CloneFacts> PoolJob::facts_of(const PoolSpec& spec, std::uint64_t index, std::string& serial) const {
+  CloneFacts facts;
+  facts.name = spec.clone_name(index);
+  facts.index = index;
+  facts.machine_guid = Guid::random();
+  RS_TRY(const auto issued, identity_.issue(facts.name));
+  serial = issued.serial;
+  facts.desktop_json =
+      nlohmann::json{{"desktop", facts.name}, {"coordinator", identity_.coordinator}}.dump(2) + "\n";
+  facts.identity_pem = issued.key_pem + issued.certificate_pem;
+  return facts;
+}
+
+Result<void> PoolJob::take_away(const PoolSpec& spec, const std::string& clone) {
+  const auto paths = paths_of(spec, clone);
+  RS_CHECK(remove_if_there(files_, paths.active));
+  if (!paths.reference.empty()) RS_CHECK(remove_if_there(files_, paths.reference));
+  return identity_.revoke(clone);
+}
+
+Result<void> PoolJob::make_clone(const PoolSpec& spec, const Ready& ready, const TemplateLayer& layer,
+                                 const CloneRow& row) {
+  std::string serial;
+  RS_TRY_CTX(const auto facts, "identity", facts_of(spec, row.index, serial));
+  const UnitContext context{spec, ready.image, ready.hives, identity_.ca_pem};
+  RS_TRY(const auto own, own_edits(context, facts));
+  const auto paths = paths_of(spec, row.name);
+  if (spec.kind == CloneKind::linked) {
+    RS_CHECK_CTX("disk", make_clone_disk(files_, layer, paths.reference, own));
+    RS_CHECK_CTX("disk", vdisk::create_child(files_, paths.reference, paths.active));
+  } else {
+    vdisk::ConvertOptions options;
+    options.format = spec.format;
+    RS_CHECK_CTX("disk", vdisk::convert_disk(files_, layer.path, paths.active, options).map([](auto) {}));
+    RS_CHECK_CTX("disk", patch_clone_disk(files_, layer, paths.active, own));
+  }
+  RS_CHECK_CTX("enrolment", identity_.enrol(row.name, serial));
+  auto made = row;
+  made.state = CloneState::made;
+  made.error.clear();
+  made.made_100ns = now_100ns();
+  return store_.set_clone(made);
+}
+
+Result<PoolResult> PoolJob::create(const PoolSpec& spec, const std::string& specification, unsigned threads,
+                                   const Progress& progress) {
+  RS_TRY(auto ready, prepare(spec));
+  auto known = store_.pool(spec.name);
+  if (!known && known.error().code != ErrorCode::not_found) return fail(known.error());
+  if (known && known->specification != specification)
+    return fail(ErrorCode::conflict,
+                "pool '" + spec.name +
+                    "' was made from another specification; delete it first ('roamstead pool "
+                    "delete'), or give this one another name");
+  if (!known) {
+    std::vector<std::string> names;
+    for (std::uint64_t index = 0; index < spec.count; ++index) {
+      names.push_back(spec.clone_name(index));
+      RS_TRY(const bool enrolled, identity_.is_enrolled(names.back()));
+      if (enrolled)
+        return fail(ErrorCode::exists,
+                    "desktop '" + names.back() +
+                        "' is enrolled already; revoke it ('roamstead desktop revoke'), or choose "
+                        "other names");
+    }
+    RS_CHECK(files_.make_directories(spec.directory));
+    PoolRow row{spec.name, spec.image, specification, spec.directory, "", now_100ns()};
+    RS_CHECK(store_.add_pool(row, names));
+    known = row;
+  }
+  RS_TRY(const auto layer, layer_of(spec, ready, *known));
+  RS_TRY(auto rows, store_.clones(spec.name));
+
+  PoolResult result;
+  std::mutex mutex;  // guards result, the progress and `broken`
+  std::optional<Error> broken;
+  std::atomic<std::size_t> next{0};
+  std::uint64_t done = 0;
+  const auto work = [&] {
+    for (;;) {
+      const auto at = next++;
+      if (at >= rows.size()) return;
+      const auto& row = rows[at];
+      Result<void> made;
+      if (row.state != CloneState::made) {
+        made = take_away(spec, row.name);
+        if (made) made = make_clone(spec, ready, layer, row);
+        if (!made) {
+          auto failed = row;
+          failed.state = CloneState::failed;
+          failed.error = made.error().to_string();
+          if (auto gone = take_away(spec, row.name); !gone)
+            failed.error += "; and what was made of it is left: " + gone.error().to_string();
+          if (auto noted = store_.set_clone(failed); !noted) made = noted;
+          std::lock_guard guard(mutex);
+          result.failed.push_back(failed);
+          // What the next ones would meet too.
+          if (!broken && (made.error().code == ErrorCode::full || made.error().code == ErrorCode::denied)) {
+            broken = made.error();
+            next = rows.size();
+          }
+        }
+      }
+      std::lock_guard guard(mutex);
+      if (row.state == CloneState::made) ++result.present;
+      if (row.state != CloneState::made && made) ++result.made;
+      if (progress) progress("desktops", ++done, rows.size());
+    }
+  };
+  std::vector<std::thread> workers;
+  for (unsigned i = 1; i < threads && i < rows.size(); ++i) workers.emplace_back(work);
+  work();
+  for (auto& worker : workers) worker.join();
+  if (broken)
+    return fail(Error(*broken).with(
+        fmt::format("{} of {} desktops are made; when the cause is gone, the same command "
+                    "makes the rest",
+                    result.made + result.present, rows.size())));
+  return result;
+}
+
+Result<void> PoolJob::remove_clone(const PoolSpec& spec, const std::string& clone) {
+  RS_CHECK(take_away(spec, clone));
+  return store_.remove_clone(clone);
+}
+
+Result<void> PoolJob::remove(const PoolSpec& spec, const Progress& progress) {
+  RS_TRY(const auto rows, store_.clones(spec.name));
+  std::uint64_t done = 0;
+  for (const auto& row : rows) {
+    RS_CHECK_CTX(row.name, remove_clone(spec, row.name));
+    if (progress) progress("desktops", ++done, rows.size());
+  }
+  RS_CHECK(remove_if_there(files_, template_path_of(spec)));
+  return store_.remove_pool(spec.name);
+}
+
+Result<void> PoolJob::refresh_clone(const PoolSpec& spec, const CloneRow& clone) {
+  if (clone.state != CloneState::made)
+    return fail(ErrorCode::not_found,
+                "clone '" + clone.name + "' has not been made; 'roamstead pool create' does");
+  const auto paths = paths_of(spec, clone.name);
+  if (paths.reference.empty())
+    return fail(ErrorCode::unsupported,
+                "clone '" + clone.name + "' is a full copy, and has no reference snapshot");
+  RS_TRY(const auto row, store_.pool(spec.name));
+  RS_TRY(const auto layer, TemplateLayer::parse(row.layer, "pool " + spec.name));
+  std::string serial;
+  RS_TRY(const auto facts, facts_of(spec, clone.index, serial));
+  const auto own = identity_edits(facts);
+  // Beside the old one, which counts until the new one has taken its place.
+  const auto dot = paths.active.rfind('.');
+  const auto making = paths.active.substr(0, dot) + ".making" + paths.active.substr(dot);
+  RS_CHECK(remove_if_there(files_, making));
+  RS_CHECK(make_refreshed_disk(files_, layer, paths.reference, making, own));
+  RS_CHECK(identity_.revoke(clone.name));
+  RS_CHECK(files_.rename(making, paths.active));
+  RS_CHECK(files_.sync_directory(spec.directory));
+  return identity_.enrol(clone.name, serial);
+}
+
+}  // namespace roamstead::compose

@@ -1,0 +1,387 @@
+// Golden images, pools of desktops made from them, and their clones.
+#include <algorithm>
+#include <thread>
+
+#include "common/base/file_time.h"
+#include "common/base/log.h"
+#include "common/registry/value_text.h"
+#include "coordinator/compose/clone_diff.h"
+#include "coordinator/compose/pool_job.h"
+#include "coordinator/crosscheck/cross_check.h"
+#include "coordinator/server/command_table.h"
+
+namespace roamstead::server {
+namespace {
+
+using nlohmann::json;
+using namespace compose;
+
+Result<PoolStore*> pool_store(const Invocation& call) {
+  if (call.context.pools == nullptr) return fail(ErrorCode::unavailable, "this coordinator keeps no pools");
+  return call.context.pools;
+}
+
+IdentityPort identity_port(const CommandContext& context, const std::string& session_pool) {
+  IdentityPort port;
+  port.coordinator = context.address;
+  port.ca_pem = context.authority.certificate_pem();
+  port.issue = [&context](const std::string& desktop) -> Result<IdentityPort::Identity> {
+    RS_TRY(auto issued, context.authority.issue_desktop(desktop));
+    return IdentityPort::Identity{issued.key_pem, issued.certificate_pem, issued.serial};
+  };
+  port.enrol = [&context, session_pool](const std::string& desktop, const std::string& serial) {
+    return context.store.add_desktop(
+        {desktop, serial, now_100ns(), 0, session_pool.empty() ? kDefaultPool : session_pool});
+  };
+  port.revoke = [&context](const std::string& desktop) -> Result<void> {
+    auto revoked = context.store.revoke_desktop(desktop, now_100ns());
+    if (!revoked && revoked.error().code == ErrorCode::not_found) return {};
+    if (revoked && context.disconnect) context.disconnect(desktop);
+    return revoked;
+  };
+  port.is_enrolled = [&context](const std::string& desktop) { return context.store.is_enrolled(desktop); };
+  return port;
+}
+
+json to_json(const WindowsImage& image) {
+  auto adapters = json::array();
+  for (const auto& adapter : image.adapters)
+    adapters.push_back({{"id", adapter.id}, {"name", adapter.name}, {"instance", adapter.instance}});
+  return {{"disk", image.disk},
+          {"format", vdisk::to_string(image.format)},
+          {"virtual_bytes", image.virtual_bytes},
+          {"partition", image.place.partition},
+          {"product", image.product},
+          {"version", image.version},
+          {"build", image.build},
+          {"architecture", image.architecture},
+          {"control_set", image.control_set},
+          {"computer_name", image.computer_name},
+          {"generalised", image.generalised},
+          {"agent", image.agent},
+          {"adapters", adapters},
+          {"warnings", image.warnings}};
+}
+
+Result<json> to_json(const ImageRow& row) {
+  auto facts = json::parse(row.facts, nullptr, false);
+  if (!facts.is_object())
+    return fail(ErrorCode::corrupt, "image '" + row.name + "': what was noted of it is damaged");
+  facts["image"] = row.name;
+  facts["imported_100ns"] = row.imported_100ns;
+  return facts;
+}
+
+json to_json(const CloneRow& row) {
+  json clone{{"clone", row.name}, {"pool", row.pool}, {"number", row.index}, {"state", to_string(row.state)}};
+  if (!row.error.empty()) clone["error"] = row.error;
+  if (row.made_100ns != 0) clone["made_100ns"] = row.made_100ns;
+  return clone;
+}
+
+constexpr std::size_t kMostBytesShown = 64;
+
+json to_json(const RegistryEdit& edit) {
+  using Action = RegistryEdit::Action;
+  json shown{{"unit", edit.unit},
+             {"hive", compose::to_string(edit.hive)},
+             {"key", edit.key},
+             {"action", edit.action == Action::create_key     ? "create key"
+                        : edit.action == Action::delete_key   ? "delete key"
+                        : edit.action == Action::delete_value ? "delete value"
+                                                              : "set value"}};
+  if (edit.action == Action::delete_value || edit.action == Action::set_value) shown["value"] = edit.name;
+  if (edit.action == Action::set_value) {
+    shown["type"] = registry::type_name(edit.type);
+    shown["data"] = edit.secret ? "(secret)" : registry::value_text(edit.type, edit.data, kMostBytesShown);
+  }
+  return shown;
+}
+
+json to_json(const FileEdit& edit) {
+  return {{"unit", edit.unit}, {"path", edit.path}, {"size", edit.content.size()}, {"secret", edit.secret}};
+}
+
+json to_json(const PoolPlan& plan) {
+  auto registry = json::array(), files = json::array();
+  for (const auto& edit : plan.common.registry) registry.push_back(to_json(edit));
+  for (const auto& edit : plan.common.files) files.push_back(to_json(edit));
+  for (const auto& value : plan.own.values) {
+    registry.push_back(to_json(value.edit));
+    registry.back()["each"] = true;
+  }
+  for (const auto& file : plan.own.files) {
+    files.push_back(to_json(file.edit));
+    files.back()["each"] = true;
+    files.back()["size"] = file.capacity_bytes;
+  }
+  return {{"image", to_json(plan.image)}, {"clones", plan.clones}, {"boots", plan.boots},
+          {"registry", registry},         {"files", files},        {"warnings", plan.warnings}};
+}
+
+Result<json> import_image(const Invocation& call) {
+  RS_TRY(auto* store, pool_store(call));
+  RS_TRY(const auto name, text_field(call.request, "image"));
+  RS_CHECK(identity::check_name(name, "image"));
+  RS_TRY(const auto disk, text_field(call.request, "disk"));
+  if (disk.front() != '/')
+    return fail(ErrorCode::invalid_argument, "'disk' must be an absolute path on this host");
+  auto& files = os::real_file_system();
+  RS_TRY(const auto image, inspect_image(files, disk));
+  // The second reader's opinion, before a thousand desktops depend on the first one's.
+  auto facts = to_json(image);
+  if (image.format == vdisk::Format::vhdx || image.format == vdisk::Format::vhd) {
+    RS_TRY(const auto checked,
+           crosscheck::cross_check(files, disk, [&](std::uint64_t done, std::uint64_t total) {
+             if (call.progress) call.progress({"compared with libvhdi", done, total});
+           }));
+    if (checked.has_unknown())
+      return fail(ErrorCode::corrupt,
+                  disk +
+                      ": libvhdi reads other bytes than we do; 'roamstead disk check --cross' "
+                      "shows where");
+    facts["cross_checked"] = true;
+  }
+  RS_TRY(const auto info, vdisk::inspect(files, disk));
+  ImageRow row{name, disk, facts.dump(), info.id, files.modified_seconds(disk).value_or(0), now_100ns()};
+  RS_CHECK(store->put_image(row));
+  return to_json(row);
+}
+
+Result<json> list_images(const Invocation& call) {
+  RS_TRY(auto* store, pool_store(call));
+  RS_TRY(const auto rows, store->images());
+  auto list = json::array();
+  for (const auto& row : rows) {
+    RS_TRY(auto image, to_json(row));
+    list.push_back(std::move(image));
+  }
+  return json{{"images", list}};
+}
+
+Result<json> show_image(const Invocation& call) {
+  RS_TRY(auto* store, pool_store(call));
+  RS_TRY(const auto name, text_field(call.request, "image"));
+  RS_TRY(const auto row, store->image(name));
+  return to_json(row);
+}
+
+Result<json> forget_image(const Invocation& call) {
+  RS_TRY(auto* store, pool_store(call));
+  RS_TRY(const auto name, text_field(call.request, "image"));
+  RS_CHECK(store->remove_image(name));
+  return json{{"image", name}, {"forgotten", true}};
+}
+
+struct Wanted {
+  PoolSpec spec;
+  std::string text;
+};
+
+// "specification" is the text; what it names is read from "directory", where it lies.
+Result<Wanted> wanted_pool(const Invocation& call) {
+  RS_TRY(auto text, text_field(call.request, "specification"));
+  RS_TRY(const auto source, text_field_or(call.request, "source", "specification"));
+  RS_TRY(const auto directory, text_field(call.request, "directory"));
+  RS_TRY(auto spec, parse_pool_spec(os::real_file_system(), text, source, directory));
+  return Wanted{std::move(spec), std::move(text)};
+}
+
+// The specification of a pool that is there. Files that it names may be gone: they are in its template.
+Result<PoolSpec> spec_of(const PoolStore& store, const std::string& name) {
+  RS_TRY(const auto row, store.pool(name));
+  return parse_made_pool_spec(row.specification, "pool " + name);
+}
+
+Result<json> plan_pool(const Invocation& call) {
+  RS_TRY(auto* store, pool_store(call));
+  RS_TRY(const auto wanted, wanted_pool(call));
+  const auto port = identity_port(call.context, wanted.spec.session_pool);
+  RS_TRY(const auto plan, PoolJob(os::real_file_system(), *store, port).plan(wanted.spec));
+  auto answer = to_json(plan);
+  answer["pool"] = wanted.spec.name;
+  return answer;
+}
+
+Result<json> create_pool(const Invocation& call) {
+  RS_TRY(auto* store, pool_store(call));
+  RS_TRY(const auto wanted, wanted_pool(call));
+  RS_CHECK(call.context.store.pool(wanted.spec.session_pool.empty() ? kDefaultPool : wanted.spec.session_pool)
+               .map([](const Pool&) {}));
+  const auto port = identity_port(call.context, wanted.spec.session_pool);
+  // Twice as many as there are cores: half of them wait for the disk.
+  const auto threads = 2 * std::max(1u, std::thread::hardware_concurrency());
+  RS_TRY(const auto result,
+         PoolJob(os::real_file_system(), *store, port)
+             .create(wanted.spec, wanted.text, threads,
+                     [&](const std::string& what, std::uint64_t done, std::uint64_t total) {
+                       if (call.progress) call.progress({what, done, total});
+                     }));
+  auto failed = json::array();
+  for (const auto& row : result.failed) failed.push_back(to_json(row));
+  log_info("pool '{}': {} desktops made, {} were there, {} failed", wanted.spec.name, result.made,
+           result.present, result.failed.size());
+  return json{
+      {"pool", wanted.spec.name}, {"made", result.made}, {"present", result.present}, {"failed", failed}};
+}
+
+Result<json> show_pool(const PoolStore& store, const PoolRow& row) {
+  RS_TRY(const auto clones, store.clones(row.name));
+  const auto count = [&](CloneState state) {
+    return std::count_if(clones.begin(), clones.end(),
+                         [&](const CloneRow& clone) { return clone.state == state; });
+  };
+  return json{{"pool", row.name},
+              {"image", row.image},
+              {"directory", row.directory},
+              {"created_100ns", row.created_100ns},
+              {"clones", clones.size()},
+              {"made", count(CloneState::made)},
+              {"failed", count(CloneState::failed)},
+              {"planned", count(CloneState::planned)}};
+}
+
+Result<json> list_pools(const Invocation& call) {
+  RS_TRY(auto* store, pool_store(call));
+  RS_TRY(const auto rows, store->pools());
+  auto list = json::array();
+  for (const auto& row : rows) {
+    RS_TRY(auto pool, show_pool(*store, row));
+    list.push_back(std::move(pool));
+  }
+  return json{{"pools", list}};
+}
+
+Result<json> show_one_pool(const Invocation& call) {
+  RS_TRY(auto* store, pool_store(call));
+  RS_TRY(const auto name, text_field(call.request, "pool"));
+  RS_TRY(const auto row, store->pool(name));
+  RS_TRY(auto pool, show_pool(*store, row));
+  pool["specification"] = row.specification;
+  return pool;
+}
+
+// A desktop with a session has changes that nobody else has.
+Result<void> fence(const Invocation& call, const std::vector<CloneRow>& clones) {
+  const auto given = call.request.find("discard_unsent");
+  if (given != call.request.end() && given->is_boolean() && given->get<bool>()) return {};
+  RS_TRY(const auto sessions, call.context.sessions.sessions(true));
+  for (const auto& session : sessions)
+    for (const auto& clone : clones)
+      if (session.row.desktop == clone.name)
+        return fail(ErrorCode::busy,
+                    "desktop '" + clone.name + "' has a session of profile '" + session.row.profile_name +
+                        "': end it ('roamstead session close'), or give --discard-unsent and lose "
+                        "what it has not sent");
+  return {};
+}
+
+Result<json> delete_pool(const Invocation& call) {
+  RS_TRY(auto* store, pool_store(call));
+  RS_TRY(const auto name, text_field(call.request, "pool"));
+  RS_TRY(const auto spec, spec_of(*store, name));
+  RS_TRY(const auto clones, store->clones(name));
+  RS_CHECK(fence(call, clones));
+  const auto port = identity_port(call.context, spec.session_pool);
+  RS_CHECK(PoolJob(os::real_file_system(), *store, port)
+               .remove(spec, [&](const std::string& what, std::uint64_t done, std::uint64_t total) {
+                 if (call.progress) call.progress({what, done, total});
+               }));
+  return json{{"pool", name}, {"deleted", true}, {"clones", clones.size()}};
+}
+
+Result<json> list_clones(const Invocation& call) {
+  RS_TRY(auto* store, pool_store(call));
+  RS_TRY(const auto pool, text_field_or(call.request, "pool", ""));
+  if (!pool.empty()) RS_CHECK(store->pool(pool).map([](const PoolRow&) {}));
+  RS_TRY(const auto rows, store->clones(pool));
+  auto list = json::array();
+  for (const auto& row : rows) list.push_back(to_json(row));
+  return json{{"clones", list}};
+}
+
+struct Chosen {
+  PoolStore* store = nullptr;
+  CloneRow row;
+  PoolSpec spec;
+};
+
+Result<Chosen> chosen_clone(const Invocation& call) {
+  Chosen chosen;
+  RS_TRY(chosen.store, pool_store(call));
+  RS_TRY(const auto name, text_field(call.request, "clone"));
+  RS_TRY(chosen.row, chosen.store->clone(name));
+  RS_TRY(chosen.spec, spec_of(*chosen.store, chosen.row.pool));
+  return chosen;
+}
+
+Result<json> show_clone(const Invocation& call) {
+  RS_TRY(const auto chosen, chosen_clone(call));
+  const auto paths = paths_of(chosen.spec, chosen.row.name);
+  auto clone = to_json(chosen.row);
+  clone["disk"] = paths.active;
+  if (!paths.reference.empty()) clone["reference"] = paths.reference;
+  if (chosen.spec.addresses)
+    clone["address"] =
+        address_text(chosen.spec.addresses->first + static_cast<std::uint32_t>(chosen.row.index));
+  RS_TRY(clone["enrolled"], call.context.store.is_enrolled(chosen.row.name));
+  return clone;
+}
+
+Result<json> diff_clone(const Invocation& call) {
+  RS_TRY(const auto chosen, chosen_clone(call));
+  RS_TRY(const auto image, chosen.store->image(chosen.spec.image));
+  RS_TRY(const auto diff,
+         diff_clone_disk(os::real_file_system(), image.disk, paths_of(chosen.spec, chosen.row.name).active));
+  auto registry = json::array(), files = json::array();
+  for (const auto& change : diff.registry) {
+    json shown{{"hive", compose::to_string(change.hive)}, {"change", change.kind}, {"key", change.key}};
+    if (change.has_value) {
+      shown["value"] = change.name;
+      shown["before"] = change.before;
+      shown["after"] = change.after;
+    }
+    registry.push_back(std::move(shown));
+  }
+  for (const auto& change : diff.files)
+    files.push_back({{"path", change.path}, {"change", change.kind}, {"size", change.size_bytes}});
+  return json{
+      {"clone", chosen.row.name}, {"image", chosen.spec.image}, {"registry", registry}, {"files", files}};
+}
+
+Result<json> refresh_clone(const Invocation& call) {
+  RS_TRY(const auto chosen, chosen_clone(call));
+  RS_CHECK(fence(call, {chosen.row}));
+  const auto port = identity_port(call.context, chosen.spec.session_pool);
+  RS_CHECK(PoolJob(os::real_file_system(), *chosen.store, port).refresh_clone(chosen.spec, chosen.row));
+  return json{{"clone", chosen.row.name}, {"refreshed", true}};
+}
+
+Result<json> delete_clone(const Invocation& call) {
+  RS_TRY(const auto chosen, chosen_clone(call));
+  RS_CHECK(fence(call, {chosen.row}));
+  const auto port = identity_port(call.context, chosen.spec.session_pool);
+  RS_CHECK(PoolJob(os::real_file_system(), *chosen.store, port).remove_clone(chosen.spec, chosen.row.name));
+  return json{{"clone", chosen.row.name}, {"deleted", true}};
+}
+
+}  // namespace
+
+void add_compose_commands(CommandTable& table) {
+  table.add({"image.import", Role::administrator, import_image, {"image", "disk"}});
+  table.add({"image.list", Role::viewer, list_images, {}});
+  table.add({"image.show", Role::viewer, show_image, {}});
+  table.add({"image.forget", Role::administrator, forget_image, {"image"}});
+  table.add({"pool.plan", Role::administrator, plan_pool, {}});  // reads files on the host
+  table.add({"pool.create", Role::administrator, create_pool, {"source", "directory"}});
+  table.add({"pool.list", Role::viewer, list_pools, {}});
+  table.add({"pool.show", Role::viewer, show_one_pool, {}});
+  table.add({"pool.delete", Role::administrator, delete_pool, {"pool", "discard_unsent"}});
+  table.add({"clone.list", Role::viewer, list_clones, {}});
+  table.add({"clone.show", Role::viewer, show_clone, {}});
+  table.add({"clone.diff", Role::administrator, diff_clone, {}});
+  table.add({"clone.refresh", Role::operator_, refresh_clone, {"clone", "discard_unsent"}});
+  table.add({"clone.delete", Role::administrator, delete_clone, {"clone", "discard_unsent"}});
+}
+
+}  // namespace roamstead::server

@@ -1,0 +1,27 @@
+// A golden image to try pools with where no Windows is at hand. It is made here, has hives and files laid out
+// as those of Windows are, and starts no machine.
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "coordinator/compose/testing/golden_image.h"
+
+int main(int argc, char** argv) {
+  CLI::App app{"Make an image to try 'roamstead pool' with", "roamstead-golden"};
+  std::string path;
+  std::uint64_t software_megabytes = 4, system_megabytes = 2;
+  app.add_option("path", path, "Where to: a .vhdx, .vhd or .qcow2 that is not there")->required();
+  app.add_option("--software-mb", software_megabytes, "Size of the SOFTWARE hive")->capture_default_str();
+  app.add_option("--system-mb", system_megabytes, "Size of the SYSTEM hive")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  try {
+    roamstead::compose::testing::GoldenOptions options;
+    options.software_filler_bytes = software_megabytes << 20;
+    options.system_filler_bytes = system_megabytes << 20;
+    options.disk_bytes = (128 + 2 * (software_megabytes + system_megabytes)) << 20;
+    roamstead::compose::testing::make_golden_image(path, options);
+  } catch (const std::exception& error) {
+    std::cerr << "roamstead-golden: " << error.what() << '\n';
+    return 1;
+  }
+  return 0;
+}
