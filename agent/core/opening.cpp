@@ -138,13 +138,16 @@ Result<void> Opening::set_leftovers_aside() {
   // The former session may have kept its profile elsewhere.
   auto journal = open_journal();
   if (journal && *journal) moves.emplace_back((*journal)->header().profile_root, "former");
+  bool changed = false;
   for (auto& [from, name] : moves) {
     auto moved = volume_.rename(from, aside + "/" + name);
+    changed |= moved.has_value();
     if (!moved && moved.error().code != ErrorCode::not_found) return moved;
   }
   auto removed = volume_.files().remove(volume_.native_path(journal_path()));
   if (!removed && removed.error().code != ErrorCode::not_found) return removed;
-  return volume_.sync();
+  changed |= removed.has_value();
+  return changed ? volume_.sync() : Result<void>{};
 }
 
 Result<Opened> Opening::open_afresh() {

@@ -25,12 +25,15 @@ std::string_view to_string(SessionPhase phase) {
 }
 
 Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wire::CoordinatorLink& link,
-                                                ProfileVolume& volume, SnapshotPort& snapshots,
-                                                Faults faults) {
+                                                ProfileVolume& volume, SnapshotPort& snapshots, Faults faults,
+                                                std::unique_ptr<changelog::ChangeLog> log) {
   auto start = Clock::now();
   std::unique_ptr<Session> session(new Session(config, link, volume, snapshots));
-  RS_TRY(session->log_,
-         changelog::ChangeLog::open(os::real_file_system(), config.change_log_path, std::move(faults)));
+  session->log_ = std::move(log);
+  if (!session->log_) {
+    RS_TRY(session->log_,
+           changelog::ChangeLog::open(os::real_file_system(), config.change_log_path, std::move(faults)));
+  }
   RS_TRY(auto opened, Opening(config, link, volume, snapshots, *session->log_).run());
   session->journal_ = std::move(opened.journal);
   session->facts_ = opened.facts;

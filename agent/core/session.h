@@ -78,9 +78,11 @@ class Session {
  public:
   // Link, volume and snapshots must outlive the session. Errors say why a session cannot begin: a former one
   // that is not sent yet and cannot be resumed, a profile not assigned to this desktop, no coordinator.
+  // `log`: the change log, where it is open already.
   static Result<std::unique_ptr<Session>> start(const SessionConfig& config, wire::CoordinatorLink& link,
                                                 ProfileVolume& volume, SnapshotPort& snapshots,
-                                                Faults faults = {});
+                                                Faults faults = {},
+                                                std::unique_ptr<changelog::ChangeLog> log = nullptr);
   ~Session();
 
   Loader& loader() { return *loader_; }

@@ -1,6 +1,7 @@
 #include "agent/fuse/control.h"
 
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -58,13 +59,16 @@ class SocketServer final : public ControlServer {
     std::list<Connection> connections;
     while (!done()) {
       connections.remove_if([](Connection& each) { return each.finished && (each.thread.join(), true); });
-      pollfd waiting{listener_.number(), POLLIN, 0};
-      if (::poll(&waiting, 1, 200) <= 0 || connections.size() >= kMostConnections) continue;
+      pollfd waiting[] = {{listener_.number(), POLLIN, 0}, {answered_.number(), POLLIN, 0}};
+      if (::poll(waiting, 2, 200) <= 0) continue;
+      std::uint64_t count = 0;
+      if (waiting[1].revents != 0 && ::read(answered_.number(), &count, sizeof count) < 0) continue;
+      if (waiting[0].revents == 0 || connections.size() >= kMostConnections) continue;
       auto socket = ::accept4(listener_.number(), nullptr, nullptr, SOCK_CLOEXEC);
       if (socket < 0) continue;
       auto& connection = connections.emplace_back();
       connection.socket = Descriptor(socket);
-      connection.thread = std::thread([&connection, &answer] {
+      connection.thread = std::thread([this, &connection, &answer] {
         converse(connection.socket.number(), answer);
         connection.finished = true;
       });
@@ -82,7 +86,7 @@ class SocketServer final : public ControlServer {
     std::atomic<bool> finished{false};
   };
 
-  static void converse(int socket, const Answer& answer) {
+  void converse(int socket, const Answer& answer) {
     for (;;) {
       auto line = receive_line(socket);
       if (!line) return;
@@ -90,11 +94,14 @@ class SocketServer final : public ControlServer {
       json reply = request.is_object()
                        ? answer(request)
                        : json{{"error", {{"code", "protocol"}, {"message", "not a JSON object"}}}};
-      if (!send_line(socket, reply)) return;
+      const auto sent = send_line(socket, reply);
+      const std::uint64_t one = 1;  // perhaps it was the last request: whoever serves looks at once
+      if (::write(answered_.number(), &one, sizeof one) < 0 || !sent) return;
     }
   }
 
   Descriptor listener_;
+  Descriptor answered_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   std::string path_;
 };
 

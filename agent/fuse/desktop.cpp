@@ -6,12 +6,9 @@ namespace roamstead::agent {
 
 using nlohmann::json;
 
-Result<std::unique_ptr<Desktop>> Desktop::log_in(const DesktopConfig& config, Faults faults) {
-  auto start = Activity::Clock::now();
+Result<std::unique_ptr<Desktop>> Desktop::start(const DesktopConfig& config, Faults faults) {
   std::unique_ptr<Desktop> desktop(new Desktop());
   desktop->config_ = config;
-  auto session_config = config.session;
-  session_config.on_close_wanted = [raw = desktop.get()](const wire::Push&) { raw->close_wanted_ = true; };
   RS_TRY(auto options, wire::load_desktop_identity(os::real_file_system(), config.identity_directory));
   if (!config.coordinator.empty()) options.address = config.coordinator;
   RS_TRY(desktop->link_, wire::TlsLink::create(options));
@@ -19,20 +16,34 @@ Result<std::unique_ptr<Desktop>> Desktop::log_in(const DesktopConfig& config, Fa
   if (!desktop->volume_->is_ntfs())
     return fail(ErrorCode::unsupported, config.volume + " is not an NTFS volume mounted by ntfs-3g");
   RS_TRY_CTX(desktop->snapshots_, "disk " + config.disk.disk_path, DiskSnapshots::open(config.disk));
-  RS_TRY(desktop->session_, Session::start(session_config, *desktop->link_, *desktop->volume_,
-                                           *desktop->snapshots_, std::move(faults)));
-  auto* session = desktop->session_.get();
-  RS_TRY(desktop->mount_,
-         ProfileMount::mount(session->loader(), *desktop->volume_, config.session.profile_root,
-                             config.mount_point, [session] { session->note_change(); }));
-  desktop->mount_->start();
-  // Not a reason to fail a log-in: it is tried again at the next one, of which there are many in time.
-  auto renewed =
-      wire::renew_identity_if_due(os::real_file_system(), config.identity_directory, *desktop->link_);
-  if (!renewed) log_warning("{}", renewed.error().to_string());
-  session->fill().start(config.fill);
-  desktop->log_in_seconds_ = std::chrono::duration<double>(Activity::Clock::now() - start).count();
+  RS_TRY(desktop->log_, changelog::ChangeLog::open(os::real_file_system(), config.session.change_log_path,
+                                                   std::move(faults)));
   return desktop;
+}
+
+void Desktop::connect() {
+  if (auto connected = link_->connect(); !connected)
+    log_info("the coordinator cannot be reached yet: {}", connected.error().to_string());
+}
+
+Result<void> Desktop::log_in() {
+  auto start = Activity::Clock::now();
+  std::lock_guard lock(log_out_mutex_);
+  if (!log_) return fail(ErrorCode::exists, "the desktop has a session already, or had one");
+  auto session_config = config_.session;
+  session_config.on_close_wanted = [this](const wire::Push&) { close_wanted_ = true; };
+  RS_TRY(session_, Session::start(session_config, *link_, *volume_, *snapshots_, {}, std::move(log_)));
+  auto* session = session_.get();
+  RS_TRY(mount_, ProfileMount::mount(session->loader(), *volume_, config_.session.profile_root,
+                                     config_.mount_point, [session] { session->note_change(); }));
+  mount_->start();
+  // Not a reason to fail a log-in: it is tried again at the next one, of which there are many in time.
+  auto renewed = wire::renew_identity_if_due(os::real_file_system(), config_.identity_directory, *link_);
+  if (!renewed) log_warning("{}", renewed.error().to_string());
+  session->fill().start(config_.fill);
+  log_in_seconds_ = std::chrono::duration<double>(Activity::Clock::now() - start).count();
+  logged_in_ = true;
+  return {};
 }
 
 Desktop::~Desktop() {
@@ -72,6 +83,13 @@ json Desktop::answer(const json& request) {
 Result<json> Desktop::perform(const json& request) {
   auto op = request.value("op", std::string());
   if (logged_out_) return fail(ErrorCode::not_found, "the session is logged out");
+  if (op == "login") {
+    auto logged_in = log_in();
+    if (!logged_in && !logged_in_) failed_ = true;
+    RS_CHECK(std::move(logged_in));
+    return describe_log_in();
+  }
+  if (!logged_in_) return fail(ErrorCode::not_found, "nobody is logged in");
   if (op == "status") return status();
   if (op == "snapshot") return snapshot(request);
   if (op == "fill") return fill(request);

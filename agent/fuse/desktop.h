@@ -27,8 +27,13 @@ struct DesktopConfig {
 // Thread-safe once logged in.
 class Desktop {
  public:
-  // Everything up to a profile that programs can use.
-  static Result<std::unique_ptr<Desktop>> log_in(const DesktopConfig& config, Faults faults);
+  // What needs no user: the disk, the volume, the change log, a connection if there is a coordinator.
+  static Result<std::unique_ptr<Desktop>> start(const DesktopConfig& config, Faults faults);
+  // So that the log-in need not wait for a connection.
+  void connect();
+  // Everything up to a profile that programs can use. Once: after a failure the process starts anew.
+  Result<void> log_in();
+  bool failed() const { return failed_; }
   ~Desktop();
 
   nlohmann::json describe_log_in() const;
@@ -53,9 +58,12 @@ class Desktop {
   std::unique_ptr<wire::TlsLink> link_;
   std::unique_ptr<PosixVolume> volume_;
   std::unique_ptr<DiskSnapshots> snapshots_;
+  std::unique_ptr<changelog::ChangeLog> log_;  // until the log-in
   std::unique_ptr<Session> session_;
   std::unique_ptr<ProfileMount> mount_;  // goes first
-  std::mutex log_out_mutex_;
+  std::mutex log_out_mutex_;             // log-in and log-out
+  std::atomic<bool> logged_in_{false};
+  std::atomic<bool> failed_{false};
   std::atomic<bool> logged_out_{false};
 };
 

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <ctime>
+#include <fstream>
 #include <iostream>
 #include <thread>
 
@@ -31,7 +32,7 @@ struct Arguments {
   double interval_seconds = 60, max_lag_seconds = 30, patience_seconds = 20, timeout_seconds = 600;
   double learn_seconds = 60;
   std::uint64_t fill_mib_per_second = 0;
-  bool preview = true, foreground = false, json_output = false, wait = false;
+  bool standby = false, preview = true, foreground = false, json_output = false, wait = false;
 };
 
 std::string socket_of(const Arguments& arguments) { return arguments.desktop.state_directory + "/control"; }
@@ -84,18 +85,24 @@ int serve(const Arguments& arguments, const std::function<void(const json&)>& re
   auto control = ControlServer::listen(socket_of(arguments));
   if (!control) return refuse(control.error());
   auto pid = std::to_string(::getpid()) + "\n";
-  if (auto written = os::write_file_durably(os::real_file_system(), state + "/pid", as_bytes(pid)); !written)
-    return refuse(written.error());
+  std::ofstream(state + "/pid", std::ios::trunc) << pid;  // means nothing after a crash
   struct sigaction action {};
   action.sa_handler = on_stop_signal;
   ::sigaction(SIGTERM, &action, nullptr);
   ::sigaction(SIGINT, &action, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
-  auto desktop = Desktop::log_in(arguments.desktop, std::move(*faults));
+  auto desktop = Desktop::start(arguments.desktop, std::move(*faults));
   if (!desktop) return refuse(desktop.error());
-  ready((*desktop)->describe_log_in());
+  if (arguments.standby) {
+    (*desktop)->connect();
+    ready({{"standby", true}, {"pid", ::getpid()}});
+  } else {
+    if (auto logged_in = (*desktop)->log_in(); !logged_in) return refuse(logged_in.error());
+    ready((*desktop)->describe_log_in());
+  }
   (*control)->serve([&](const json& request) { return (*desktop)->answer(request); },
                     [&] {
+                      if ((*desktop)->failed()) return true;
                       if (!(*desktop)->close_wanted() || (*desktop)->logged_out())
                         return stop_requested != 0 || (*desktop)->logged_out();
                       auto report = (*desktop)->answer({{"op", "logout"}});
@@ -142,7 +149,7 @@ int serve_in_background(const Arguments& arguments) {
                                                  arguments.desktop.state_directory + "/desktop.log"));
   if (outcome.contains("error"))
     return report(Error(ErrorCode::internal, outcome["error"].value("message", "")));
-  print(arguments, outcome, log_in_text(outcome));
+  print(arguments, outcome, arguments.standby ? "waiting for a log-in" : log_in_text(outcome));
   return 0;
 }
 
@@ -178,7 +185,7 @@ int run(Arguments& arguments) {
     if (outcome.contains("error")) {
       report(Error(ErrorCode::internal, outcome["error"].value("message", "")));
     } else {
-      print(arguments, outcome, log_in_text(outcome));
+      print(arguments, outcome, arguments.standby ? "waiting for a log-in" : log_in_text(outcome));
     }
   });
 }
@@ -301,6 +308,8 @@ void add_run_options(CLI::App& verb, Arguments& arguments) {
                 "Show programs what the profile holds before it is on the volume (default)");
   verb.add_flag("--replace", config.session.replace_leftovers,
                 "Replace what lies at the profile's root, whatever it is");
+  verb.add_flag("--standby", arguments.standby,
+                "Only get ready, as the service of a desktop does at boot; 'login' logs the user in");
   verb.add_flag("--foreground", arguments.foreground, "Stay in the foreground");
 }
 
@@ -312,6 +321,7 @@ int main_of_desktops(int count, char** values) {
   auto* run_verb =
       add_verb(app, "run", "Log a user in and serve the profile; returns when it is usable", arguments);
   add_run_options(*run_verb, arguments);
+  auto* login_verb = add_verb(app, "login", "Log the user in to a desktop that stands by", arguments);
   auto* status_verb = add_verb(app, "status", "What the desktop is doing", arguments);
   auto* snapshot_verb = add_verb(app, "snapshot", "Cut what changed since the last snapshot", arguments);
   snapshot_verb->add_flag("--wait", arguments.wait, "Return when the coordinator has committed it");
@@ -338,6 +348,7 @@ int main_of_desktops(int count, char** values) {
   CLI11_PARSE(app, count, values);
   if (*enroll_verb) return enroll(arguments, enrolment);
   if (*run_verb) return run(arguments);
+  if (*login_verb) return ask(arguments, {{"op", "login"}}, log_in_text);
   if (*status_verb) return ask(arguments, {{"op", "status"}}, lines_of);
   if (*snapshot_verb) return ask(arguments, {{"op", "snapshot"}, {"wait", arguments.wait}}, snapshot_text);
   if (*fill_verb)

@@ -124,6 +124,12 @@ class TlsLink::Impl {
     return {};
   }
 
+  Result<void> connect() {
+    RS_TRY(auto call, connection_.begin(Clock::now() + options_.call_timeout));
+    connection_.end(*call);
+    return {};
+  }
+
   ClientConnection& connection() { return connection_; }
 
  private:
@@ -196,6 +202,8 @@ Result<std::unique_ptr<TlsLink>> TlsLink::create(TlsLinkOptions options) {
   return std::unique_ptr<TlsLink>(
       new TlsLink(std::make_unique<Impl>(options, std::move(address), std::move(context))));
 }
+
+Result<void> TlsLink::connect() { return impl_->connect(); }
 
 Result<OpenReply> TlsLink::open(const OpenRequest& request) {
   RS_TRY(auto frame, impl_->exchange(FrameType::open, encode_message(request), FrameType::open_reply));

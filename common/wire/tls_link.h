@@ -35,6 +35,8 @@ class TlsLink final : public CoordinatorLink {
   static Result<std::unique_ptr<TlsLink>> create(TlsLinkOptions options);
   ~TlsLink() override;
 
+  // Makes the connection, if there is none: the first call need not wait for it then.
+  Result<void> connect();
   Result<OpenReply> open(const OpenRequest& request) override;
   Result<DirectoryPart> list(const Guid& session_secret, const profile::ProfilePath& path,
                              const std::string& after) override;

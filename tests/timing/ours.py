@@ -68,10 +68,14 @@ class Desk:
         return json.loads(self.ours.processes.run(self.name, [self.ours.program("roamstead-desktops"), verb, "--state", self.at("state"),
                                                               "--json", *arguments]))
 
-    def log_in(self, *options):
-        return self.desktops("run", "--profile", "alice", "--identity", self.at("identity"), "--coordinator", self.ours.address,
+    def stand_by(self, *options):
+        """What the service of a desktop does at boot, before anybody logs in."""
+        return self.desktops("run", "--standby", "--profile", "alice", "--identity", self.at("identity"), "--coordinator", self.ours.address,
                              "--disk", self.disk, "--volume", self.at("volume"), "--profile-root", "Users/alice",
                              "--mount", self.home, *options)
+
+    def log_in(self):
+        return self.desktops("login")
 
     def status(self):
         return self.desktops("status")
