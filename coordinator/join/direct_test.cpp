@@ -91,6 +91,18 @@ TEST_CASE(
   CHECK(first[0].edit.data != must(join.own(membership("VDI-0001"), 1))[0].edit.data);
 }
 
+TEST_CASE("a Windows XP is joined too, without what it does not know") {
+  auto system = join::testing::system_hive();
+  auto security = join::testing::old_security_hive();
+  auto sam = join::testing::sam_hive();
+  const auto machine = membership("XP-1");
+  const auto edits =
+      must(direct_join_edits(system.hive(), security.hive(), sam.hive(), machine, registry::test::kTime));
+  for (const auto& edit : edits) CHECK(edit.key.find("PolMachineAccount") == std::string::npos);
+  join::testing::apply(security, HiveId::security, edits);
+  CHECK(must(machine_password(system.hive(), security.hive())) == machine.machine_password);
+}
+
 TEST_CASE("memberships that cannot be are refused before anything is computed") {
   auto system = join::testing::system_hive();
   auto security = join::testing::security_hive(join::testing::aes_keys());

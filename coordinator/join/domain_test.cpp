@@ -228,6 +228,16 @@ TEST_CASE("a machine joined offline is the one the domain knows" * doctest::skip
                  directory, asked, account);
 }
 
+TEST_CASE("so is one whose secrets are of the old form" * doctest::skip(!inside())) {
+  auto directory = must(Directory::connect(by_password()));
+  const auto asked = request("XP-0001");
+  const auto account =
+      must(directory.create_account(asked, must(directory.container("")), ExistingAccount::refuse));
+  join_and_judge(
+      {join::testing::system_hive(), join::testing::old_security_hive(), join::testing::sam_hive()},
+      directory, asked, account);
+}
+
 TEST_CASE("hives that Windows made are joined as well as ours" * doctest::skip(!inside())) {
   const auto system_file = support::corpus("hives/misc/dissect-SYSTEM.xz");
   const auto security_file = support::corpus("hives/museum/Win11/SECURITY");

@@ -11,6 +11,7 @@
 #include "common/registry/editor.h"
 #include "common/registry/test_hive.h"
 #include "coordinator/compose/edit.h"
+#include "coordinator/join/ciphers.h"
 #include "coordinator/join/lsa.h"
 #include "coordinator/join/sid.h"
 #include "tests/support/must.h"
@@ -79,6 +80,25 @@ inline registry::Editor security_hive(const LsaKeys& keys, std::uint32_t minor_v
   for (const auto* name : {"PolPrDmS", "PolDnDDN", "PolDnTrN", "PolMachineAccountR", "PolMachineAccountS"})
     put(editor, std::string("Policy\\") + name, "", 0, {});
   put(editor, "Policy\\PolDnDmG", "", 0, Bytes(16));
+  return editor;
+}
+
+// As Windows XP and Server 2003 have it: PolSecretEncryptionKey, the LSA's key in its last 16 bytes.
+inline registry::Editor old_security_hive() {
+  auto editor =
+      support::must(registry::Editor::create(3, "ROOT", registry::test::descriptor(), registry::test::kTime));
+  Bytes sealed(76), clear(48);
+  fill_random(MutableByteView(sealed).subspan(60));
+  fill_random(clear);
+  const auto stretched = support::must(md5_thousand(expected_boot_key(), ByteView(sealed).subspan(60)));
+  const auto cipher = support::must(rc4(stretched, clear));
+  std::copy(cipher.begin(), cipher.end(), sealed.begin() + 12);
+  put(editor, "Policy\\PolSecretEncryptionKey", "", 0, sealed);
+  put(editor, "Policy\\Secrets", "", 0, {});
+  const auto keys = support::must(lsa_keys(editor.hive(), expected_boot_key()));
+  // secretsdump looks for this one whatever it is asked.
+  put(editor, "Policy\\Secrets\\NL$KM\\CurrVal", "", 0,
+      support::must(seal_secret(keys, Bytes(64, std::byte{1}))));
   return editor;
 }
 
