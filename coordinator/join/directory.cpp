@@ -6,6 +6,7 @@
 
 #include "coordinator/join/ldap_calls.h"
 #include "coordinator/join/ldap_search.h"
+#include "coordinator/join/login_limit.h"
 
 namespace roamstead::join {
 namespace {
@@ -89,7 +90,13 @@ Result<Directory> Directory::connect(const DirectoryOptions& options) {
     return fail(ldap_error(code, "", options.url));
   directory.connection_.reset(connection);
   RS_CHECK(directory.secure(options));
-  RS_CHECK(directory.bind(options));
+  LoginLimit limit(options.timeout);
+  const auto bound = directory.bind(options);
+  if (!bound && limit.expired())
+    return fail(ErrorCode::timeout, options.url + ": no log-in within " +
+                                        std::to_string(options.timeout.count()) +
+                                        " ms; check that a controller listens there");
+  RS_CHECK(bound);
   RS_CHECK(directory.read_domain());
   return directory;
 }
@@ -101,7 +108,8 @@ Result<void> Directory::secure(const DirectoryOptions& options) {
   bool good = ldap_set_option(connection, LDAP_OPT_PROTOCOL_VERSION, &version) == LDAP_SUCCESS &&
               ldap_set_option(connection, LDAP_OPT_REFERRALS, LDAP_OPT_OFF) == LDAP_SUCCESS &&
               ldap_set_option(connection, LDAP_OPT_NETWORK_TIMEOUT, &time) == LDAP_SUCCESS &&
-              ldap_set_option(connection, LDAP_OPT_TIMEOUT, &time) == LDAP_SUCCESS;
+              ldap_set_option(connection, LDAP_OPT_TIMEOUT, &time) == LDAP_SUCCESS &&
+              ldap_set_option(connection, LDAP_OPT_CONNECT_CB, LoginLimit::callbacks()) == LDAP_SUCCESS;
   if (options.bind_name.empty()) {
     // Signed and sealed, or not at all. The controller's name is taken as given, never looked up backwards.
     char properties[] = "minssf=56,noanonymous,noplain";
