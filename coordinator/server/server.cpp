@@ -207,7 +207,10 @@ class Server::Impl final : public DesktopPort {
     while (!stopping_) {
       renewal_.expires_after(std::min<std::chrono::milliseconds>(options_.certificate_renewal, kRenewalLook));
       co_await renewal_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-      if (stopping_ || WallClock::now() - issued < options_.certificate_renewal) continue;
+      if (stopping_) break;
+      // A clock set back makes the certificate one that is not valid yet.
+      const auto age = WallClock::now() - issued;
+      if (age >= WallClock::duration::zero() && age < options_.certificate_renewal) continue;
       auto context = co_await run_on(request_pool_, [this] { return fresh_context(); });
       if (!context) {
         log_error("cannot renew the coordinator's certificate: {}", context.error().to_string());

@@ -47,6 +47,7 @@ struct HandOver {
 
 struct Session {
   using Clock = std::chrono::steady_clock;
+  static_assert(Clock::is_steady, "leases must not break when the system's clock is set");
 
   // Held while a batch is committed or the session changes hands; taken before the table's mutex.
   std::timed_mutex commit_mutex;

@@ -4,6 +4,7 @@
 #include <openssl/sha.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "common/base/file_time.h"
 #include "common/base/log.h"
@@ -19,6 +20,7 @@ constexpr std::size_t kListBytes = 512u << 10;
 constexpr std::size_t kKeysBytes = 256u << 10;  // the same for keys
 constexpr std::size_t kMaxCursorBytes = 512u << 10;
 constexpr std::chrono::minutes kKeepEndedSessions{10};
+constexpr std::chrono::milliseconds kLookAgain{3};
 
 }  // namespace
 
@@ -263,11 +265,15 @@ SessionTable::Sessions SessionTable::active_of(const repository::ProfileId& prof
 
 Result<std::unique_lock<std::timed_mutex>> SessionTable::lock_for_hand_over(Session& session) {
   std::unique_lock lock(session.commit_mutex, std::defer_lock);
-  // By the system's clock: ThreadSanitizer does not know the lock by the steady one (pthread_mutex_clocklock)
-  // and sees an unlock too many. A clock set meanwhile only makes the wait shorter or longer.
-  if (!lock.try_lock_until(std::chrono::system_clock::now() + options_.hand_over_wait))
-    return fail(ErrorCode::busy,
-                "a batch of session " + session.row.id.to_string() + " is just being committed; try again");
+  // Asked again and again: a wait by the system's clock could take as long as that is set back, and one by
+  // the steady clock (pthread_mutex_clocklock) ThreadSanitizer does not know and sees an unlock too many.
+  const auto deadline = Session::Clock::now() + options_.hand_over_wait;
+  while (!lock.try_lock()) {
+    if (Session::Clock::now() >= deadline)
+      return fail(ErrorCode::busy,
+                  "a batch of session " + session.row.id.to_string() + " is just being committed; try again");
+    std::this_thread::sleep_for(kLookAgain);
+  }
   return lock;
 }
 

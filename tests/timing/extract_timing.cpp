@@ -2,13 +2,14 @@
 // ones by the same extractor, and the first after a restart that found the map. Besides, a pass over the MFT
 // with all paths against `fls -r -p`.
 //
-//   extract_timing [--files N]... [--changed N] [--rounds N] [--gib N] [--journal] [--directory D] [--json]
+//   extract_timing [--files N]... [--changed N] [--rounds N] [--gib N] [--journal [--loaded]] [--directory D]
+//                  [--json]
 //
 // Without --files: 10,000, 100,000 and 1,000,000. With --journal all files were published by a session's
-// agent (and not loaded); without, there is no journal and the layer below is the tree before. The extractor
-// is a process of its own, whose peak memory is measured. Disks are made below the directory (default: a new
-// one below TMPDIR or /tmp) and need up to 6 GiB for a million files. Exit status 0 when the numbers of the
-// project's plan were reached, 1 otherwise.
+// agent (and loaded whole with --loaded, else not at all); without, there is no journal and the layer below
+// is the tree before. The extractor is a process of its own, whose peak memory is measured. Disks are made
+// below the directory (default: a new one below TMPDIR or /tmp) and need up to 6 GiB for a million files.
+// Exit status 0 when the numbers of the project's plan were reached, 1 otherwise.
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -50,6 +51,7 @@ struct Options {
   int rounds = 9;
   std::uint64_t gib = 8;
   bool journal = false;
+  bool loaded = false;
   bool json = false;
   std::string directory;
 };
@@ -70,13 +72,15 @@ Options parse(int count, char** arguments) {
       options.gib = std::max<std::uint64_t>(number(), 1);
     } else if (name == "--journal") {
       options.journal = true;
+    } else if (name == "--loaded") {
+      options.loaded = true;
     } else if (name == "--json") {
       options.json = true;
     } else if (name == "--directory") {
       options.directory = value();
     } else {
-      std::cerr << "usage: extract_timing [--files N]... [--changed N] [--rounds N] [--gib N] [--journal] "
-                   "[--directory D] [--json]\n";
+      std::cerr << "usage: extract_timing [--files N]... [--changed N] [--rounds N] [--gib N] [--journal "
+                   "[--loaded]] [--directory D] [--json]\n";
       std::exit(2);
     }
   }
@@ -338,7 +342,7 @@ class Desktop {
         volume.make_directory(on_volume(directory));
         publish(++id, directory, 0);
       }
-      if (options_.journal) {  // a placeholder
+      if (options_.journal && !options_.loaded) {  // a placeholder
         volume.make_file(on_volume(path));
         volume.truncate(on_volume(path), size_of(i));
       } else if (!volume.write(on_volume(path), 0, Bytes(size_of(i), std::byte{1}))) {
@@ -346,6 +350,11 @@ class Desktop {
         std::_Exit(2);
       }
       publish(++id, path, size_of(i));
+      if (options_.loaded) {
+        const auto record =
+            extract::encode_loaded(id, "", 0, {extract::block_tag(Bytes(size_of(i), std::byte{1}))});
+        journal.insert(journal.end(), record.begin(), record.end());
+      }
     }
     if (options_.journal) volume.write(kJournal, 0, journal);
   }
@@ -488,7 +497,10 @@ int main(int count, char** arguments) {
     all.push_back(measure(options, files, own));
     std::filesystem::remove_all(own);
   }
-  nlohmann::json report{{"changed", options.changed}, {"gib", options.gib}, {"journal", options.journal}};
+  nlohmann::json report{{"changed", options.changed},
+                        {"gib", options.gib},
+                        {"journal", options.journal},
+                        {"loaded", options.loaded}};
   if (!options.json)
     std::printf("%10s %14s %10s %10s %10s %10s %10s %13s %10s %10s\n", "files", "session first", "first ms",
                 "next ms", "cpu ms", "best ms", "worst ms", "interruptions", "reopened", "peak MiB");
