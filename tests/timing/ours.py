@@ -1,6 +1,7 @@
 """Our side of tests/timing/run: a coordinator, a repository, desktops on disks of their own."""
 import json
 import os
+import signal
 import time
 
 import work
@@ -87,6 +88,18 @@ class Desk:
         return time.monotonic() - start, report
 
     def remove(self):
+        self.kill()
         for part in ("home", "volume", "disk"):
             work.unmount(self.at(part))
         os.remove(self.disk)
+
+    def kill(self):
+        """The desktop's process, where a run that failed left it."""
+        try:
+            with open(self.at("state/pid")) as file:
+                pid = int(file.read())
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if os.fsencode(self.root) in file.read():
+                    os.kill(pid, signal.SIGKILL)
+        except (OSError, ValueError):
+            pass  # it logged out, as it should
