@@ -16,7 +16,7 @@ SecretBytes to_secret(ByteView bytes) { return SecretBytes(bytes.begin(), bytes.
 Result<SecretBytes> secret_utf16(std::string_view text) {
   RS_TRY(auto units, to_utf16(text));
   SecretBytes bytes(units.size() * 2);
-  std::memcpy(bytes.data(), units.data(), bytes.size());
+  if (!bytes.empty()) std::memcpy(bytes.data(), units.data(), bytes.size());
   cleanse(units.data(), units.size() * sizeof(char16_t));
   return bytes;
 }
