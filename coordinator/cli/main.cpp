@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
   cli::add_access_verbs(app, context);
   cli::add_administrator_verbs(app, context);
   cli::add_config_verbs(app, context);
+  cli::add_top_verb(app, context);
   cli::add_setup_verb(app, context);
   cli::add_generate_verbs(app, context);
   CLI11_PARSE(app, argc, argv);

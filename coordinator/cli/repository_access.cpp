@@ -211,4 +211,10 @@ Result<json> run_command(const RepositoryChoice& choice, const json& request, co
   return result;
 }
 
+Result<json> ask_running_coordinator(const RepositoryChoice& choice, const json& request,
+                                     const Context& context) {
+  RS_TRY(auto socket, choice.admin_socket());
+  return ask_coordinator(socket, request, context, "no coordinator answers");
+}
+
 }  // namespace roamstead::cli

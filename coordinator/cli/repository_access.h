@@ -32,5 +32,8 @@ Result<std::unique_ptr<repository::Repository>> open_for_reading(const Repositor
 // this process when nobody has the repository open for writing, otherwise in the coordinator that has.
 Result<nlohmann::json> run_command(const RepositoryChoice& choice, const nlohmann::json& request,
                                    const Context& context);
+// The same of a coordinator that runs; ErrorCode::unavailable when none does. Never opens the repository.
+Result<nlohmann::json> ask_running_coordinator(const RepositoryChoice& choice, const nlohmann::json& request,
+                                               const Context& context);
 
 }  // namespace roamstead::cli

@@ -42,6 +42,7 @@ void add_desktop_verbs(CLI::App& app, Context& context);            // desktop, 
 void add_administrator_verbs(CLI::App& app, Context& context);      // admin-certificate
 void add_compose_verbs(CLI::App& app, Context& context);            // image, pool, clone
 void add_config_verbs(CLI::App& app, Context& context);
+void add_top_verb(CLI::App& app, Context& context);
 void add_setup_verb(CLI::App& app, Context& context);
 void add_generate_verbs(CLI::App& app, Context& context);  // hidden: manual pages, completions
 

@@ -93,6 +93,23 @@ void Registry::gauge(const std::string& name, const std::string& help, std::func
   family(name, help, Kind::gauge).values = std::move(values);
 }
 
+std::vector<Registry::Sample> Registry::samples() const {
+  std::vector<Sample> all;
+  std::lock_guard guard(mutex_);
+  for (const auto& family : families_) {
+    for (const auto& [labels, counter] : family->counters)
+      all.push_back({family->name + "_total", labels, static_cast<double>(counter->value())});
+    if (family->values)
+      for (auto& [labels, value] : family->values()) all.push_back({family->name, labels, value});
+    for (const auto& [labels, histogram] : family->histograms) {
+      all.push_back({family->name + "_count", labels, static_cast<double>(histogram->count())});
+      const auto sum = histogram->microseconds_.load(std::memory_order_relaxed);
+      all.push_back({family->name + "_sum", labels, static_cast<double>(sum) / 1e6});
+    }
+  }
+  return all;
+}
+
 std::string Registry::exposition() const {
   std::string text;
   auto out = std::back_inserter(text);

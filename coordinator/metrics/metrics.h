@@ -74,6 +74,14 @@ class Registry {
   // Asked whenever somebody looks; must not block for long, and not call the registry.
   void gauge(const std::string& name, const std::string& help, std::function<Values()> values);
 
+  // As numbers: of a histogram "_count" and "_sum" (seconds), of a counter "_total".
+  struct Sample {
+    std::string name;
+    Labels labels;
+    double value = 0;
+  };
+  std::vector<Sample> samples() const;
+
   // Ends with "# EOF". Families in the order in which they were made.
   std::string exposition() const;
 

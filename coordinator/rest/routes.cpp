@@ -572,6 +572,18 @@ void add_sessions(std::vector<Route>& all) {
 }
 
 void add_system(std::vector<Route>& all) {
+  all.push_back({"getStatus",
+                 "GET",
+                 "/v1/status",
+                 Shape::act,
+                 "status.show",
+                 "How the coordinator is doing",
+                 "Status",
+                 "",
+                 {},
+                 {},
+                 {},
+                 "status"});
   all.push_back({"getRepositoryStatistics",
                  "GET",
                  "/v1/repository/statistics",
@@ -732,9 +744,24 @@ std::vector<std::string> path_fields(const std::string& path) {
 }
 
 const std::vector<Unrouted>& unrouted() {
+  constexpr const char* kProvisioning = "reads and writes disks of the coordinator's host";
   static const std::vector<Unrouted> list{
       {"profile.import", "reads any directory of the coordinator's host"},
       {"session.extract", "reads any disk of the coordinator's host"},
+      {"image.import", kProvisioning},
+      {"image.list", kProvisioning},
+      {"image.show", kProvisioning},
+      {"image.forget", kProvisioning},
+      {"pool.plan", kProvisioning},
+      {"pool.create", kProvisioning},
+      {"pool.list", kProvisioning},
+      {"pool.show", kProvisioning},
+      {"pool.delete", kProvisioning},
+      {"clone.list", kProvisioning},
+      {"clone.show", kProvisioning},
+      {"clone.diff", kProvisioning},
+      {"clone.refresh", kProvisioning},
+      {"clone.delete", kProvisioning},
       {"administrator.certify", "a stolen certificate must not be able to make itself another"},
   };
   return list;

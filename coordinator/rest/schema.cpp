@@ -86,6 +86,7 @@ json convert(const json& value) {
   if (!value.is_object()) return value;
   auto object = json::object();
   for (const auto& [name, each] : value.items()) {
+    if (each.is_null()) continue;  // not known: left out, as a time that is not set
     if (!ends_with(name, "_100ns") || !each.is_number_unsigned()) {
       object[name] = convert(each);
       continue;

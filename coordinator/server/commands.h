@@ -18,6 +18,9 @@ class AuditLog;
 namespace roamstead::compose {
 class PoolStore;
 }
+namespace roamstead::metrics {
+class Registry;
+}
 
 namespace roamstead::server {
 
@@ -30,8 +33,9 @@ struct CommandContext {
   std::string address;                                 // where desktops find this coordinator
   std::function<void(const std::string&)> disconnect;  // ends a desktop's connections; may be empty
   ExtractorTable& extractors;
-  audit::AuditLog* audit = nullptr;     // null: nothing is recorded (tests)
-  compose::PoolStore* pools = nullptr;  // null: no images and pools are kept (tests)
+  audit::AuditLog* audit = nullptr;            // null: nothing is recorded (tests)
+  compose::PoolStore* pools = nullptr;         // null: no images and pools are kept (tests)
+  const metrics::Registry* metrics = nullptr;  // null: no coordinator runs
 };
 
 // Requests ("command" names one; the *_commands.cpp files add them to command_table.h):
@@ -61,6 +65,7 @@ struct CommandContext {
 //   {"command": "audit.verify", "archived": true?}
 //   {"command": "profile.list"}, {"command": "profile.versions", "profile": NAME}
 //   {"command": "repository.statistics"}, {"command": "repository.check"}
+//   {"command": "status.show"}    what /metrics tells, as JSON
 //   {"command": "session.list", "all": true?}
 //   {"command": "session.close", "session": ID or profile's NAME, "within_seconds": N?, "reason": TEXT?}
 //   {"command": "session.extract", "session": ID or profile's NAME, "disk": PATH, "partition": N?}

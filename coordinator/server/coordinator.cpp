@@ -71,6 +71,7 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
              options.roles, std::move(execute), std::move(refused)));
   RS_CHECK(os::write_file_durably(files, os::join_path(state, kListenFile),
                                   as_bytes(coordinator->address() + "\n")));
+  coordinator->measure();
   if (!options.health_listen.empty()) RS_CHECK(coordinator->answer_monitoring(options.health_listen));
   if (!options.rest.listen.empty()) {
     auto context = [raw = coordinator.get()] { return raw->command_context(); };
@@ -84,7 +85,7 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
 
 Coordinator::~Coordinator() = default;
 
-Result<void> Coordinator::answer_monitoring(const std::string& address) {
+void Coordinator::measure() {
   using Values = metrics::Registry::Values;
   metrics_.gauge("roamstead_connections", "Connections of desktops", [this] {
     return Values{{{}, static_cast<double>(server_->connections())}};
@@ -97,6 +98,9 @@ Result<void> Coordinator::answer_monitoring(const std::string& address) {
   metrics_.gauge("roamstead_spooled_bytes", "Bytes set aside for batches on their way", [this] {
     return Values{{{}, static_cast<double>(server_->spooled_bytes())}};
   });
+}
+
+Result<void> Coordinator::answer_monitoring(const std::string& address) {
   auto working = [pulse = pulse_]() -> Result<void> {
     const Clock::time_point last{Clock::duration(pulse->last_alive)};
     const auto silent = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - last);
@@ -122,7 +126,8 @@ CommandContext Coordinator::command_context() {
           [this](const std::string& desktop) { server_->disconnect(desktop); },
           *extractors_,
           audit_.get(),
-          pools_.get()};
+          pools_.get(),
+          &metrics_};
 }
 
 Result<nlohmann::json> Coordinator::execute(const Caller& caller, const nlohmann::json& request,

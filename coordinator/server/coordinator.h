@@ -53,6 +53,7 @@ class Coordinator {
  private:
   Coordinator() = default;
   CommandContext command_context();
+  void measure();  // what is asked of the moment, beside what is counted
   Result<void> answer_monitoring(const std::string& address);
 
   std::string public_address_;

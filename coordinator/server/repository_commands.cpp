@@ -1,4 +1,6 @@
 // The repository as administrators see it: profiles, their versions, and whether all of it is whole.
+#include "common/base/file_time.h"
+#include "coordinator/metrics/metrics.h"
 #include "coordinator/server/command_table.h"
 
 namespace roamstead::server {
@@ -44,12 +46,25 @@ Result<json> check_repository(const Invocation& call) {
               {"problems", std::move(report.problems)}};
 }
 
+Result<json> show_status(const Invocation& call) {
+  if (call.context.metrics == nullptr)
+    return fail(ErrorCode::unavailable, "no coordinator runs on this repository");
+  auto metrics = json::array();
+  for (const auto& sample : call.context.metrics->samples()) {
+    auto labels = json::array();
+    for (const auto& [name, value] : sample.labels) labels.push_back({{"name", name}, {"value", value}});
+    metrics.push_back({{"name", sample.name}, {"labels", std::move(labels)}, {"value", sample.value}});
+  }
+  return json{{"measured_100ns", now_100ns()}, {"metrics", std::move(metrics)}};
+}
+
 }  // namespace
 
 void add_repository_commands(CommandTable& table) {
   table.add({"profile.list", Role::viewer, list_profiles, {}});
   table.add({"profile.versions", Role::viewer, list_versions, {}});
   table.add({"repository.statistics", Role::viewer, show_statistics, {}});
+  table.add({"status.show", Role::viewer, show_status, {}});
   // Reads all of it, from storage that sessions need too.
   table.add({"repository.check", Role::operator_, check_repository, {}});
 }
