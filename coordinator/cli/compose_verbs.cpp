@@ -128,7 +128,7 @@ Result<void> create_pool(const ComposeArguments& arguments, const Context& conte
   return {};
 }
 
-Result<void> list_pools(const ComposeArguments& arguments, const Context& context) {
+Result<void> list_clone_pools(const ComposeArguments& arguments, const Context& context) {
   RS_TRY(const auto result, run_command(arguments.choice, {{"command", "pool.list"}}, context));
   std::vector<std::vector<std::string>> rows{
       {"POOL", "IMAGE", "DESKTOPS", "MADE", "FAILED", "CREATED", "DIRECTORY"}};
@@ -254,7 +254,7 @@ void add_compose_verbs(CLI::App& app, Context& context) {
       verb(*pool, "plan", "Show what 'pool create' would write; nothing is written", plan_pool));
   add_specification(
       verb(*pool, "create", "Make the desktops; again after a failure, those that are missing", create_pool));
-  verb(*pool, "list", "All pools", list_pools);
+  verb(*pool, "list", "All pools", list_clone_pools);
   verb(*pool, "show", "A pool and its specification", show_pool)
       ->add_option("name", arguments->name, "The pool")
       ->required();

@@ -12,10 +12,10 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::uint64_t kSecond_100ns = 10'000'000;
-constexpr std::uint64_t kDay_s = 24 * 3600;
-constexpr std::uint64_t kDefaultLife_s = 365 * kDay_s;
-constexpr std::uint64_t kMaxLife_s = 2 * 365 * kDay_s;
+constexpr std::uint64_t kLifeUnit_100ns = 10'000'000;
+constexpr std::uint64_t kCertificateDay_s = 24 * 3600;
+constexpr std::uint64_t kDefaultCertificateLife_s = 365 * kCertificateDay_s;
+constexpr std::uint64_t kMaxCertificateLife_s = 2 * 365 * kCertificateDay_s;
 constexpr std::size_t kMaxRequestPem = 8192;
 
 // The bytes of "-----BEGIN CERTIFICATE REQUEST-----"; what they are is for the authority to judge.
@@ -45,22 +45,22 @@ Result<json> certify_administrator(const Invocation& call) {
   RS_TRY(auto name, text_field(call.request, "administrator"));
   RS_TRY(auto role, text_field(call.request, "role"));
   RS_TRY(auto pem, text_field(call.request, "request_pem"));
-  RS_TRY(auto life, number_field_or(call.request, "life_s", kDefaultLife_s));
+  RS_TRY(auto life, number_field_or(call.request, "life_s", kDefaultCertificateLife_s));
   if (!parse_role(role))
     return fail(ErrorCode::invalid_argument, "'" + role + "' is none of viewer, operator, administrator");
-  if (life == 0 || life > kMaxLife_s)
+  if (life == 0 || life > kMaxCertificateLife_s)
     return fail(ErrorCode::invalid_argument,
-                "a certificate lives 1 to " + std::to_string(kMaxLife_s) + " seconds (two years)");
+                "a certificate lives 1 to " + std::to_string(kMaxCertificateLife_s) + " seconds (two years)");
   RS_TRY(auto request, request_in(pem));
   RS_TRY(auto issued, call.context.authority.issue_administrator(name, request, std::chrono::seconds(life)));
   const auto now = now_100ns();
   RS_CHECK(call.context.store.add_administrator(
-      {name, issued.serial, role, now, now + life * kSecond_100ns, 0, call.caller.name}));
+      {name, issued.serial, role, now, now + life * kLifeUnit_100ns, 0, call.caller.name}));
   log_info("administrator '{}' has a certificate, {}, with the role {}", name, issued.serial, role);
   return json{{"administrator", name},
               {"role", role},
               {"serial", issued.serial},
-              {"expires_100ns", now + life * kSecond_100ns},
+              {"expires_100ns", now + life * kLifeUnit_100ns},
               {"certificate_pem", issued.certificate_pem},
               {"ca_pem", call.context.authority.certificate_pem()}};
 }
