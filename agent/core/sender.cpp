@@ -1,7 +1,7 @@
 #include "agent/core/sender.h"
 
 #include "agent/core/patience.h"
-#include "common/base/log.h"
+#include "common/base/event.h"
 
 namespace roamstead::agent {
 
@@ -43,12 +43,13 @@ void Sender::run() {
     }
     auto sent = send_next();
     std::unique_lock lock(mutex_);
-    status_.last_error = sent ? "" : sent.error().to_string();
+    const auto before = std::exchange(status_.last_error, sent ? "" : sent.error().to_string());
+    const bool told = before == status_.last_error;
     if (!sent && !is_away(sent.error())) fatal_ = sent.error();
     progressed_.notify_all();
     lock.unlock();
     if (!sent) {
-      log_warning("sending a batch: {}", sent.error().to_string());
+      if (!told) log_warning("sending a batch: {}", sent.error().to_string());
       worker_.sleep(pause);
       pause = std::min(pause * 2, kLongestPause);
     } else {
@@ -76,17 +77,29 @@ Result<bool> Sender::send_next() {
   }
   auto context = "batch " + std::to_string(ordinal);
   auto sent_before = link_.bytes_sent();
-  RS_TRY_CTX(auto reply, context,
-             link_.commit(session_secret_, next->batch, cut != nullptr ? cut->content() : *reopened));
-  RS_CHECK(log_.acknowledge(reply.ordinal));
+  refused_ = 0;
+  auto reply = link_.commit(session_secret_, next->batch, cut != nullptr ? cut->content() : *reopened);
+  const bool over_quota = !reply && event_in(reply.error().to_string()) == id_of(Event::over_quota);
+  if (over_quota) {
+    refused_ = ordinal;
+    if (!refused_since_) refused_since_ = Activity::Clock::now();
+  } else {
+    refused_since_.reset();
+  }
+  {
+    std::lock_guard note(mutex_);
+    status_.over_quota = over_quota;
+  }
+  if (!reply) return fail(std::move(reply).error().with(context));
+  RS_CHECK(log_.acknowledge(reply->ordinal));
   lock.lock();
-  cuts_.erase(cuts_.begin(), cuts_.upper_bound(reply.ordinal));
+  cuts_.erase(cuts_.begin(), cuts_.upper_bound(reply->ordinal));
   ++status_.batches;
   status_.records += next->batch.records.size();
   status_.content_bytes += next->batch.content_bytes();
   status_.sent_bytes += link_.bytes_sent() - sent_before;
-  status_.last_version = reply.version;
-  status_.forked = reply.forked;
+  status_.last_version = reply->version;
+  status_.forked = reply->forked;
   oldest_since_ = Activity::Clock::now();
   fatal_.reset();
   return true;
@@ -128,6 +141,21 @@ Result<bool> Sender::when_empty(const std::function<Result<void>()>& work) {
   RS_TRY(auto waiting, log_.pending());
   if (waiting != 0) return false;
   RS_CHECK(work());
+  return true;
+}
+
+Result<bool> Sender::withdraw_refused(std::chrono::milliseconds not_before) {
+  std::lock_guard one_at_a_time(sending_);
+  if (refused_ == 0 || !refused_since_ || Activity::Clock::now() - *refused_since_ < not_before) return false;
+  RS_TRY(auto next, log_.next());
+  if (!next || next->batch.ordinal != refused_) return false;
+  RS_TRY(bool withdrawn, log_.withdraw());
+  if (!withdrawn) return false;
+  refused_ = 0;
+  refused_since_.reset();
+  std::lock_guard lock(mutex_);
+  cuts_.clear();
+  fatal_.reset();
   return true;
 }
 

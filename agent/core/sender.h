@@ -28,7 +28,8 @@ struct SenderStatus {
   std::uint64_t waiting = 0;
   std::uint64_t last_version = 0;
   bool forked = false;
-  std::string last_error;  // empty when the last attempt succeeded
+  bool over_quota = false;  // what waits goes beyond the profile's quota
+  std::string last_error;   // empty when the last attempt succeeded
 };
 
 // Thread-safe.
@@ -47,6 +48,10 @@ class Sender {
   // Runs `work` when no batch waits, hence nothing reads frozen layers; otherwise does nothing and says
   // false.
   Result<bool> when_empty(const std::function<Result<void>()>& work);
+  // Takes what waits back out of the change log when the coordinator's last answer was that it goes beyond
+  // the profile's quota: what is cut next holds it, and what was deleted since no more. False: nothing was
+  // done.
+  Result<bool> withdraw_refused(std::chrono::milliseconds not_before);
   Result<SenderStatus> status();
 
  private:
@@ -70,6 +75,9 @@ class Sender {
   int urgent_ = 0;
   SenderStatus status_;
   std::optional<Error> fatal_;  // trying again cannot help
+  // Guarded by sending_: the batch that was refused for the quota, if that was the last word on it.
+  std::uint64_t refused_ = 0;
+  std::optional<Activity::Clock::time_point> refused_since_;
   Worker worker_;
 };
 

@@ -8,6 +8,11 @@ Result<SnapshotResult> SnapshotCycle::take(SnapshotKind kind, std::chrono::milli
   std::lock_guard lock(mutex_);
   auto start = Activity::Clock::now();
   SnapshotResult result;
+  // Beyond the profile's quota: cut again with what has changed since, as less may be left of it.
+  constexpr std::chrono::milliseconds kRecut{120'000};  // it may be much, and is all sent anew
+  RS_TRY(bool withdrawn,
+         sender_.withdraw_refused(kind == SnapshotKind::interval ? kRecut : std::chrono::milliseconds(0)));
+  if (withdrawn) log_info("changes that went beyond the quota are cut again with those since");
   RS_TRY(bool room, make_room(kind, patience));
   if (!room) return result;
   RS_TRY_CTX(auto frozen, "snapshot", freeze(kind, result.hold_seconds));

@@ -118,6 +118,59 @@ TEST_CASE("a snapshot that could not be extracted is part of the next one") {
   CHECK(session->logout(kPatience));
 }
 
+TEST_CASE("changes beyond the quota stay here, and go when it is raised or files are deleted") {
+  Machine machine;
+  auto session = machine.must_start();
+  machine.snapshots.change("before", "1");
+  REQUIRE(session->snapshot(true, kPatience));
+  machine.link.quota = 10;
+  machine.snapshots.change("large", std::string(11, 'x'));
+  machine.snapshots.change("small", "y");
+  auto refused = session->snapshot(true, kPatience);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::full);
+  auto status = session->status().value();
+  CHECK(status.sender.over_quota);
+  CHECK(status.sender.waiting == 1);
+  CHECK(status.sender.last_error.find("over its quota") != std::string::npos);
+  std::vector<std::string> expected{"before", "large", "small"};
+  SUBCASE("raised") {
+    machine.link.quota = 100;
+    REQUIRE(session->snapshot(true, kPatience));
+  }
+  SUBCASE("deleted") {
+    machine.snapshots.take_back("large");
+    REQUIRE(session->snapshot(true, kPatience));
+    expected.erase(expected.begin() + 1);
+  }
+  SUBCASE("still too much, several times, then deleted before log-out") {
+    for (int i = 0; i < 3; ++i) {
+      machine.snapshots.change("more " + std::to_string(i), "z");
+      CHECK_FALSE(session->snapshot(true, kPatience));
+      expected.push_back("more " + std::to_string(i));
+    }
+    CHECK(machine.snapshots.most_layers() <= SnapshotCycle::kMostFrozenLayers + 1);
+    machine.snapshots.take_back("large");
+    expected.erase(expected.begin() + 1);
+  }
+  SUBCASE("raised after a restart") {
+    session.reset();
+    session = machine.must_start();
+    machine.link.quota = 0;
+  }
+  SUBCASE("deleted after a restart") {
+    session.reset();
+    session = machine.must_start();
+    machine.snapshots.take_back("large");
+    CHECK_FALSE(session->snapshot(true, std::chrono::milliseconds(300)));  // learns that it is refused
+    expected.erase(expected.begin() + 1);
+  }
+  REQUIRE(session->logout(kPatience));
+  CHECK(machine.arrived() == expected);
+  CHECK_FALSE(machine.snapshots.merged_while_open());
+  CHECK(machine.snapshots.open_contents() == 0);
+}
+
 TEST_CASE("log-out without a coordinator fails, and works once it is back") {
   Machine machine;
   auto session = machine.must_start();

@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "common/base/event.h"
 #include "common/base/text.h"
 
 namespace roamstead::agent::testing {
@@ -210,6 +211,8 @@ Result<Bytes> MemoryLink::read_value(const Guid& secret, const profile::ProfileP
 Result<wire::CommitReply> MemoryLink::commit(const Guid& secret, const profile::Batch& batch,
                                              profile::ContentSource& content) {
   RS_CHECK(enter(secret));
+  if (quota != 0 && batch.content_bytes() > quota)
+    return fail(ErrorCode::full, Event::over_quota, "profile 'alice' is over its quota");
   Committed committed{batch, {}};
   for (std::size_t record = 0; record < batch.records.size(); ++record) {
     if (auto* key = std::get_if<profile::PutKey>(&batch.records[record]))

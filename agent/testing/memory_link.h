@@ -60,6 +60,7 @@ class MemoryLink final : public wire::CoordinatorLink {
   std::atomic<bool> away{false};
   std::atomic<bool> superseded{false};    // resuming is refused, commits become forks
   std::atomic<bool> lose_replies{false};  // commits are done, but the answer is lost
+  std::atomic<std::uint64_t> quota{0};    // batches with more content are refused; 0: none is
   std::atomic<int> delay_ms{0};
   std::atomic<std::uint64_t> reads{0}, read_bytes{0}, lists{0}, closes{0}, hand_overs{0};
   std::atomic<std::uint64_t> key_lists{0}, keys_listed{0}, value_reads{0};

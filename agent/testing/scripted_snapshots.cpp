@@ -50,6 +50,13 @@ void ScriptedSnapshots::change(const std::string& path, const std::string& conte
   active_.push_back({path, content});
 }
 
+void ScriptedSnapshots::take_back(const std::string& path) {
+  std::lock_guard lock(mutex_);
+  auto is_it = [&](const Change& change) { return change.path == path; };
+  std::erase_if(active_, is_it);
+  for (auto& [id, changes] : in_layer_) std::erase_if(changes, is_it);
+}
+
 void ScriptedSnapshots::forget_past() {
   std::lock_guard lock(mutex_);
   for (auto& [id, changes] : in_layer_) changes.clear();

@@ -13,6 +13,8 @@ class ScriptedSnapshots final : public SnapshotPort {
  public:
   // The next cut finds one new file with this content; without any, cuts are empty.
   void change(const std::string& path, const std::string& content);
+  // A file of an earlier change() is gone: no cut finds it any more.
+  void take_back(const std::string& path);
   // What a closed session left is set aside by the next one: not a change there.
   void forget_past();
   std::size_t freezes() const;

@@ -10,7 +10,7 @@
 namespace roamstead::changelog {
 namespace {
 
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 constexpr int kApplicationId = 0x52534c47;  // "RSLG"
 
 // Column types are checked on reading: the file may have been damaged or made by somebody else.
@@ -21,8 +21,9 @@ CREATE TABLE session (
   profile TEXT NOT NULL, profile_root TEXT NOT NULL, version INTEGER NOT NULL,
   highest_ordinal INTEGER NOT NULL, last_cut BLOB NOT NULL, open INTEGER NOT NULL);
 CREATE TABLE batch (
-  ordinal INTEGER PRIMARY KEY, frozen_path TEXT NOT NULL, encoded BLOB NOT NULL, locators BLOB NOT NULL);
+  ordinal INTEGER PRIMARY KEY, frozen_path TEXT NOT NULL, encoded BLOB NOT NULL, locators BLOB NOT NULL, below BLOB);
 )";
+constexpr std::uint64_t kFormatWithoutBelow = 1;  // brought to the present one when it is opened
 
 class Statement {
  public:
@@ -80,6 +81,7 @@ class SqliteChangeLog final : public ChangeLog {
   Result<std::optional<QueuedBatch>> next() override;
   Result<std::uint64_t> pending() override;
   Result<void> acknowledge(std::uint64_t ordinal) override;
+  Result<bool> withdraw() override;
   Result<void> close_session() override;
 
  private:
@@ -171,7 +173,11 @@ Result<void> SqliteChangeLog::check_format() {
   if (application != kApplicationId)
     return fail(ErrorCode::corrupt, "change log " + path_ + ": not a change log (application id " +
                                         std::to_string(application) + ")");
-  if (format != kFormat)
+  if (format == kFormatWithoutBelow) {
+    auto sql = "BEGIN IMMEDIATE;ALTER TABLE batch ADD COLUMN below BLOB;PRAGMA user_version=" +
+               std::to_string(kFormat) + ";COMMIT;";
+    RS_CHECK(execute(sql.c_str()));
+  } else if (format != kFormat)
     return fail(ErrorCode::unsupported, "change log " + path_ + ": format " + std::to_string(format) +
                                             ", expected " + std::to_string(kFormat));
   Statement check(database_, "PRAGMA quick_check(1)");
@@ -312,6 +318,7 @@ Result<std::uint64_t> SqliteChangeLog::append(const QueuedBatch& queued) {
   auto batch = queued.batch;
   batch.incarnation = facts.incarnation;
   batch.ordinal = ++facts.highest_ordinal;
+  const auto below = facts.last_cut;
   facts.last_cut = batch.snapshot;
   auto encoded = encode(batch);
   Statement sum(database_,
@@ -323,9 +330,10 @@ Result<std::uint64_t> SqliteChangeLog::append(const QueuedBatch& queued) {
                                      " batches with " + std::to_string(sum.integer(1)) +
                                      " bytes wait already");
   auto store = [&]() -> Result<void> {
-    Statement insert(database_, "INSERT INTO batch VALUES (?,?,?,?)");
+    Statement insert(database_, "INSERT INTO batch VALUES (?,?,?,?,?)");
     if (!insert.valid()) return fail(error(SQLITE_ERROR));
-    RS_CHECK(run(insert.bind(batch.ordinal).bind(queued.frozen_path).bind(encoded).bind(queued.locators)));
+    insert.bind(batch.ordinal).bind(queued.frozen_path).bind(encoded).bind(queued.locators);
+    RS_CHECK(run(insert.bind(ByteView(below.bytes))));
     return store_session(facts);
   };
   RS_CHECK(transaction("changelog.append", store));
@@ -367,6 +375,26 @@ Result<void> SqliteChangeLog::acknowledge(std::uint64_t ordinal) {
     Statement remove(database_, "DELETE FROM batch WHERE ordinal <= ?");
     return run(remove.bind(ordinal));
   });
+}
+
+Result<bool> SqliteChangeLog::withdraw() {
+  std::lock_guard lock(mutex_);
+  RS_TRY(auto facts, open_session());
+  {
+    Statement query(database_, "SELECT ordinal, below FROM batch ORDER BY ordinal LIMIT 1");
+    int code = query.step();
+    if (code == SQLITE_DONE) return false;
+    if (code != SQLITE_ROW) return fail(error(code));
+    if (query.integer(0) == 0 || query.blob(1).size() != facts.last_cut.bytes.size()) return false;
+    facts.highest_ordinal = query.integer(0) - 1;
+    facts.last_cut = Guid::from(query.blob(1));
+  }
+  auto take_back = [&]() -> Result<void> {
+    RS_CHECK(execute("DELETE FROM batch"));
+    return store_session(facts);
+  };
+  RS_CHECK(transaction("changelog.withdraw", take_back));
+  return true;
 }
 
 Result<void> SqliteChangeLog::close_session() {

@@ -69,6 +69,10 @@ class ChangeLog {
   // All batches up to `ordinal` of the present incarnation are durable at the coordinator; they leave the
   // queue.
   virtual Result<void> acknowledge(std::uint64_t ordinal) = 0;
+  // Takes all waiting batches back, as if they had never been cut: the next delta begins where the oldest of
+  // them began, and gets its ordinal. Only for what the coordinator has surely not committed. False, and
+  // nothing done: none waits, or an agent that did not note where it began queued it.
+  virtual Result<bool> withdraw() = 0;
   // ErrorCode::busy while batches wait.
   virtual Result<void> close_session() = 0;
 };

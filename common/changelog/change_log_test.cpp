@@ -86,6 +86,21 @@ TEST_CASE("a resumed session numbers what is not committed anew") {
   CHECK(*(*log)->append(batch_of(5)) == 3);
 }
 
+TEST_CASE("batches that were taken back leave the next one their number and where it begins") {
+  support::TemporaryDirectory directory;
+  auto log = ChangeLog::open(os::real_file_system(), directory / "change.log").value();
+  REQUIRE(log->begin_session(facts_of(1)));
+  CHECK(!log->withdraw().value());
+  for (unsigned i = 1; i <= 3; ++i) REQUIRE(log->append(batch_of(i)));
+  REQUIRE(log->acknowledge(1));
+  REQUIRE(log->note_cut(guid(77)));
+  CHECK(log->withdraw().value());
+  CHECK(log->pending().value() == 0);
+  CHECK(log->session().value()->last_cut == guid(101));
+  CHECK(log->session().value()->highest_ordinal == 1);
+  CHECK(log->append(batch_of(9)).value() == 2);
+}
+
 TEST_CASE("a second agent on the same change log is refused") {
   support::TemporaryDirectory directory;
   auto first = ChangeLog::open(os::real_file_system(), directory / "change.log");
@@ -122,6 +137,8 @@ unsigned run_session(os::FileSystem& files) {
   if (!step((*log)->resume_session(guid(60), 1).has_value())) return done;
   if (!step((*log)->append(batch_of(3)).has_value())) return done;
   if (!step((*log)->acknowledge(2).has_value())) return done;
+  if (!step((*log)->append(batch_of(5)).has_value())) return done;
+  if (!step((*log)->withdraw().has_value())) return done;
   step((*log)->close_session().has_value());
   return done;
 }
@@ -147,7 +164,9 @@ State state_after(unsigned steps) {
   if (steps >= 6) state.incarnation = guid(60), state.highest = 1;
   if (steps >= 7) state.highest = 2, state.sizes = {4000, 3}, state.last_cut = guid(103);
   if (steps >= 8) state.sizes = {};
-  if (steps >= 9) state.open = false;
+  if (steps >= 9) state.highest = 3, state.sizes = {5}, state.last_cut = guid(105);
+  if (steps >= 10) state.highest = 2, state.sizes = {}, state.last_cut = guid(103);
+  if (steps >= 11) state.open = false;
   return state;
 }
 
@@ -175,7 +194,7 @@ TEST_CASE(
     "there") {
   CrashFileSystem whole;
   REQUIRE(whole.make_directories("state"));
-  REQUIRE(run_session(whole) == 9);
+  REQUIRE(run_session(whole) == 11);
   auto random = support::seeded_random();
   for (std::uint64_t point = 0; point <= whole.operations(); ++point) {
     CrashFileSystem files;

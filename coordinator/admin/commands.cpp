@@ -132,6 +132,8 @@ json to_json(const repository::VersionInfo& version) {
           {"records", version.records},
           {"new_bytes", version.new_bytes},
           {"merged", version.merged},
+          {"logical_bytes",
+           version.logical_bytes == repository::kUnknownBytes ? json() : json(version.logical_bytes)},
           {"held_back", std::move(held_back)}};
 }
 

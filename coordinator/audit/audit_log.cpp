@@ -6,7 +6,7 @@
 #include <mutex>
 #include <thread>
 
-#include "common/base/log.h"
+#include "common/base/event.h"
 #include "coordinator/audit/audit_file.h"
 #include "coordinator/audit/repetitions.h"
 
@@ -82,14 +82,16 @@ Result<void> ChainWriter::resume() {
     }
     if (scanned.problem.empty()) continue;
     auto tail = ByteView(content).subspan(static_cast<std::size_t>(scanned.good_bytes));
-    log_warning("audit log: {}/{}: {} bytes from offset {} are no whole records (a write that was cut?): {}",
-                directory_, file_name(*it), tail.size(), scanned.good_bytes, scanned.problem);
+    log_event(Event::audit_tail_cut,
+              "audit log: {}/{}: {} bytes from offset {} are no whole records (a write that was cut?): {}",
+              directory_, file_name(*it), tail.size(), scanned.good_bytes, scanned.problem);
     if (torn.size() < kMaxTornNotes) torn.push_back({*it, scanned.good_bytes, tail.size(), sha256(tail)});
   }
   std::reverse(torn.begin(), torn.end());
   bool lost = expected && (expected->sequence > end.sequence || !matches);
   if (lost)
-    log_error("audit log: {}: record {} was durable and is not there as it was; the log goes on after {}",
+    log_event(Event::audit_gap,
+              "audit log: {}: record {} was durable and is not there as it was; the log goes on after {}",
               directory_, expected->sequence, end.sequence);
   head_ = end;
   number_ = last;
@@ -130,7 +132,7 @@ void ChainWriter::save_head() {
   if (saved)
     saved_ = head_.sequence;
   else  // the records are durable even so
-    log_error("audit log: cannot note its head: {}", saved.error().to_string());
+    log_event(Event::audit_head_unnoted, "audit log: cannot note its head: {}", saved.error().to_string());
 }
 
 Result<void> ChainWriter::write(const std::vector<Entry>& entries) {
@@ -272,7 +274,7 @@ class AuditLog::Impl {
       written_ = queue_.empty() ? submitted_ : burst.back().ticket;
       head_ = writer_.head();
     } else {
-      log_error("audit log: cannot write: {}", done.error().to_string());
+      log_event(Event::audit_unwritten, "audit log: cannot write: {}", done.error().to_string());
       last_failure_ = std::move(done).error().with("audit log");
       ++failures_;
       // Tried again, those that somebody waited for too: better twice than not at all. The oldest first, and

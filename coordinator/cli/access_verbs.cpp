@@ -12,7 +12,7 @@ using nlohmann::json;
 
 struct AccessArguments {
   RepositoryChoice choice;
-  std::string pool, group, profile, desktop, policy, until, life = "24h", out, address, since, id;
+  std::string pool, group, profile, desktop, policy, quota, until, life = "24h", out, address, since, id;
   std::uint64_t uses = 1;
   std::uint64_t limit = 200;
   bool archived = false;
@@ -125,19 +125,22 @@ Result<void> remove_rule(const AccessArguments& arguments, const Context& contex
 Result<void> describe_pool(const AccessArguments& arguments, const Context& context, const char* command) {
   json request{{"command", command}, {"pool", arguments.pool}};
   if (!arguments.policy.empty()) request["session_policy"] = arguments.policy;
+  if (!arguments.quota.empty()) {
+    RS_TRY(request["quota_bytes"], parse_quota(arguments.quota));
+  }
   RS_TRY(auto result, ask(arguments, context, std::move(request)));
   auto quota = result.value("quota_bytes", std::uint64_t{0});
-  context.print(result,
-                fmt::format("pool {}: second log-in {}, quota of a profile {}", arguments.pool,
-                            json_text(result, "session_policy"), quota == 0 ? "none" : human_bytes(quota)));
+  context.print(result, fmt::format("pool {}: second log-in {}, quota of a profile {}", arguments.pool,
+                                    json_text(result, "session_policy"), quota_shown(quota)));
   return {};
 }
 
 Result<void> list_pools(const AccessArguments& arguments, const Context& context) {
   RS_TRY(auto result, ask(arguments, context, {{"command", "desktop-pool.list"}}));
-  std::vector<std::vector<std::string>> rows{{"POOL", "SECOND LOG-IN"}};
+  std::vector<std::vector<std::string>> rows{{"POOL", "SECOND LOG-IN", "QUOTA"}};
   for (const auto& pool : json_list(result, "pools"))
-    rows.push_back({json_text(pool, "pool"), json_text(pool, "session_policy")});
+    rows.push_back({json_text(pool, "pool"), json_text(pool, "session_policy"),
+                    quota_shown(pool.value("quota_bytes", std::uint64_t{0}))});
   context.print(result, table(rows));
   return {};
 }
@@ -259,6 +262,7 @@ void add_access_verbs(CLI::App& app, Context& context) {
     required(added, "pool", arguments->pool, "The pool's name");
     added->add_option("--session-policy", arguments->policy,
                       "A second log-in elsewhere: takeover, refuse, read-only or concurrent");
+    added->add_option("--quota", arguments->quota, "What a profile may hold: 20GiB, or none");
   }
   verb(*pool, "list", "All pools", list_pools);
   auto* moving = verb(*pool, "move", "Put a desktop into a pool", move_desktop);

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/base/file_time.h"
+#include "coordinator/config/units.h"
 
 namespace roamstead::cli {
 namespace {
@@ -35,6 +36,16 @@ Result<std::uint64_t> parse_with_unit(const std::string& text, const Unit (&unit
 }
 
 }  // namespace
+
+Result<std::uint64_t> parse_quota(const std::string& text) {
+  if (text == "none") return 0;
+  RS_TRY_CTX(auto bytes, "quota", config::parse_size(text));
+  if (bytes == 0 || bytes > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+    return fail(ErrorCode::invalid_argument, "a quota is a size such as 20GiB, or none");
+  return bytes;
+}
+
+std::string quota_shown(std::uint64_t bytes) { return bytes == 0 ? "none" : config::size_text(bytes); }
 
 std::string json_text(const json& object, const char* name) {
   auto found = object.find(name);

@@ -18,6 +18,10 @@ std::string json_time(const nlohmann::json& time_100ns);
 
 // "90s", "30m", "24h", "7d".
 Result<std::uint64_t> parse_duration_seconds(const std::string& text);
+// "20GiB"; "none": 0.
+Result<std::uint64_t> parse_quota(const std::string& text);
+// "none" for 0.
+std::string quota_shown(std::uint64_t bytes);
 // "2026-12-31" (its end), "2026-12-31T18:00" or "2026-12-31T18:00:00Z", UTC; or a duration from now on.
 Result<std::uint64_t> parse_end_100ns(const std::string& text);
 // Adds "until_100ns" unless the text is empty.

@@ -335,6 +335,7 @@ void add_profile_verbs(CLI::App& app, Context& context) {
       needs_profile(add("diff", "What changed between two versions", diff), "NAME@VERSION, the older");
   compared->add_option("newer", arguments->other, "NAME@VERSION")->required();
   add_profile_fork_verbs(*noun, context);
+  add_profile_quota_verbs(*noun, context);
   add_profile_registry_verbs(*noun, context);
 }
 

@@ -7,8 +7,8 @@
 #include <array>
 #include <functional>
 
+#include "common/base/event.h"
 #include "common/base/file_time.h"
-#include "common/base/log.h"
 #include "common/wire/openssl_handles.h"
 
 namespace roamstead::identity {
@@ -255,9 +255,9 @@ Result<CertificateAuthority> CertificateAuthority::open_or_create(os::FileSystem
     RS_TRY(auto renewed_pem, certificate_to_pem(keys->certificate.get()));
     // Where it lies it may be for reading only; then the administrator renews it, in the years that are left.
     if (auto written = os::write_file_durably(files, certificate_path, as_bytes(renewed_pem)); !written) {
-      log_warning("the CA's certificate ends within {} days and cannot be renewed: {}",
-                  std::chrono::ceil<std::chrono::hours>(validity.authority_renewed_before_end).count() / 24,
-                  written.error().to_string());
+      log_event(Event::authority_ends, "the CA's certificate ends within {} days and cannot be renewed: {}",
+                std::chrono::ceil<std::chrono::hours>(validity.authority_renewed_before_end).count() / 24,
+                written.error().to_string());
       RS_TRY(keys->certificate, parse_certificate(certificate_path, certificate_pem));
       return CertificateAuthority(std::move(keys), std::string(as_text(certificate_pem)), validity);
     }

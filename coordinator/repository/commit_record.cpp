@@ -5,8 +5,10 @@
 namespace roamstead::repository {
 namespace {
 
-constexpr std::uint8_t kCommitFormat = 2;
-constexpr std::uint8_t kFormatWithoutMerges = 1;  // read, never written
+constexpr std::uint8_t kCommitFormat = 3;
+// Read, never written:
+constexpr std::uint8_t kFormatWithoutMerges = 1;
+constexpr std::uint8_t kFormatWithoutSizes = 2;
 constexpr std::size_t kMaxHeldBackBytes = 2u << 20;
 
 // The encoded form; its order is the format.
@@ -25,7 +27,8 @@ struct Encoded {
     // Bytes as a string: cereal would write std::byte one by one.
     std::string root(as_text(record.root));
     archive(root, record.durable_pack.epoch, record.durable_pack.number, record.durable_bytes);
-    if (format != kFormatWithoutMerges) archive(info.merged);
+    if (format >= kFormatWithoutSizes) archive(info.merged);
+    if (format > kFormatWithoutSizes) archive(info.logical_bytes);
     record.root = to_bytes(root);
   }
 };
@@ -54,12 +57,12 @@ Bytes encode_commit_record(CommitRecord record) {
 Result<CommitRecord> parse_commit_record(ByteView bytes) {
   if (bytes.empty()) return fail(ErrorCode::corrupt, "commit record: empty");
   auto format = std::to_integer<std::uint8_t>(bytes[0]);
-  if (format != kCommitFormat && format != kFormatWithoutMerges)
+  if (format > kCommitFormat || format < kFormatWithoutMerges)
     return fail(ErrorCode::unsupported, "commit record: format " + std::to_string(format) +
                                             ", this version reads up to " + std::to_string(kCommitFormat));
   RS_TRY_CTX(auto encoded, "commit record", decode<Encoded>(bytes));
   const auto& info = encoded.record.info;
-  auto last_kind = format == kCommitFormat ? VersionKind::concurrent : VersionKind::restore;
+  auto last_kind = format > kFormatWithoutMerges ? VersionKind::concurrent : VersionKind::restore;
   if (info.kind > last_kind || info.number == 0 || info.parent >= info.number || info.merged >= info.number)
     return fail(ErrorCode::corrupt, "commit record: version " + std::to_string(info.number) + " of parent " +
                                         std::to_string(info.parent) + " cannot be");

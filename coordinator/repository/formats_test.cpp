@@ -93,16 +93,19 @@ TEST_CASE("commit records") {
   CHECK(parsed.root == record.root);
   CHECK(parsed.durable_bytes == 99);
   torment(bytes, false, [](ByteView view) { return parse_commit_record(view).has_value(); });
-  // The format before ended 8 bytes earlier, and knew no merges.
+  // The formats before ended 8 bytes earlier, without sizes, and 16, without merges.
   auto former = bytes;
   former.resize(bytes.size() - 8);
+  former[0] = std::byte{2};
+  CHECK(parse_commit_record(former)->info.logical_bytes == kUnknownBytes);
+  former.resize(bytes.size() - 16);
   former[0] = std::byte{1};
   CHECK(parse_commit_record(former)->durable_bytes == 99);
   record.info.kind = VersionKind::merge;
   record.info.merged = 5;
   auto merge = encode_commit_record(record);
   CHECK(parse_commit_record(merge)->info.merged == 5);
-  merge.resize(merge.size() - 8);
+  merge.resize(merge.size() - 16);
   merge[0] = std::byte{1};
   CHECK(!parse_commit_record(merge));
   for (int i = 0; i < 30'000; ++i)

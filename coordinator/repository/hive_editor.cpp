@@ -4,8 +4,8 @@
 
 namespace roamstead::repository {
 
-HiveEditor::HiveEditor(ProfileObjects& objects, const ObjectId& root)
-    : objects_(objects), before_(objects, root) {
+HiveEditor::HiveEditor(ProfileObjects& objects, const ObjectId& root, bool store)
+    : objects_(objects), before_(objects, root), store_(store) {
   if (root.is_zero()) {
     auto value = objects_.store_record(encode_record(KeyRecord{}));  // small: lies in its page
     if (value) edits_[place_of({}).record] = std::move(*value);
@@ -17,14 +17,38 @@ Result<std::optional<Bytes>> HiveEditor::find(const std::string& place) const {
   return before_.tree().find(place);
 }
 
+Result<std::uint64_t> HiveEditor::value_bytes(const std::string& place) const {
+  if (auto put = put_bytes_.find(place); put != put_bytes_.end()) return put->second;
+  if (edits_.count(place) != 0) return 0;  // gone
+  RS_TRY(auto there, before_.tree().find(place));
+  if (!there) return 0;
+  RS_TRY(auto stored, objects_.load_record(*there));
+  RS_TRY(auto value, parse_value_record(stored));
+  return value.size_bytes;
+}
+
+Result<void> HiveEditor::edit_value(const std::string& place, std::optional<Bytes> record,
+                                    std::uint64_t size_bytes) {
+  RS_TRY(auto before, value_bytes(place));
+  grown_bytes_ += static_cast<std::int64_t>(size_bytes) - static_cast<std::int64_t>(before);
+  put_bytes_.erase(place);
+  if (record) put_bytes_[place] = size_bytes;
+  edits_[place] = std::move(record);
+  return {};
+}
+
 // `hashed_keys`, when given, receives the records of keys met.
 Result<void> HiveEditor::remove_all_within(const std::string& prefix, std::vector<std::string>* hashed_keys) {
-  return before_.tree().scan(prefix, [&](std::string_view at, ByteView) -> Result<bool> {
+  return before_.tree().scan(prefix, [&](std::string_view at, ByteView value) -> Result<bool> {
     if (!at.starts_with(prefix)) return false;
-    edits_[std::string(at)] = std::nullopt;
-    if (hashed_keys != nullptr) {
-      RS_TRY(auto parsed, parse_place(at));
-      if (!parsed.is_value) hashed_keys->emplace_back(at);
+    RS_TRY(auto parsed, parse_place(at));
+    if (!edits_.emplace(std::string(at), std::nullopt).second) return true;  // gone with a key around it
+    if (parsed.is_value) {
+      RS_TRY(auto stored, objects_.load_record(value));
+      RS_TRY(auto record, parse_value_record(stored));
+      grown_bytes_ -= static_cast<std::int64_t>(record.size_bytes);
+    } else if (hashed_keys != nullptr) {
+      hashed_keys->emplace_back(at);
     }
     return true;
   });
@@ -56,6 +80,10 @@ Result<void> HiveEditor::put_key(const profile::PutKey& put, const ReadValue& re
   }
   RS_TRY(auto there, find(place.record));
   KeyRecord record;
+  if (!store_) {
+    edits_[place.record] = Bytes();
+    return put_values(put, place, read);
+  }
   if (there && put.merge) {
     RS_TRY(auto stored, objects_.load_record(*there));
     RS_TRY(record, parse_key_record(stored));
@@ -75,6 +103,10 @@ Result<void> HiveEditor::put_values(const profile::PutKey& put, const KeyPlace& 
   for (std::size_t i = 0; i < put.values.size(); ++i) {
     const auto& value = put.values[i];
     ValueRecord record{value.name, value.type, value.size_bytes, {}};
+    if (!store_) {
+      RS_CHECK(edit_value(value_place(place, value.name), Bytes(), value.size_bytes));
+      continue;
+    }
     if (value.is_inline()) {
       record.content.where = value.data;
     } else {
@@ -84,9 +116,10 @@ Result<void> HiveEditor::put_values(const profile::PutKey& put, const KeyPlace& 
       };
       RS_TRY_CTX(record.content, "value '" + value.name + "'", change_content(objects_, change));
     }
-    RS_TRY(edits_[value_place(place, value.name)], objects_.store_record(encode_record(record)));
+    RS_TRY(auto stored, objects_.store_record(encode_record(record)));
+    RS_CHECK(edit_value(value_place(place, value.name), std::move(stored), value.size_bytes));
   }
-  for (const auto& name : put.deleted_values) edits_[value_place(place, name)] = std::nullopt;
+  for (const auto& name : put.deleted_values) RS_CHECK(edit_value(value_place(place, name), std::nullopt, 0));
   return {};
 }
 

@@ -219,6 +219,13 @@ bool apply_to_model(HiveModel& model, BatchMaker& maker) {
   return true;
 }
 
+std::uint64_t bytes_of(const Tree& tree) {
+  std::uint64_t bytes = 0;
+  for (const auto& key : all_keys(tree, {}, KeyScope::subtree, 1u << 20))
+    for (const auto& value : key.values) bytes += value.size_bytes;
+  return bytes;
+}
+
 void check_same(std::mt19937_64& random, const Tree& tree, const HiveModel& model) {
   std::vector<KeyPath> paths;
   collect(model.root, {}, paths);
@@ -263,6 +270,7 @@ TEST_CASE("random batches of keys give what a model of them gives, and are refus
     auto after = model;
     const bool fits = apply_to_model(after, maker);
     auto head = test.repository->find_profile("alice").value().head;
+    auto growth = test.repository->growth(test.profile, head, maker.batch);
     auto committed = test.commit(maker);
     REQUIRE_MESSAGE(committed.has_value() == fits, (committed ? "" : committed.error().to_string()));
     if (!fits) {
@@ -274,6 +282,10 @@ TEST_CASE("random batches of keys give what a model of them gives, and are refus
     auto before_tree = test.repository->tree(test.profile, head).value();
     auto after_tree = test.repository->tree(test.profile, committed->number).value();
     check_same(random, *after_tree, after);
+    CHECK(committed->logical_bytes == bytes_of(*after_tree));
+    REQUIRE(growth);
+    CHECK(*growth == static_cast<std::int64_t>(bytes_of(*after_tree)) -
+                         static_cast<std::int64_t>(bytes_of(*before_tree)));
     std::multiset<std::string> expected;
     describe_difference(model.root, after.root, {}, expected);
     CHECK(differences(*before_tree, *after_tree) == expected);

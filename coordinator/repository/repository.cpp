@@ -4,13 +4,14 @@
 #include <filesystem>
 #include <limits>
 
+#include "common/base/event.h"
 #include "common/base/file_time.h"
-#include "common/base/log.h"
 #include "coordinator/repository/check.h"
 #include "coordinator/repository/forks.h"
 #include "coordinator/repository/merge.h"
 #include "coordinator/repository/recovery.h"
 #include "coordinator/repository/tree_editor.h"
+#include "coordinator/repository/tree_size.h"
 
 namespace roamstead::repository {
 namespace {
@@ -65,8 +66,8 @@ Result<std::unique_ptr<Catalog>> open_catalog_for_writing(const std::string& pat
     RS_TRY(other_history, is_of_other_history(**opened, packs, accepted, epoch));
   }
   if (unusable || other_history) {
-    log_warning(
-        "{}: {}; making the catalog anew from the packs", path,
+    log_event(
+        Event::catalog_remade, "{}: {}; making the catalog anew from the packs", path,
         unusable ? opened.error().to_string() : std::string("holds what is not, or no longer, in the packs"));
     opened = fail(ErrorCode::internal, "closed");
     RS_CHECK(set_catalog_aside(path));
@@ -81,7 +82,27 @@ Result<void> add_known_profiles(const Keystore& keys, Catalog& catalog) {
 }
 
 void warn(const std::vector<std::string>& problems) {
-  for (const auto& problem : problems) log_warning("repository: {}", problem);
+  for (const auto& problem : problems) log_event(Event::repository_damage, "repository: {}", problem);
+}
+
+// For a batch of which only the sizes are looked at.
+class NoContent final : public profile::ContentSource {
+ public:
+  Result<void> read(std::size_t, std::size_t, std::uint64_t, MutableByteView) override {
+    return fail(ErrorCode::internal, "a batch's content was read to find out its size");
+  }
+};
+
+// What a batch may add at most: as if nothing it puts were there already.
+std::uint64_t most_growth(const profile::Batch& batch) {
+  std::uint64_t bytes = 0;
+  auto add = [&](std::uint64_t more) { bytes = more > kUnknownBytes - bytes ? kUnknownBytes : bytes + more; };
+  for (const auto& record : batch.records) {
+    if (const auto* put = std::get_if<profile::Put>(&record)) add(content_bytes(put->entry));
+    if (const auto* key = std::get_if<profile::PutKey>(&record))
+      for (const auto& value : key->values) add(value.size_bytes);
+  }
+  return bytes;
 }
 
 class RepositoryImpl final : public Repository {
@@ -159,6 +180,8 @@ class RepositoryImpl final : public Repository {
     if (batch.records.empty() && batch.held_back.empty() && !batch.final)
       return version_info(profile, parent);
 
+    if (origin.quota_bytes != 0) RS_CHECK(check_quota(profile, *before, batch, origin));
+
     VersionInfo info;
     info.parent = parent;
     info.incarnation = batch.incarnation;
@@ -167,6 +190,30 @@ class RepositoryImpl final : public Repository {
     info.final = batch.final;
     info.held_back = batch.held_back;
     return apply(profile, *before, batch, content, std::move(info), origin);
+  }
+
+  Result<std::uint64_t> logical_bytes(const ProfileId& profile, std::uint64_t version) const override {
+    if (version == 0) return known(profile).map([](const ProfileInfo&) { return std::uint64_t{0}; });
+    RS_TRY(auto found, catalog_->version(profile, version));
+    if (found && found->info.logical_bytes != kUnknownBytes) return found->info.logical_bytes;
+    {
+      std::lock_guard guard(mutexes_mutex_);
+      if (auto measured = measured_.find({profile, version}); measured != measured_.end())
+        return measured->second;
+    }
+    RS_TRY(auto tree, open_tree(profile, version));
+    RS_TRY(auto bytes, tree_bytes(tree->objects(), tree->root()));
+    std::lock_guard guard(mutexes_mutex_);
+    measured_.clear();  // only what goes on is asked for again
+    measured_[{profile, version}] = bytes;
+    return bytes;
+  }
+
+  Result<std::int64_t> growth(const ProfileId& profile, std::uint64_t parent,
+                              const profile::Batch& batch) const override {
+    RS_CHECK(profile::check_batch(batch));
+    RS_TRY(auto before, open_tree(profile, parent));
+    return growth_of(*before, batch);
   }
 
   Result<VersionInfo> restore(const ProfileId& profile, std::uint64_t from,
@@ -180,6 +227,7 @@ class RepositoryImpl final : public Repository {
       return fail(ErrorCode::not_found, "profile '" + head.name + "' has no version " + std::to_string(from));
     VersionInfo info;
     info.parent = head.head;
+    info.logical_bytes = source->info.logical_bytes;
     auto kind = origin;
     kind.kind = VersionKind::restore;
     return add_version(profile, std::move(info), std::move(source->root), kind);
@@ -224,6 +272,7 @@ class RepositoryImpl final : public Repository {
     RS_TRY(auto marked, catalog_->version(profile, version));
     VersionInfo mark;
     mark.parent = version;
+    mark.logical_bytes = marked->info.logical_bytes;
     auto kind = origin;
     kind.kind = VersionKind::discard;
     return add_version(profile, std::move(mark), std::move(marked->root), kind);
@@ -294,6 +343,27 @@ class RepositoryImpl final : public Repository {
     return found ? std::move(found->info) : VersionInfo{};
   }
 
+  static Result<std::int64_t> growth_of(const TreeView& before, const profile::Batch& batch) {
+    NoContent content;
+    TreeEditor editor(before, before.objects(), false);
+    RS_CHECK(editor.apply(batch, content));
+    return editor.grown_bytes();
+  }
+
+  Result<void> check_quota(const ProfileId& profile, const TreeView& before, const profile::Batch& batch,
+                           const CommitOrigin& origin) const {
+    RS_TRY(auto info, known(profile));
+    RS_TRY(auto held,
+           logical_bytes(profile, origin.kind == VersionKind::fork ? before.version() : info.head));
+    // Most batches are far from it: then what they replace and delete is not looked up.
+    if (held <= origin.quota_bytes && most_growth(batch) <= origin.quota_bytes - held) return {};
+    RS_TRY(auto grown, growth_of(before, batch));
+    if (grown <= 0) return {};
+    auto more = static_cast<std::uint64_t>(grown);
+    if (held <= origin.quota_bytes && more <= origin.quota_bytes - held) return {};
+    return fail(ErrorCode::full, Event::over_quota, quota_text(info.name, held, more, origin.quota_bytes));
+  }
+
   // Called with the profile's commit mutex, as is add_version.
   Result<VersionInfo> apply(const ProfileId& profile, const TreeView& before, const profile::Batch& batch,
                             profile::ContentSource& content, VersionInfo info, const CommitOrigin& origin) {
@@ -302,6 +372,8 @@ class RepositoryImpl final : public Repository {
     RS_CHECK(editor.apply(batch, content));
     RS_TRY(auto root, editor.finish());
     RS_TRY(auto stored_root, objects.store_node(root));
+    RS_TRY(auto bytes_before, logical_bytes(profile, before.version()));
+    info.logical_bytes = bytes_before + static_cast<std::uint64_t>(editor.grown_bytes());  // modulo 2^64
     info.records = batch.records.size();
     info.new_bytes = objects.new_bytes();
     return add_version(profile, std::move(info), std::move(stored_root), origin);
@@ -355,8 +427,10 @@ class RepositoryImpl final : public Repository {
   PackStore packs_;
   std::unique_ptr<Catalog> catalog_;
   mutable std::optional<ObjectStore> store_;
-  std::mutex mutexes_mutex_;
+  mutable std::mutex mutexes_mutex_;
   std::map<ProfileId, std::mutex> mutexes_;  // one profile's commits come one after the other
+  // The version that was measured last, of those that were made before sizes were noted.
+  mutable std::map<std::pair<ProfileId, std::uint64_t>, std::uint64_t> measured_;
 };
 
 Result<void> check_options(const Options& options) {
@@ -378,6 +452,17 @@ std::string to_string(const MergeConflict& conflict) {
       return "changed at the head and deleted in the fork: still there";
   }
   return "in conflict";
+}
+
+std::string quota_text(const std::string& profile, std::uint64_t held, std::uint64_t more,
+                       std::uint64_t quota_bytes) {
+  auto mebibytes = [](std::uint64_t bytes) {
+    auto tenths = bytes / (1u << 20) * 10 + bytes % (1u << 20) * 10 / (1u << 20);
+    return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " MiB";
+  };
+  return "profile '" + profile + "' is over its quota: it holds " + mebibytes(held) + " of " +
+         mebibytes(quota_bytes) + ", and what was changed would add " + mebibytes(more) +
+         "; delete files, or ask an administrator for more";
 }
 
 Result<void> Repository::init(os::FileSystem& files, const Options& options) {

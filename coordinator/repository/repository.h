@@ -37,6 +37,8 @@ inline bool is_beside_head(VersionKind kind) {
   return kind == VersionKind::fork || kind == VersionKind::discard || kind == VersionKind::concurrent;
 }
 
+inline constexpr std::uint64_t kUnknownBytes = ~std::uint64_t{0};
+
 struct VersionInfo {
   std::uint64_t number = 0;  // ascending within the profile, forks too
   std::uint64_t parent = 0;  // 0: none
@@ -54,6 +56,9 @@ struct VersionInfo {
   std::uint64_t new_bytes = 0;               // stored for it, after deduplication and compression
   std::vector<profile::HeldBack> held_back;  // of a merge: its conflicts
   std::uint64_t merged = 0;                  // of a merge: the fork that came to the head line by it
+  // Of all files, streams and registry values' data in it (tree_size.h). Versions of before it was noted do
+  // not have it; Repository::logical_bytes tells it of any.
+  std::uint64_t logical_bytes = kUnknownBytes;
 };
 
 // Where a merge could not follow both sides.
@@ -72,6 +77,10 @@ struct MergeConflict {
 
 std::string to_string(const MergeConflict& conflict);
 
+// What a user is told whose changes do not fit.
+std::string quota_text(const std::string& profile, std::uint64_t held, std::uint64_t more,
+                       std::uint64_t quota_bytes);
+
 struct MergeResult {
   std::optional<VersionInfo> version;  // none: only looked at
   std::uint64_t base = 0, head = 0, fork = 0;
@@ -85,6 +94,10 @@ struct CommitOrigin {
   std::string desktop;
   Guid session;
   std::uint64_t epoch = 0;
+  // What the profile may hold; 0: anything. ErrorCode::full, with Event::over_quota, for a batch that makes
+  // it hold more than this and more than before. On its way to the head line a batch's growth counts from the
+  // head, of a fork from its parent. Merges and restored versions are never refused.
+  std::uint64_t quota_bytes = 0;
 };
 
 // A consistent view of one version. Thread-safe; keeps nothing locked.
@@ -176,6 +189,11 @@ class Repository {
   virtual Result<VersionInfo> commit(const ProfileId& profile, std::uint64_t parent,
                                      const profile::Batch& batch, profile::ContentSource& content,
                                      const CommitOrigin& origin) = 0;
+  // Of a version (VersionInfo::logical_bytes); measured, once, where it was never noted. 0: no version.
+  virtual Result<std::uint64_t> logical_bytes(const ProfileId& profile, std::uint64_t version) const = 0;
+  // By how much a batch would make that more (less: negative). Stores nothing, reads none of its content.
+  virtual Result<std::int64_t> growth(const ProfileId& profile, std::uint64_t parent,
+                                      const profile::Batch& batch) const = 0;
   // Makes version `from` the content of a new head.
   virtual Result<VersionInfo> restore(const ProfileId& profile, std::uint64_t from,
                                       const CommitOrigin& origin) = 0;

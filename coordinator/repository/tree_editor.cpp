@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "coordinator/repository/tree_size.h"
+
 namespace roamstead::repository {
 namespace {
 
@@ -27,11 +29,41 @@ struct TreeEditor::Item {
   std::unique_ptr<HiveEditor> hive;                                                // of one whose keys change
 };
 
-TreeEditor::TreeEditor(const TreeView& before, ProfileObjects& objects)
-    : before_(before), objects_(objects), root_(std::make_unique<Item>()) {
+TreeEditor::TreeEditor(const TreeView& before, ProfileObjects& objects, bool store)
+    : before_(before), objects_(objects), store_(store), root_(std::make_unique<Item>()) {
   root_->node = before.root();
 }
 TreeEditor::~TreeEditor() = default;
+
+std::int64_t TreeEditor::grown_bytes() const {
+  auto grown = grown_bytes_;
+  for (const auto* hive : hives_) grown += hive->grown_bytes();
+  return grown;
+}
+
+// Of an item and what is still in it: what was moved away or deleted by a record of its own is not.
+Result<std::uint64_t> TreeEditor::bytes_within(const Item& item) {
+  auto bytes = content_bytes(item.node);
+  if (item.node.entry.kind == profile::EntryKind::registry) {
+    RS_TRY(auto values, hive_bytes(objects_, item.node.children));
+    return bytes + values;
+  }
+  if (!item.node.entry.is_directory()) return bytes;
+  for (const auto& [name, child] : item.children) {
+    if (!child) continue;
+    RS_TRY(auto below, bytes_within(*child));
+    bytes += below;
+  }
+  RS_CHECK(PageTree(objects_, KeyOrder::names, item.node.children)
+               .scan("", [&](std::string_view name, ByteView value) -> Result<bool> {
+                 if (item.children.find(name) != item.children.end()) return true;
+                 RS_TRY(auto node, objects_.load_node(value));
+                 RS_TRY(auto below, tree_bytes(objects_, node));
+                 bytes += below;
+                 return true;
+               }));
+  return bytes;
+}
 
 Result<TreeEditor::Item*> TreeEditor::open_child(Item& parent, std::string_view name) {
   auto known = parent.children.find(name);
@@ -111,6 +143,7 @@ Result<void> TreeEditor::put(const profile::Put& put, std::size_t record, profil
   if (put.entry.kind > profile::kLastEntryKind || put.entry.size_bytes > kMaxStreamBytes)
     return refuse(ErrorCode::invalid_argument, put.path, "is of an unknown kind or impossible size");
   Item* item = root_.get();
+  auto before_bytes = content_bytes(item->node);
   if (!put.path.is_root()) {
     RS_TRY(auto* parent, open_parent(put.path));
     RS_TRY(item, open_child(*parent, put.path.name()));
@@ -119,6 +152,11 @@ Result<void> TreeEditor::put(const profile::Put& put, std::size_t record, profil
     else if (item->node.entry.is_directory() != put.entry.is_directory())
       return refuse(ErrorCode::exists, put.path,
                     put.entry.is_directory() ? "is a file and not deleted" : "is a folder and not deleted");
+    before_bytes = content_bytes(item->node);
+    if (item->node.entry.kind == profile::EntryKind::registry && item->node.entry.kind != put.entry.kind) {
+      RS_TRY(auto values, hive_bytes(objects_, item->node.children));
+      before_bytes += values;
+    }
   }
   std::optional<Node> base;
   if (put.base) {
@@ -129,16 +167,21 @@ Result<void> TreeEditor::put(const profile::Put& put, std::size_t record, profil
   // A hive in the place of a plain file is a new one.
   if (item->node.entry.kind == put.entry.kind) made.children = item->node.children;
   auto* base_node = base ? &*base : nullptr;
-  if (put.entry.kind == profile::EntryKind::file) {
+  grown_bytes_ +=
+      static_cast<std::int64_t>(content_bytes(put.entry)) - static_cast<std::int64_t>(before_bytes);
+  if (!store_) made.streams.resize(put.entry.streams.size());
+  if (store_ && put.entry.kind == profile::EntryKind::file) {
     RS_TRY(made.unnamed, make_stream(put, base_node, "", put.entry.size_bytes, record, content));
   }
   for (const auto& stream : put.entry.streams) {
+    if (!store_) break;
     RS_TRY(auto made_stream, make_stream(put, base_node, stream.name, stream.size_bytes, record, content));
     made.streams.push_back(std::move(made_stream));
   }
   item->node = std::move(made);
+  // A hive that has no page yet is written, though it may get no key.
   if (item->node.entry.kind == profile::EntryKind::registry && item->node.children.is_zero())
-    item->hive = std::make_unique<HiveEditor>(objects_, ObjectId{});
+    item->hive = std::make_unique<HiveEditor>(objects_, ObjectId{}, store_);
   else
     item->hive.reset();
   return {};
@@ -149,7 +192,9 @@ Result<HiveEditor*> TreeEditor::open_hive(const profile::ProfilePath& hive) {
   if (item == nullptr || item->node.entry.kind != profile::EntryKind::registry)
     return refuse(ErrorCode::not_found, hive,
                   item == nullptr ? "is a hive that does not exist" : "is no hive");
-  if (!item->hive) item->hive = std::make_unique<HiveEditor>(objects_, item->node.children);
+  if (!item->hive) item->hive = std::make_unique<HiveEditor>(objects_, item->node.children, store_);
+  if (std::find(hives_.begin(), hives_.end(), item->hive.get()) == hives_.end())
+    hives_.push_back(item->hive.get());
   return item->hive.get();
 }
 
@@ -195,6 +240,9 @@ Result<void> TreeEditor::apply(const profile::Batch& batch, profile::ContentSour
                    [](const Take& a, const Take& b) { return a.source->depth() > b.source->depth(); });
   for (auto& take : takes) {
     RS_TRY(take.item, detach(*take.source));
+    if (take.target != nullptr) continue;
+    RS_TRY(auto gone, bytes_within(*take.item));
+    grown_bytes_ -= static_cast<std::int64_t>(gone);
   }
 
   // What appears: moves (null put) before puts at the same depth, since a put may change what a move brings.

@@ -11,7 +11,9 @@ namespace roamstead::repository {
 // For one batch and one thread. Tree and objects must outlive it.
 class TreeEditor {
  public:
-  TreeEditor(const TreeView& before, ProfileObjects& objects);
+  // `store`: false only finds out grown_bytes(); nothing is read of the batch's content or stored, and
+  // finish() must not be called.
+  TreeEditor(const TreeView& before, ProfileObjects& objects, bool store = true);
   ~TreeEditor();
 
   // Order: everything deleted or moved is taken out, deepest first; then, parents first, moved things are put
@@ -22,6 +24,9 @@ class TreeEditor {
 
   // Writes the changed directories; returns the new root.
   Result<Node> finish();
+  // By how much the content of all files, streams and registry values has become more (less: negative).
+  // Reads what is deleted, and of the rest nothing that the batch does not name.
+  std::int64_t grown_bytes() const;
 
  private:
   struct Item;
@@ -38,10 +43,14 @@ class TreeEditor {
   Result<void> apply_keys(const profile::Batch& batch, profile::ContentSource& content);
   Result<HiveEditor*> open_hive(const profile::ProfilePath& hive);
   Result<void> write_out(Item& item);
+  Result<std::uint64_t> bytes_within(const Item& item);
 
   const TreeView& before_;
   ProfileObjects& objects_;
+  const bool store_;
   ItemPointer root_;
+  std::int64_t grown_bytes_ = 0;    // without what hives under edit grew by
+  std::vector<HiveEditor*> hives_;  // live as long as the items that hold them, which nothing drops any more
 };
 
 }  // namespace roamstead::repository

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "common/base/event.h"
 #include "coordinator/repository/test_content.h"
 #include "tests/support/seed.h"
 
@@ -129,6 +130,13 @@ void check_same(const Tree& tree, const ModelNode& model, const profile::Profile
     REQUIRE(model.children.count(child.name) == 1);
     check_same(tree, *model.children.at(child.name), at.child(child.name));
   }
+}
+
+std::uint64_t bytes_of(const ModelNode& model) {
+  std::uint64_t bytes = 0;
+  for (const auto& [name, stream] : model.streams) bytes += stream.size();
+  for (const auto& [name, child] : model.children) bytes += bytes_of(*child);
+  return bytes;
 }
 
 void collect(const ModelNode& node, const profile::ProfilePath& at,
@@ -262,7 +270,19 @@ TEST_CASE("random batches give what a model of them gives, and are refused when 
     if (!profile::check_batch(maker.batch)) continue;
     auto after = apply_to_model(model, maker);
     auto head = test.repository->find_profile("alice").value().head;
-    auto committed = test.commit(maker);
+    auto growth = test.repository->growth(test.profile, head, maker.batch);
+    // One byte less than what is needed is refused, and what is needed is not.
+    CommitOrigin origin;
+    if (after != nullptr && bytes_of(*after) > std::max<std::uint64_t>(1, bytes_of(*model))) {
+      origin.quota_bytes = bytes_of(*after) - 1;
+      auto over = test.commit(maker, {}, origin);
+      REQUIRE(!over);
+      CHECK(over.error().code == ErrorCode::full);
+      CHECK(event_in(over.error().to_string()) == id_of(Event::over_quota));
+    }
+    if (after != nullptr) origin.quota_bytes = std::max<std::uint64_t>(1, bytes_of(*after));
+    if (after != nullptr && bytes_of(*after) <= bytes_of(*model)) origin.quota_bytes = 1;
+    auto committed = test.commit(maker, {}, origin);
     std::vector<profile::ProfilePath> there;
     collect(*model, profile::ProfilePath(), there);
     std::string paths;
@@ -276,6 +296,10 @@ TEST_CASE("random batches give what a model of them gives, and are refused when 
       continue;
     }
     ++applied;
+    REQUIRE(growth);
+    CHECK(*growth ==
+          static_cast<std::int64_t>(bytes_of(*after)) - static_cast<std::int64_t>(bytes_of(*model)));
+    CHECK(committed->logical_bytes == bytes_of(*after));
     model = after;
     check_same(*test.repository->tree(test.profile, committed->number).value(), *model,
                profile::ProfilePath());

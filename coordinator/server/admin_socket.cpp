@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "common/base/log.h"
+#include "common/base/event.h"
 
 namespace roamstead::server {
 namespace {
@@ -81,7 +81,7 @@ void AdminSocket::accept() {
 Result<Caller> AdminSocket::admit(int descriptor) const {
   auto caller = caller_at(descriptor, groups_);
   if (!caller) {
-    log_warning("administrators' socket: {}", caller.error().to_string());
+    log_event(Event::admin_refused, "administrators' socket: {}", caller.error().to_string());
     if (refused_) refused_(caller.error());
     return caller;
   }
@@ -136,7 +136,7 @@ bool AdminSocket::answer(const Connection& connection, const std::string& line) 
     try {  // the root of this thread: a bug in one command must not end the coordinator
       return execute_(connection.caller, json::parse(line, nullptr, false), progress);
     } catch (const std::exception& error) {
-      log_error("administrator's command failed: {}", error.what());
+      log_event(Event::admin_command_broken, "administrator's command failed: {}", error.what());
       return fail(ErrorCode::internal, error.what());
     }
   }();

@@ -73,6 +73,7 @@ const CommandTable& command_table() {
     add_pool_commands(all);
     add_profile_commands(all);
     add_repository_commands(all);
+    add_quota_commands(all);
     add_session_commands(all);
     add_token_commands(all);
     return all;

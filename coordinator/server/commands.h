@@ -66,6 +66,9 @@ struct CommandContext {
 //   {"command": "profile.list"}, {"command": "profile.versions", "profile": NAME}
 //   {"command": "repository.statistics"}, {"command": "repository.check"}
 //   {"command": "status.show"}    what /metrics tells, as JSON
+//   {"command": "profile.quota", "profile": NAME, "quota_bytes": N?}     0: no limit; without: as its pools
+//   say
+//   {"command": "profile.show", "profile": NAME}
 //   {"command": "session.list", "all": true?}
 //   {"command": "session.close", "session": ID or profile's NAME, "within_seconds": N?, "reason": TEXT?}
 //   {"command": "session.extract", "session": ID or profile's NAME, "disk": PATH, "partition": N?}

@@ -4,7 +4,7 @@
 #include <asio/detached.hpp>
 #include <asio/redirect_error.hpp>
 
-#include "common/base/log.h"
+#include "common/base/event.h"
 #include "common/wire/tls.h"
 #include "coordinator/audit/audit_log.h"
 #include "coordinator/server/run_on.h"
@@ -99,7 +99,7 @@ asio::awaitable<void> Connection::converse() {
     auto frame = co_await channel_->read();
     if (!frame) {
       if (frame.error().code == ErrorCode::protocol) {
-        log_warning("desktop '{}': {}", desktop_, frame.error().to_string());
+        log_event(Event::protocol_broken, "desktop '{}': {}", desktop_, frame.error().to_string());
         channel_->send(failure_frame(0, frame.error()));
         channel_->close_when_sent();
       }
@@ -109,7 +109,8 @@ asio::awaitable<void> Connection::converse() {
     if (frame->type != FrameType::batch_part) co_await pace();
     auto taken = dispatch(std::move(*frame));
     if (!taken) {
-      log_warning("desktop '{}' at {}: {}", desktop_, channel_->remote(), taken.error().to_string());
+      log_event(Event::protocol_broken, "desktop '{}' at {}: {}", desktop_, channel_->remote(),
+                taken.error().to_string());
       channel_->send(failure_frame(0, taken.error()));
       channel_->close_when_sent();
       break;
@@ -127,7 +128,7 @@ asio::awaitable<void> Connection::pace() {
 
 asio::awaitable<bool> Connection::greet() {
   auto refuse = [this](const Error& error) {
-    log_warning("connection from {}: {}", channel_->remote(), error.to_string());
+    log_event(Event::desktop_refused, "connection from {}: {}", channel_->remote(), error.to_string());
     if (context_.audit != nullptr)
       context_.audit->append({"desktop.connect",
                               "desktop " + desktop_,

@@ -4,6 +4,7 @@
 #include "coordinator/server/audit_head.h"
 #include "coordinator/server/authority_place.h"
 #include "coordinator/server/commands.h"
+#include "coordinator/server/quota.h"
 
 namespace roamstead::server {
 namespace {
@@ -34,6 +35,10 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
     auto pool = store->pool_of(desktop);
     if (!pool) return SessionPolicy::takeover;
     return parse_session_policy(pool->session_policy).value_or(SessionPolicy::takeover);
+  };
+  options.sessions.quota_of = [store = coordinator->store_.get()](const std::string& desktop,
+                                                                  const repository::ProfileId& profile) {
+    return quota_for(*store, desktop, profile).bytes;
   };
   if (options.sessions.working_set_directory.empty())
     options.sessions.working_set_directory = os::join_path(state, kWorkingSetDirectory);
@@ -94,6 +99,9 @@ void Coordinator::measure() {
     const auto counts = sessions_->counts();
     return Values{{{{"lease", "held"}}, static_cast<double>(counts.active - counts.silent)},
                   {{{"lease", "silent"}}, static_cast<double>(counts.silent)}};
+  });
+  metrics_.gauge("roamstead_sessions_over_quota", "Sessions whose changes were refused for a quota", [this] {
+    return Values{{{}, static_cast<double>(sessions_->counts().over_quota)}};
   });
   metrics_.gauge("roamstead_spooled_bytes", "Bytes set aside for batches on their way", [this] {
     return Values{{{}, static_cast<double>(server_->spooled_bytes())}};

@@ -2,9 +2,9 @@
 
 #include <array>
 
+#include "common/base/event.h"
 #include "common/base/file_time.h"
 #include "common/base/guid.h"
-#include "common/base/log.h"
 #include "common/base/sha256.h"
 #include "coordinator/audit/audit_log.h"
 #include "coordinator/server/request_handler.h"
@@ -59,8 +59,8 @@ Result<wire::CertificateReply> Enroller::enroll(const std::string& address,
   audit::Record noted{
       "desktop.enroll", "address " + address, "desktop " + request.name, audit::Outcome::refused, "", {}};
   auto refuse = [&](const Error& why, const Error& said) {
-    log_warning("enrolment of '{}' from {} refused: {}", request.name.substr(0, 64), address,
-                why.to_string());
+    log_event(Event::enrolment_refused, "enrolment of '{}' from {} refused: {}", request.name.substr(0, 64),
+              address, why.to_string());
     noted.reason = why.to_string();
     record(audit_, std::move(noted));
     return fail(said);

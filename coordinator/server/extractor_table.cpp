@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "common/base/log.h"
+#include "common/base/event.h"
 #include "common/base/sha256.h"
 
 namespace roamstead::server {
@@ -27,7 +27,7 @@ std::shared_ptr<extract::Extractor> ExtractorTable::find(const std::string& disk
 // Any map but those in use and `map_name` itself may go: it is made again when it is missed.
 void ExtractorTable::make_room(const std::string& map_name) {
   if (auto made = files_.make_directories(directory_); !made)
-    log_warning("cluster maps are not kept: {}", made.error().to_string());
+    log_event(Event::cluster_maps_unkept, "cluster maps are not kept: {}", made.error().to_string());
   auto names = files_.list_directory(directory_);
   if (!names) return;
   auto left = names->size();

@@ -9,14 +9,17 @@ namespace {
 using nlohmann::json;
 
 json to_json(const Pool& pool) {
-  return {
-      {"pool", pool.name}, {"session_policy", pool.session_policy}, {"created_100ns", pool.created_100ns}};
+  return {{"pool", pool.name},
+          {"session_policy", pool.session_policy},
+          {"quota_bytes", pool.quota_bytes},
+          {"created_100ns", pool.created_100ns}};
 }
 
 // What the request says of a pool, the rest as it is.
 Result<Pool> described(const json& request, Pool pool) {
   RS_TRY(pool.session_policy, text_field_or(request, "session_policy", pool.session_policy));
   RS_CHECK(parse_session_policy(pool.session_policy).map([](SessionPolicy) {}));
+  RS_TRY(pool.quota_bytes, number_field_or(request, "quota_bytes", pool.quota_bytes));
   return pool;
 }
 
@@ -60,8 +63,9 @@ Result<json> move_desktop(const Invocation& call) {
 }  // namespace
 
 void add_pool_commands(CommandTable& table) {
-  table.add({"desktop-pool.create", Role::administrator, create_pool, {"pool", "session_policy"}});
-  table.add({"desktop-pool.set", Role::administrator, set_pool, {"pool", "session_policy"}});
+  table.add(
+      {"desktop-pool.create", Role::administrator, create_pool, {"pool", "session_policy", "quota_bytes"}});
+  table.add({"desktop-pool.set", Role::administrator, set_pool, {"pool", "session_policy", "quota_bytes"}});
   table.add({"desktop-pool.list", Role::viewer, list_pools, {}});
   table.add({"desktop-pool.move", Role::administrator, move_desktop, {"desktop", "pool"}});
 }

@@ -1,6 +1,6 @@
 #include "coordinator/server/request_handler.h"
 
-#include "common/base/log.h"
+#include "common/base/event.h"
 
 namespace roamstead::server {
 namespace {
@@ -172,9 +172,16 @@ Bytes RequestHandler::commit(const std::string& desktop, std::uint64_t request, 
   metrics::Timer timer(metrics_.commit);
   metrics_.batch_bytes.add(spool.size());
   auto reply = commit_spooled(desktop, begin, spool);
-  (!reply ? metrics_.commit_failed : reply->forked ? metrics_.forked : metrics_.committed).add();
+  const bool over_quota = !reply && event_in(reply.error().to_string()) == id_of(Event::over_quota);
+  (over_quota      ? metrics_.over_quota
+   : !reply        ? metrics_.commit_failed
+   : reply->forked ? metrics_.forked
+                   : metrics_.committed)
+      .add();
   if (reply) return wire::encode_frame(FrameType::commit_reply, request, wire::encode_message(*reply));
-  log_warning("batch {} from desktop '{}' failed: {}", begin.ordinal, desktop, reply.error().to_string());
+  if (!over_quota)  // that is logged once, with the session
+    log_event(Event::batch_failed, "batch {} from desktop '{}' failed: {}", begin.ordinal, desktop,
+              reply.error().to_string());
   return failure_frame(request, reply.error());
 }
 
@@ -192,7 +199,7 @@ Result<wire::CommitReply> RequestHandler::commit_spooled(const std::string& desk
                                          " bytes where " + std::to_string(begin.content_bytes) +
                                          " were announced");
   SpoolContent content(spool, begin.batch_bytes, std::move(layout));
-  return sessions_.commit(desktop, begin.session_secret, batch, content);
+  return sessions_.commit(desktop, begin.session_secret, batch, content, &begin);
 }
 
 }  // namespace roamstead::server

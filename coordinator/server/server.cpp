@@ -14,9 +14,9 @@
 #include <set>
 #include <thread>
 
+#include "common/base/event.h"
 #include "common/base/file_time.h"
 #include "common/base/host_port.h"
-#include "common/base/log.h"
 #include "common/wire/tls.h"
 #include "coordinator/audit/audit_log.h"
 #include "coordinator/server/connection.h"
@@ -213,7 +213,8 @@ class Server::Impl final : public DesktopPort {
       if (age >= WallClock::duration::zero() && age < options_.certificate_renewal) continue;
       auto context = co_await run_on(request_pool_, [this] { return fresh_context(); });
       if (!context) {
-        log_error("cannot renew the coordinator's certificate: {}", context.error().to_string());
+        log_event(Event::certificate_not_renewed, "cannot renew the coordinator's certificate: {}",
+                  context.error().to_string());
         continue;
       }
       tls_ = std::move(*context);  // connections under way hold on to what they have
@@ -260,7 +261,7 @@ class Server::Impl final : public DesktopPort {
       auto socket = co_await acceptor_.async_accept(asio::redirect_error(asio::use_awaitable, error));
       if (!accepting_) co_return;
       if (error) {  // out of descriptors, or the peer went already
-        log_warning("cannot accept a connection: {}", error.message());
+        log_event(Event::cannot_accept, "cannot accept a connection: {}", error.message());
         asio::steady_timer pause(io_, kAcceptRetry);
         co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, error));
         continue;
@@ -354,7 +355,8 @@ class Server::Impl final : public DesktopPort {
     std::size_t count = 0;
     for (const auto& connection : connections_) count += connection->desktop() == desktop ? 1 : 0;
     if (count < options_.max_connections_per_desktop) return true;
-    log_warning("desktop '{}' has {} connections already: refused", desktop, count);
+    log_event(Event::too_many_connections, "desktop '{}' has {} connections already: refused", desktop,
+              count);
     return false;
   }
 

@@ -38,6 +38,7 @@ ServerMetrics::ServerMetrics(metrics::Registry& registry)
       committed(batches(registry, "head")),
       forked(batches(registry, "fork")),
       commit_failed(batches(registry, "failed")),
+      over_quota(batches(registry, "over_quota")),
       batch_bytes(registry.counter("roamstead_batch_bytes", "Plain bytes of batches that have arrived")) {}
 
 }  // namespace roamstead::server

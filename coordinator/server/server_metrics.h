@@ -26,6 +26,7 @@ struct ServerMetrics {
   metrics::Counter& committed;
   metrics::Counter& forked;
   metrics::Counter& commit_failed;
+  metrics::Counter& over_quota;
   metrics::Counter& batch_bytes;  // plain ones, of batches that have arrived whole
 };
 

@@ -11,7 +11,7 @@
 #include <iostream>
 #include <thread>
 
-#include "common/base/log.h"
+#include "common/base/event.h"
 #include "coordinator/config/key_table.h"
 #include "coordinator/server/configured_options.h"
 #include "coordinator/server/service_manager.h"
@@ -50,7 +50,7 @@ class Deadline {
   void wait(std::chrono::milliseconds limit) {
     std::unique_lock lock(mutex_);
     if (changed_.wait_for(lock, limit, [this] { return over_; })) return;
-    log_error("what is being committed does not come to its end; ending without it");
+    log_event(Event::commits_hang, "what is being committed does not come to its end; ending without it");
     std::_Exit(1);
   }
 
@@ -105,7 +105,7 @@ Result<void> Service::prepare() {
     coordinator_options_.server.on_alive = service_manager::alive;
   }
   coordinator_options_.sessions.on_storage_failure = [superseded = superseded_](const Error& error) {
-    log_error("the repository cannot write: {}", error.to_string());
+    log_event(Event::storage_write_failed, "the repository cannot write: {}", error.to_string());
     if (error.code == ErrorCode::stale) *superseded = true;
     ::kill(::getpid(), SIGUSR1);
   };
@@ -152,8 +152,9 @@ Result<Service::Next> Service::wait() {
   if (received == SIGTERM || received == SIGINT) return Next::end;
   // Taking it back would be a quarrel; going on would be to open versions that are not the latest.
   if (*superseded_)
-    return fail(ErrorCode::stale, "another program has taken over " + config().repository.directory +
-                                      "; start this coordinator again if it is to have it back");
+    return fail(ErrorCode::stale, Event::taken_over,
+                "another program has taken over " + config().repository.directory +
+                    "; start this coordinator again if it is to have it back");
   if (received == SIGHUP) {
     reload();
     return Next::go_on;
@@ -179,7 +180,8 @@ Result<void> Service::open_again() {
     log_info("the repository is open again");
     service_manager::status(status_text());
   } else {
-    log_error("cannot open the repository again: {}", started.error().to_string());
+    log_event(Event::repository_not_reopened, "cannot open the repository again: {}",
+              started.error().to_string());
   }
   return {};
 }
@@ -193,7 +195,7 @@ void Service::reload() {
   }
   std::string note;
   if (!loaded) {
-    log_error("the configuration stays as it was: {}", loaded.error().to_string());
+    log_event(Event::reload_refused, "the configuration stays as it was: {}", loaded.error().to_string());
     note = "; the new configuration has mistakes and was not taken";
   } else {
     std::string later;
@@ -224,9 +226,9 @@ void Service::end() {
   auto limit = config().service.drain_timeout;
   Deadline deadline(2 * limit + std::chrono::seconds(1));
   if (!coordinator_->server().drain(limit))
-    log_warning(
-        "not every connection came to its end within {} ms; desktops send again what was not answered",
-        limit.count());
+    log_event(Event::drain_incomplete,
+              "not every connection came to its end within {} ms; desktops send again what was not answered",
+              limit.count());
   coordinator_.reset();
   log_info("ended");
 }

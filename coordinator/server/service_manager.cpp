@@ -13,7 +13,7 @@
 #include <ctime>
 #include <vector>
 
-#include "common/base/log.h"
+#include "common/base/event.h"
 
 namespace roamstead::server::service_manager {
 namespace {
@@ -49,7 +49,7 @@ bool notify(const std::string& state, std::chrono::milliseconds patience = kPati
 }
 
 void notify_or_warn(const std::string& state) {
-  if (!notify(state)) log_warning("cannot tell the service manager '{}'", state);
+  if (!notify(state)) log_event(Event::service_manager_deaf, "cannot tell the service manager '{}'", state);
 }
 
 // systemd orders a reload's messages by the clock that all processes share.

@@ -1,6 +1,7 @@
 // One session as the coordinator sees it: who has it, and how far each of its incarnations has committed.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -32,6 +33,13 @@ struct Incarnation {
   std::uint64_t tip() const {
     return by_ordinal.empty() ? row.base_version : by_ordinal.rbegin()->second.version;
   }
+  // The batch that was refused last, as it would make the profile exceed its quota: known by its bytes.
+  struct Refused {
+    std::uint64_t ordinal = 0;
+    std::uint64_t batch_bytes = 0, content_bytes = 0;  // 0, 0: it came in another way than by the network
+    std::uint64_t growth = 0;
+  };
+  std::optional<Refused> refused = {};
   bool forked() const { return !by_ordinal.empty() && by_ordinal.rbegin()->second.forked; }
   // What a durable batch became: for one that made no version, that of the batch before it.
   Committed at(std::uint64_t ordinal) const;
@@ -59,7 +67,8 @@ struct Session {
   Clock::time_point lease_until;
   std::shared_ptr<const repository::Tree> tree;  // pinned; shared with reads under way; null until first used
   std::optional<HandOver> hand_over;
-  bool vanished = false;  // no connection and no lease: noted once, until it is heard of again
+  std::atomic<bool> over_quota{false};  // its last batch was refused for it
+  bool vanished = false;                // no connection and no lease: noted once, until it is heard of again
 
   Incarnation* find(const Guid& incarnation);
   Incarnation& current() { return incarnations.back(); }

@@ -1,7 +1,8 @@
 // Committing: which batch moves the head, which is a fork, which is known already.
 #include <algorithm>
 
-#include "common/base/log.h"
+#include "common/base/event.h"
+#include "coordinator/audit/audit_log.h"
 #include "coordinator/server/session_table.h"
 
 namespace roamstead::server {
@@ -14,8 +15,11 @@ Result<std::optional<wire::CommitReply>> SessionTable::find_committed(const std:
   std::unique_lock lock(session->commit_mutex, std::try_to_lock);
   if (!lock) return std::optional<wire::CommitReply>();
   auto* incarnation = session->find(begin.incarnation);
-  if (incarnation == nullptr || begin.ordinal > incarnation->last_ordinal())
+  if (incarnation == nullptr) return std::optional<wire::CommitReply>();
+  if (begin.ordinal > incarnation->last_ordinal()) {
+    RS_CHECK(check_refused(*session, *incarnation, begin));
     return std::optional<wire::CommitReply>();
+  }
   // One that waits to be merged is asked for again, and merged by its commit.
   auto committed = incarnation->at(begin.ordinal);
   if (committed.to_merge && begin.ordinal == incarnation->last_ordinal())
@@ -24,10 +28,11 @@ Result<std::optional<wire::CommitReply>> SessionTable::find_committed(const std:
 }
 
 Result<wire::CommitReply> SessionTable::commit(const std::string& desktop, const Guid& secret,
-                                               const profile::Batch& batch, profile::ContentSource& content) {
+                                               const profile::Batch& batch, profile::ContentSource& content,
+                                               const wire::BatchBegin* announced) {
   RS_TRY(auto session, authorise(desktop, secret));
   std::lock_guard lock(session->commit_mutex);
-  return commit_locked(*session, batch, content);
+  return commit_locked(*session, batch, content, announced);
 }
 
 Result<void> SessionTable::note_empty(Incarnation& incarnation, const profile::Batch& batch) {
@@ -41,7 +46,8 @@ Result<void> SessionTable::note_empty(Incarnation& incarnation, const profile::B
 }
 
 Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const profile::Batch& batch,
-                                                      profile::ContentSource& content) {
+                                                      profile::ContentSource& content,
+                                                      const wire::BatchBegin* announced, bool rescued) {
   auto* incarnation = session.find(batch.incarnation);
   if (incarnation == nullptr) {
     // Not one of ours, but the session's secret is: kept, from its first batch on, beside the head.
@@ -67,7 +73,10 @@ Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const pr
   RS_CHECK(merge_last(session, *incarnation));
   bool entitled = may_save(session, *incarnation, batch) && !incarnation->forked();
   repository::CommitOrigin origin{entitled ? repository::VersionKind::batch : repository::VersionKind::fork,
-                                  session.row.desktop, session.row.id, session.row.epoch};
+                                  session.row.desktop, session.row.id, session.row.epoch,
+                                  rescued ? 0 : quota_of(session)};
+  std::unique_lock<std::mutex> alone;
+  if (origin.quota_bytes != 0) alone = alone_with(session.row.profile);
   auto version = repository_.commit(session.row.profile, incarnation->tip(), batch, content, origin);
   if (!version && version.error().code == ErrorCode::stale && entitled) {
     // Somebody else moved the head, and this batch was made without knowing of that.
@@ -75,21 +84,79 @@ Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const pr
     origin.kind = merges ? repository::VersionKind::concurrent : repository::VersionKind::fork;
     version = repository_.commit(session.row.profile, incarnation->tip(), batch, content, origin);
   }
+  if (!version && event_in(version.error().message) == id_of(Event::over_quota)) {
+    note_refused(session, *incarnation, batch, announced, version.error());
+    return fail(std::move(version).error());
+  }
   if (!version) return report_storage(version.error(), repository::is_beside_head(origin.kind));
+  session.over_quota = false;
+  if (std::exchange(incarnation->refused, std::nullopt))
+    log_event(Event::within_quota, "session {}: '{}' from '{}' is within its quota again",
+              session.row.id.to_string(), session.row.profile_name, session.row.desktop);
   incarnation->by_ordinal[batch.ordinal] = {version->number, !version->on_head_line, version->number,
                                             origin.kind == repository::VersionKind::concurrent};
   incarnation->snapshot = batch.snapshot;
   RS_CHECK(merge_last(session, *incarnation));
   if (incarnation->forked())
-    log_warning("session {}: batch {} of '{}' from '{}' kept beside the head as version {}",
-                session.row.id.to_string(), batch.ordinal, session.row.profile_name, session.row.desktop,
-                version->number);
+    log_event(Event::batch_forked,
+              "session {}: batch {} of '{}' from '{}' kept beside the head as version {}",
+              session.row.id.to_string(), batch.ordinal, session.row.profile_name, session.row.desktop,
+              version->number);
   RS_CHECK(faults_.check("server.before_ack"));
   return reply_of(batch.ordinal, incarnation->at(batch.ordinal));
 }
 
 wire::CommitReply SessionTable::reply_of(std::uint64_t ordinal, const Incarnation::Committed& committed) {
   return {ordinal, committed.on_head, committed.forked};
+}
+
+std::uint64_t SessionTable::quota_of(const Session& session) const {
+  return options_.quota_of ? options_.quota_of(session.row.desktop, session.row.profile) : 0;
+}
+
+std::unique_lock<std::mutex> SessionTable::alone_with(const repository::ProfileId& profile) {
+  std::unique_lock guard(mutex_);
+  auto& saving = saving_mutexes_[profile];  // never moves
+  guard.unlock();
+  return std::unique_lock(saving);
+}
+
+Result<void> SessionTable::check_refused(const Session& session, const Incarnation& incarnation,
+                                         const wire::BatchBegin& begin) {
+  const auto& refused = incarnation.refused;
+  if (!refused || refused->ordinal != begin.ordinal || refused->batch_bytes != begin.batch_bytes ||
+      refused->content_bytes != begin.content_bytes)
+    return {};  // another one, perhaps of what was deleted since
+  auto quota = quota_of(session);
+  RS_TRY(auto profile, repository_.find_profile(session.row.profile_name));
+  RS_TRY(auto held, repository_.logical_bytes(profile.id, profile.head));
+  if (quota == 0 || (held <= quota && refused->growth <= quota - held)) return {};
+  return fail(ErrorCode::full, Event::over_quota,
+              repository::quota_text(profile.name, held, refused->growth, quota));
+}
+
+void SessionTable::note_refused(Session& session, Incarnation& incarnation, const profile::Batch& batch,
+                                const wire::BatchBegin* announced, const Error& error) {
+  Incarnation::Refused refused{batch.ordinal, 0, 0, 1};
+  if (announced != nullptr) {
+    refused.batch_bytes = announced->batch_bytes;
+    refused.content_bytes = announced->content_bytes;
+  }
+  if (auto growth = repository_.growth(session.row.profile, incarnation.tip(), batch); growth && *growth > 0)
+    refused.growth = static_cast<std::uint64_t>(*growth);
+  bool first = !incarnation.refused;
+  incarnation.refused = refused;
+  session.over_quota = true;
+  if (!first) return;  // the agent asks again and again
+  log_message(facts_of(Event::over_quota).severity, "session " + session.row.id.to_string() + ", desktop '" +
+                                                        session.row.desktop + "': " + error.to_string());
+  if (options_.audit != nullptr)
+    options_.audit->append({"profile.save",
+                            "desktop " + session.row.desktop,
+                            "profile " + session.row.profile_name,
+                            audit::Outcome::refused,
+                            error.to_string(),
+                            {{"session", session.row.id.to_string()}}});
 }
 
 bool SessionTable::may_save(const Session& session, const Incarnation& incarnation,
@@ -138,7 +205,9 @@ Result<void> SessionTable::merge_last(Session& session, Incarnation& incarnation
     RS_TRY(auto versions, repository_.versions(session.row.profile));
     for (const auto& version : versions)
       if (version.merged == last.version) last.forked = false, last.on_head = version.number;
-    if (last.forked) log_warning("session {}: {}", session.row.id.to_string(), merged.error().to_string());
+    if (last.forked)
+      log_event(Event::merge_failed, "session {}: {}", session.row.id.to_string(),
+                merged.error().to_string());
     return {};
   }
   last.to_merge = last.forked = false;
@@ -172,7 +241,7 @@ Result<std::optional<wire::CommitReply>> SessionTable::bury(const Guid& id, prof
   batch.ordinal = session->current().last_ordinal() + 1;
   batch.quiesced = false;
   batch.final = true;
-  RS_TRY(auto reply, commit_locked(*session, batch, content));
+  RS_TRY(auto reply, commit_locked(*session, batch, content, nullptr, true));
   return std::optional(reply);
 }
 
@@ -192,6 +261,8 @@ SessionInfo SessionTable::describe(Session& session) {
   info.last_ordinal = session.current().last_ordinal();
   info.last_version = session.tip();
   info.last_snapshot = session.last_snapshot();
+  info.quota_bytes = quota_of(session);
+  if (const auto& refused = session.current().refused) info.refused_bytes = refused->growth;
   return info;
 }
 

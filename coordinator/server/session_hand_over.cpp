@@ -2,7 +2,7 @@
 // it may go, that a desktop is gone.
 #include <algorithm>
 
-#include "common/base/log.h"
+#include "common/base/event.h"
 #include "common/wire/message.h"
 #include "coordinator/audit/audit_log.h"
 #include "coordinator/server/session_table.h"
@@ -111,10 +111,10 @@ void SessionTable::look_for_vanished() {
     std::lock_guard guard(mutex_);
     if (session->row.state != SessionState::active || session->lease_until >= options_.now()) continue;
     session->vanished = true;
-    log_warning(
+    log_event(
+        Event::desktop_vanished,
         "desktop '{}' has vanished: no connection, and the lease of session {} of '{}' has run out. It may "
-        "go "
-        "on when it comes back; if it does not: roamstead session extract",
+        "go on when it comes back; if it does not: roamstead session recover-layer",
         session->row.desktop, session->row.id.to_string(), session->row.profile_name);
     record_end(*session, "session.vanish", "no connection, and the lease has run out");
   }

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <condition_variable>
 
+#include "common/base/event.h"
 #include "common/base/file_time.h"
-#include "common/base/log.h"
 #include "coordinator/audit/audit_log.h"
 #include "coordinator/server/session_table.h"
 
@@ -62,7 +62,8 @@ Result<repository::ProfileInfo> SessionTable::find_assigned(const std::string& d
   }
   if (assigned) return profile;
   // The same answer whether or not there is such a profile.
-  log_warning("desktop '{}' asked for profile '{}', which is not assigned to it: denied", desktop, name);
+  log_event(Event::profile_denied, "desktop '{}' asked for profile '{}', which is not assigned to it: denied",
+            desktop, name);
   return fail(ErrorCode::denied, "profile '" + name + "' is not assigned to desktop '" + desktop + "'");
 }
 
@@ -218,8 +219,9 @@ Result<wire::OpenReply> SessionTable::begin_session(const std::string& desktop,
   for (const auto& wake : waiting) wake();
   if (!in_time) {
     record_end(*former, "session.hand_over", "not in time for desktop " + desktop);
-    log_warning("session {}: desktop '{}' did not hand '{}' over in time; what it sends now becomes a fork",
-                former->row.id.to_string(), former->row.desktop, profile.name);
+    log_event(Event::handed_over_late,
+              "session {}: desktop '{}' did not hand '{}' over in time; what it sends now becomes a fork",
+              former->row.id.to_string(), former->row.desktop, profile.name);
   } else if (former) {
     log_info("profile '{}' handed over from desktop '{}' to '{}', epoch {}", profile.name,
              former->row.desktop, desktop, epoch);
@@ -251,8 +253,9 @@ Result<OpenStep> SessionTable::resume(const std::string& desktop, const wire::Re
                   known.end(), [](const Incarnation& later) { return later.last_ordinal() == 0; });
   if (position == known.size() || !later_unused || resume.highest_ordinal < known[position].last_ordinal()) {
     RS_CHECK(end(*session, SessionState::superseded));
-    log_warning("session {}: desktop '{}' came back in an earlier state (a reverted machine?): superseded",
-                session->row.id.to_string(), desktop);
+    log_event(Event::machine_reverted,
+              "session {}: desktop '{}' came back in an earlier state (a reverted machine?): superseded",
+              session->row.id.to_string(), desktop);
     return fail(ErrorCode::stale,
                 "the desktop is in an earlier state than its last saved batch; its session is superseded");
   }

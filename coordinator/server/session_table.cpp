@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "common/base/event.h"
 #include "common/base/file_time.h"
-#include "common/base/log.h"
 
 namespace roamstead::server {
 namespace {
@@ -46,8 +46,8 @@ Result<std::unique_ptr<SessionTable>> SessionTable::create(StateStore& store,
     auto session = table->remember(row);
     // One profile that cannot be read must not keep the others out.
     if (!session)
-      log_error("session {} of '{}' cannot be restored: {}", row.id.to_string(), row.profile_name,
-                session.error().to_string());
+      log_event(Event::session_not_restored, "session {} of '{}' cannot be restored: {}", row.id.to_string(),
+                row.profile_name, session.error().to_string());
     else
       log_info("session {} of '{}' on '{}' goes on", row.id.to_string(), row.profile_name, row.desktop);
   }
@@ -85,8 +85,9 @@ Result<std::shared_ptr<Session>> SessionTable::authorise(const std::string& desk
   if (CRYPTO_memcmp(session->row.secret_digest.data(), digest.data(), digest.size()) != 0)
     return fail(ErrorCode::denied, "no such session");
   if (session->row.desktop != desktop) {
-    log_warning("desktop '{}' used the secret of session {}, which belongs to desktop '{}': denied", desktop,
-                session->row.id.to_string(), session->row.desktop);
+    log_event(Event::foreign_secret,
+              "desktop '{}' used the secret of session {}, which belongs to desktop '{}': denied", desktop,
+              session->row.id.to_string(), session->row.desktop);
     return fail(ErrorCode::denied, "no such session");
   }
   std::lock_guard guard(mutex_);
@@ -321,6 +322,7 @@ SessionTable::Counts SessionTable::counts() {
     for (const auto& session : sessions) {
       ++counts.active;
       if (session->lease_until < now) ++counts.silent;
+      if (session->over_quota) ++counts.over_quota;
     }
   return counts;
 }

@@ -2,7 +2,7 @@
 // fork. Knows nothing of connections; the desktop's name that each call is given comes from its certificate.
 //
 // Thread-safe; calls block on the repository and the state store. Lock order: a session's commit_mutex,
-// an open mutex, mutex_, port_mutex_.
+// a saving mutex, an open mutex, mutex_, port_mutex_.
 #pragma once
 
 #include <array>
@@ -36,6 +36,8 @@ struct SessionOptions {
   // Empty: takeover (the coordinator sets it by the desktop's pool).
   std::function<SessionPolicy(const std::string& desktop)> policy_of = {};
   std::function<Session::Clock::time_point()> now = [] { return Session::Clock::now(); };
+  // How much a profile may hold that the desktop saves to; 0: anything. Asked on any thread. Empty: anything.
+  std::function<std::uint64_t(const std::string& desktop, const repository::ProfileId&)> quota_of = {};
   // The repository could not write: it may refuse to go on until it is opened again. ErrorCode::stale:
   // another coordinator has taken it over. Called on a committing thread; only to take note.
   std::function<void(const Error&)> on_storage_failure = [](const Error&) {};
@@ -48,9 +50,11 @@ struct SessionInfo {
   std::uint64_t last_ordinal = 0;  // of the current incarnation
   std::uint64_t last_version = 0;
   Guid last_snapshot;
-  bool connected = false;  // its desktop is
-  bool vanished = false;   // no connection, and the lease has run out
-  std::string wanted_by;   // the desktop it was asked to hand over to; empty: none
+  bool connected = false;           // its desktop is
+  bool vanished = false;            // no connection, and the lease has run out
+  std::string wanted_by;            // the desktop it was asked to hand over to; empty: none
+  std::uint64_t quota_bytes = 0;    // that holds for it; 0: none
+  std::uint64_t refused_bytes = 0;  // by which its next batch would make the profile larger than that
 };
 
 // One wish to open a profile, from the first time it is asked to its answer.
@@ -112,8 +116,11 @@ class SessionTable {
   Result<std::optional<wire::CommitReply>> find_committed(const std::string& desktop,
                                                           const wire::BatchBegin& begin);
   // Durable when it returns. Moves the head, or forks where the batch is not entitled to that; never drops.
+  // ErrorCode::full with Event::over_quota when it would make the profile exceed its quota; `announced` is
+  // then refused by find_committed, before its bytes are taken, until it fits.
   Result<wire::CommitReply> commit(const std::string& desktop, const Guid& secret,
-                                   const profile::Batch& batch, profile::ContentSource& content);
+                                   const profile::Batch& batch, profile::ContentSource& content,
+                                   const wire::BatchBegin* announced = nullptr);
 
   // By public id, or the latest session of the profile of that name (active ones first).
   Result<SessionInfo> find(const std::string& session_or_profile);
@@ -126,7 +133,8 @@ class SessionTable {
   Result<std::vector<SessionInfo>> sessions(bool active_only);
   struct Counts {
     std::size_t active = 0;
-    std::size_t silent = 0;  // of them: whose lease has run out
+    std::size_t silent = 0;      // of them: whose lease has run out
+    std::size_t over_quota = 0;  // of them: whose next batch was refused for it
   };
   Counts counts();
 
@@ -175,8 +183,19 @@ class SessionTable {
   // Under mutex_; returns whom to wake once it is released.
   std::vector<std::function<void()>> note_end(Session& session, SessionState state, std::uint64_t now);
   void forget_old_sessions();
+  // `rescued`: of a dead desktop, which could not keep what is refused.
   Result<wire::CommitReply> commit_locked(Session& session, const profile::Batch& batch,
-                                          profile::ContentSource& content);
+                                          profile::ContentSource& content,
+                                          const wire::BatchBegin* announced = nullptr, bool rescued = false);
+  std::uint64_t quota_of(const Session& session) const;
+  std::unique_lock<std::mutex> alone_with(const repository::ProfileId& profile);
+  // ErrorCode::full, without looking at the batch, while one that was refused for the quota still does not
+  // fit.
+  Result<void> check_refused(const Session& session, const Incarnation& incarnation,
+                             const wire::BatchBegin& begin);
+  // Remembers by how much; tells the log and the audit log when it is the first time.
+  void note_refused(Session& session, Incarnation& incarnation, const profile::Batch& batch,
+                    const wire::BatchBegin* announced, const Error& error);
   static wire::CommitReply reply_of(std::uint64_t ordinal, const Incarnation::Committed& committed);
   // A batch of the session may move the head, as far as the line it is on is not a fork.
   bool may_save(const Session& session, const Incarnation& incarnation, const profile::Batch& batch);
@@ -196,6 +215,9 @@ class SessionTable {
   // A profile is given to one new session at a time; many profiles at once, as each waits for the disk. Never
   // held while a commit is waited for.
   std::array<std::mutex, 64> open_mutexes_;
+  // Of profiles with a quota: from a batch's commit to its merge nobody else's growth is judged by a head
+  // that does not have it yet. Taken after a session's commit_mutex.
+  std::map<repository::ProfileId, std::mutex> saving_mutexes_;  // the map is guarded by mutex_
   std::mutex mutex_;  // guards the maps below and the parts of sessions that say so
   std::map<Digest, std::shared_ptr<Session>> by_digest_;
   std::map<repository::ProfileId, Sessions> active_;

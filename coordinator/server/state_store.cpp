@@ -52,6 +52,7 @@ constexpr const char* kSchemaSteps[] = {
     "ALTER TABLE sessions ADD COLUMN mode INTEGER NOT NULL DEFAULT 0",
     kAccessSchema,
     kRestSchema,
+    "CREATE TABLE quotas(profile BLOB PRIMARY KEY, quota_bytes INTEGER NOT NULL)",
 };
 constexpr std::uint64_t kSchemaVersion = std::size(kSchemaSteps);
 constexpr const char* kSessionColumns =

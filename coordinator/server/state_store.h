@@ -24,7 +24,7 @@ inline constexpr const char* kDefaultPool = "default";  // always there
 struct Pool {
   std::string name;
   std::string session_policy = "takeover";  // a SessionPolicy, as text
-  std::uint64_t quota_bytes = 0;            // kept for a limit of profiles' sizes, which nobody applies yet
+  std::uint64_t quota_bytes = 0;            // of each profile that its desktops save to; 0: none
   std::uint64_t created_100ns = 0;
 };
 
@@ -197,6 +197,10 @@ class StateStore {
   Result<void> add_rule(const Rule& rule);                                      // again: with the new end
   Result<void> remove_rule(const std::string& pool, const std::string& group);  // not_found
   Result<std::vector<Rule>> rules() const;
+
+  // A profile's own quota, which comes before its pools'. In it 0 stands for no limit.
+  Result<void> set_quota(const repository::ProfileId& profile, std::optional<std::uint64_t> quota_bytes);
+  Result<std::optional<std::uint64_t>> quota(const repository::ProfileId& profile) const;
 
   Result<std::uint64_t> epoch(const repository::ProfileId& profile) const;  // 0: never opened
   // A hand-over in one transaction: `ended` (if any) is superseded, the profile's epoch becomes

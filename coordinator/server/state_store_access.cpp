@@ -78,10 +78,10 @@ Result<Pool> StateStore::pool(const std::string& name) const {
 }
 
 Result<Pool> StateStore::pool_of(const std::string& desktop) const {
-  std::lock_guard guard(impl_->mutex);
-  auto statement = impl_->database->prepare("SELECT pool FROM desktops WHERE name = ? AND revoked = 0");
+  std::lock_guard guard(impl_->reader_mutex);
+  auto statement = impl_->reader->prepare("SELECT pool FROM desktops WHERE name = ? AND revoked = 0");
   RS_TRY(bool row, statement.bind(desktop).step());
-  return find_pool(*impl_->database, row ? statement.text(0) : kDefaultPool);
+  return find_pool(*impl_->reader, row ? statement.text(0) : kDefaultPool);
 }
 
 Result<void> StateStore::set_pool_of(const std::string& desktop, const std::string& pool) {
@@ -92,6 +92,24 @@ Result<void> StateStore::set_pool_of(const std::string& desktop, const std::stri
   RS_TRY(bool found, statement.bind(pool).bind(desktop).step());
   if (!found) return fail(ErrorCode::not_found, "no desktop '" + desktop + "' is enrolled");
   return statement.run();
+}
+
+Result<void> StateStore::set_quota(const repository::ProfileId& profile,
+                                   std::optional<std::uint64_t> quota_bytes) {
+  std::lock_guard guard(impl_->mutex);
+  if (!quota_bytes)
+    return impl_->database->prepare("DELETE FROM quotas WHERE profile = ?").bind(profile).run();
+  return impl_->database->prepare("INSERT OR REPLACE INTO quotas VALUES(?, ?)")
+      .bind(profile)
+      .bind(*quota_bytes)
+      .run();
+}
+
+Result<std::optional<std::uint64_t>> StateStore::quota(const repository::ProfileId& profile) const {
+  std::lock_guard guard(impl_->reader_mutex);
+  auto statement = impl_->reader->prepare("SELECT quota_bytes FROM quotas WHERE profile = ?");
+  RS_TRY(bool row, statement.bind(profile).step());
+  return row ? std::optional(statement.integer(0)) : std::nullopt;
 }
 
 Result<void> StateStore::add_desktop(const Desktop& desktop) {

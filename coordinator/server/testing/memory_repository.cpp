@@ -1,5 +1,6 @@
 #include "coordinator/server/testing/memory_repository.h"
 
+#include "common/base/event.h"
 #include "common/base/text.h"
 #include "coordinator/repository/forks.h"
 
@@ -102,6 +103,33 @@ Result<void> put(MemoryRepository::Nodes& nodes, const MemoryRepository::Nodes& 
   return {};
 }
 
+// Of files and streams; these tests put no large values.
+std::uint64_t bytes_of(const MemoryRepository::Nodes& nodes) {
+  std::uint64_t bytes = 0;
+  for (const auto& [path, node] : nodes)
+    for (const auto& [name, content] : node.streams) bytes += content.size();
+  return bytes;
+}
+
+std::int64_t growth_of(const MemoryRepository::Nodes& before, const profile::Batch& batch) {
+  std::int64_t grown = 0;
+  auto take = [&](const profile::ProfilePath& path) {
+    auto there = before.find(path);
+    if (there == before.end()) return;
+    for (const auto& [name, content] : there->second.streams)
+      grown -= static_cast<std::int64_t>(content.size());
+  };
+  for (const auto& record : batch.records) {
+    if (const auto* gone = std::get_if<profile::Delete>(&record)) take(gone->source);
+    const auto* put = std::get_if<profile::Put>(&record);
+    if (put == nullptr) continue;
+    take(put->path);
+    grown += static_cast<std::int64_t>(put->entry.size_bytes);
+    for (const auto& stream : put->entry.streams) grown += static_cast<std::int64_t>(stream.size_bytes);
+  }
+  return grown;
+}
+
 }  // namespace
 
 repository::ProfileInfo MemoryRepository::add_profile(const std::string& name,
@@ -179,6 +207,15 @@ Result<VersionInfo> MemoryRepository::commit(const ProfileId& id, std::uint64_t 
   if (!repository::is_beside_head(origin.kind) && parent != profile.info.head)
     return fail(ErrorCode::stale, "not the head");
   const auto& before = *profile.trees.at(parent);
+  if (origin.quota_bytes != 0) {
+    auto from = origin.kind == repository::VersionKind::fork ? parent : profile.info.head;
+    auto held = bytes_of(*profile.trees.at(from));
+    auto more = growth_of(before, batch);
+    if (more > 0 && held + static_cast<std::uint64_t>(more) > origin.quota_bytes)
+      return fail(ErrorCode::full, Event::over_quota,
+                  repository::quota_text(profile.info.name, held, static_cast<std::uint64_t>(more),
+                                         origin.quota_bytes));
+  }
   auto nodes = std::make_shared<Nodes>(before);
   for (std::size_t record = 0; record < batch.records.size(); ++record) {
     if (const auto* gone = std::get_if<profile::Delete>(&batch.records[record])) nodes->erase(gone->source);
@@ -203,6 +240,17 @@ Result<VersionInfo> MemoryRepository::commit(const ProfileId& id, std::uint64_t 
   info.records = batch.records.size();
   info.held_back = batch.held_back;
   return add_version(profile, parent, nodes, info);
+}
+
+Result<std::uint64_t> MemoryRepository::logical_bytes(const ProfileId& id, std::uint64_t version) const {
+  std::lock_guard guard(mutex_);
+  return version == 0 ? 0 : bytes_of(*profiles_.at(id).trees.at(version));
+}
+
+Result<std::int64_t> MemoryRepository::growth(const ProfileId& id, std::uint64_t parent,
+                                              const profile::Batch& batch) const {
+  std::lock_guard guard(mutex_);
+  return growth_of(*profiles_.at(id).trees.at(parent), batch);
 }
 
 Result<VersionInfo> MemoryRepository::restore(const ProfileId& id, std::uint64_t from,

@@ -36,6 +36,10 @@ class MemoryRepository final : public repository::Repository {
   Result<repository::VersionInfo> commit(const repository::ProfileId& profile, std::uint64_t parent,
                                          const profile::Batch& batch, profile::ContentSource& content,
                                          const repository::CommitOrigin& origin) override;
+  Result<std::uint64_t> logical_bytes(const repository::ProfileId& profile,
+                                      std::uint64_t version) const override;
+  Result<std::int64_t> growth(const repository::ProfileId& profile, std::uint64_t parent,
+                              const profile::Batch& batch) const override;
   Result<repository::VersionInfo> restore(const repository::ProfileId& profile, std::uint64_t from,
                                           const repository::CommitOrigin& origin) override;
   // By whole files: where both changed one, the fork's is kept as NAME.conflict.
