@@ -52,7 +52,7 @@ std::string events_page() {
       "What an operator may have to act on. The id stands in brackets in log lines (in the journal also as "
       "the field `ROAMSTEAD_EVENT`) and in error\ntexts, and never changes its meaning; `roamstead explain "
       "ID` "
-      "says the same as this page, which is made by\n`roamstead explain --list --markdown`.\n";
+      "says the same as this page, which is made by\n`roamstead explain --markdown`.\n";
   for (const auto& event : kEvents) {
     page += "\n## " + std::string(event.id) + ": " + std::string(event.title) + "\n\n";
     page += "*" + std::string(kSeverities[static_cast<int>(event.severity)]) + "* — " +

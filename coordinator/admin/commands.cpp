@@ -1,5 +1,6 @@
 #include "coordinator/admin/commands.h"
 
+#include "common/base/event.h"
 #include "coordinator/admin/fork_commands.h"
 #include "coordinator/repository/importer.h"
 
@@ -65,10 +66,14 @@ Result<json> execute(repository::Repository& repository, const json& request, co
 }
 
 std::string answer_line(const Result<json>& result) {
-  auto answer = result ? json{{"result", *result}}
-                       : json{{"error",
-                               {{"code", roamstead::to_string(result.error().code)},
-                                {"message", result.error().to_string()}}}};
+  json answer;
+  if (result) {
+    answer["result"] = *result;
+  } else {
+    const auto message = result.error().to_string();
+    answer["error"] = {{"code", roamstead::to_string(result.error().code)}, {"message", message}};
+    if (auto event = event_in(message); !event.empty()) answer["error"]["event"] = event;
+  }
   return answer.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 

@@ -24,6 +24,8 @@ int main(int argc, char** argv) {
   cli::add_administrator_verbs(app, context);
   cli::add_config_verbs(app, context);
   cli::add_top_verb(app, context);
+  cli::add_doctor_verb(app, context);
+  cli::add_explain_verb(app, context);
   cli::add_setup_verb(app, context);
   cli::add_generate_verbs(app, context);
   CLI11_PARSE(app, argc, argv);
@@ -32,7 +34,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   auto result = context.run();
-  if (result) return 0;
+  if (result) return context.exit_code;
   // A check that found something has printed that: standard output stays one JSON document.
   if (context.json && !context.printed) {
     std::cout << nlohmann::json{{"error",

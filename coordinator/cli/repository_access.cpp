@@ -30,7 +30,8 @@ class AdminSocket {
     if (descriptor_ >= 0) ::close(descriptor_);
   }
 
-  Result<void> connect(const std::string& path) {
+  // `limit`: of each send and receive; 0: none.
+  Result<void> connect(const std::string& path, std::chrono::milliseconds limit = {}) {
     path_ = path;
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
@@ -42,7 +43,18 @@ class AdminSocket {
     if (descriptor_ < 0) return socket_error(path, "cannot make a socket");
     if (::connect(descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
       return socket_error(path, "cannot reach the coordinator");
+    if (limit.count() != 0) {
+      const timeval time{limit.count() / 1000, static_cast<suseconds_t>(limit.count() % 1000) * 1000};
+      ::setsockopt(descriptor_, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time);
+      ::setsockopt(descriptor_, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time);
+    }
     return {};
+  }
+  // Who is at the other end; 0: unknown.
+  int peer() const {
+    ucred who{};
+    socklen_t size = sizeof who;
+    return ::getsockopt(descriptor_, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 ? who.pid : 0;
   }
 
   Result<void> send_line(std::string line) {
@@ -136,19 +148,14 @@ Result<repository::Options> RepositoryChoice::options(bool read_only) const {
       directory, state_directory.empty() ? os::join_path(directory, "state") : state_directory, read_only};
 }
 
-namespace {
-
-// Of this host's coordinator; another one for tests.
-std::string config_file() {
+std::string configuration_file() {
   const char* named = std::getenv("ROAMSTEAD_CONFIG");
   return named != nullptr && *named != '\0' ? named : config::kDefaultFile;
 }
 
-}  // namespace
-
 // That of the coordinator of this host.
 Result<repository::Options> RepositoryChoice::configured(bool read_only) const {
-  RS_TRY(auto loaded, config::load(os::real_file_system(), {config_file(), true, {}}));
+  RS_TRY(auto loaded, config::load(os::real_file_system(), {configuration_file(), true, {}}));
   const auto& chosen = loaded.config.repository.directory;
   if (chosen.empty())
     return fail(ErrorCode::invalid_argument,
@@ -162,7 +169,7 @@ Result<repository::Options> RepositoryChoice::configured(bool read_only) const {
 Result<std::string> RepositoryChoice::admin_socket() const {
   RS_TRY(auto chosen, options(true));
   if (directory.empty()) {
-    RS_TRY(auto loaded, config::load(os::real_file_system(), {config_file(), true, {}}));
+    RS_TRY(auto loaded, config::load(os::real_file_system(), {configuration_file(), true, {}}));
     if (!loaded.config.admin.socket.empty()) return loaded.config.admin.socket;
   }
   return os::join_path(chosen.state_directory, admin::kSocketName);
@@ -215,6 +222,22 @@ Result<json> ask_running_coordinator(const RepositoryChoice& choice, const json&
                                      const Context& context) {
   RS_TRY(auto socket, choice.admin_socket());
   return ask_coordinator(socket, request, context, "no coordinator answers");
+Result<RunningAnswer> ask_running(const std::string& socket_path, const json& request,
+                                  std::chrono::milliseconds limit) {
+  const auto began = std::chrono::steady_clock::now();
+  AdminSocket socket;
+  RS_CHECK(socket.connect(socket_path, limit));
+  RS_CHECK(socket.send_line(request.dump(-1, ' ', false, json::error_handler_t::replace)));
+  for (;;) {
+    RS_TRY(auto line, socket.receive_line());
+    auto answer = json::parse(line, nullptr, false);
+    if (!answer.is_object()) return fail(ErrorCode::protocol, "the coordinator's answer is no JSON object");
+    if (answer.contains("error")) return fail(admin::parse_error(answer["error"]));
+    if (!answer.contains("result")) continue;
+    return RunningAnswer{
+        answer["result"], socket.peer(),
+        std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began)};
+  }
 }
 
 }  // namespace roamstead::cli

@@ -2,6 +2,7 @@
 // coordinator.
 #pragma once
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "coordinator/cli/verbs.h"
@@ -35,5 +36,18 @@ Result<nlohmann::json> run_command(const RepositoryChoice& choice, const nlohman
 // The same of a coordinator that runs; ErrorCode::unavailable when none does. Never opens the repository.
 Result<nlohmann::json> ask_running_coordinator(const RepositoryChoice& choice, const nlohmann::json& request,
                                                const Context& context);
+
+// The same of a coordinator that runs, and only there; ErrorCode::unavailable when it does not answer within
+// the time.
+struct RunningAnswer {
+  nlohmann::json result;
+  int pid = 0;  // the coordinator's; 0: unknown
+  std::chrono::milliseconds took{0};
+};
+Result<RunningAnswer> ask_running(const std::string& socket_path, const nlohmann::json& request,
+                                  std::chrono::milliseconds limit);
+
+// Of this host's coordinator; ROAMSTEAD_CONFIG names another one.
+std::string configuration_file();
 
 }  // namespace roamstead::cli

@@ -16,6 +16,7 @@ namespace roamstead::cli {
 struct Context {
   bool json = false;
   mutable bool printed = false;  // a result is on standard output
+  int exit_code = 0;             // of the program when the verb succeeds
   std::function<Result<void>()> run;
 
   // Adds a verb below `noun` whose callback is `action`; --json is added to it.
@@ -44,6 +45,8 @@ void add_administrator_verbs(CLI::App& app, Context& context);      // admin-cer
 void add_compose_verbs(CLI::App& app, Context& context);            // image, pool, clone
 void add_config_verbs(CLI::App& app, Context& context);
 void add_top_verb(CLI::App& app, Context& context);
+void add_doctor_verb(CLI::App& app, Context& context);
+void add_explain_verb(CLI::App& app, Context& context);
 void add_setup_verb(CLI::App& app, Context& context);
 void add_generate_verbs(CLI::App& app, Context& context);  // hidden: manual pages, completions
 

@@ -113,12 +113,6 @@ Result<void> generate(const CLI::App& app, const std::string& what) {
   return {};
 }
 
-// The journal takes a message's weight from "<4>" before it.
-void log_to_journal(LogLevel level, const std::string& message) {
-  constexpr int kPriorities[] = {7, 6, 4, 3};  // debug, info, warning, err: sd-daemon(3)
-  std::fprintf(stderr, "<%d>%s\n", kPriorities[static_cast<int>(level)], message.c_str());
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -127,7 +121,7 @@ int main(int argc, char** argv) {
   Arguments arguments;
   add_options(app, arguments);
   CLI11_PARSE(app, argc, argv);
-  if (server::service_manager::logs_to_journal()) set_log_sink(log_to_journal);
+  if (server::service_manager::logs_to_journal()) set_log_sink(server::service_manager::log);
   auto result = arguments.generate.empty() ? run(arguments) : generate(app, arguments.generate);
   if (result) return 0;
   std::cerr << "roamstead-coordinator: " << result.error().to_string() << '\n';

@@ -5,9 +5,11 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
+#include <systemd/sd-journal.h>
 #include <unistd.h>
 
 #include <cstddef>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
@@ -101,6 +103,23 @@ bool logs_to_journal() {
   struct stat status {};
   if (stream == nullptr || ::fstat(STDERR_FILENO, &status) != 0) return false;
   return std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino) == stream;
+}
+
+void log(LogLevel level, const std::string& message) {
+  constexpr int kPriorities[] = {7, 6, 4, 3};  // debug, info, warning, err: sd-daemon(3)
+  const auto priority = kPriorities[static_cast<int>(level)];
+  const auto event = event_in(message);
+  if (!event.empty()) {
+    const std::string fields[] = {"MESSAGE=" + message, "PRIORITY=" + std::to_string(priority),
+                                  "SYSLOG_IDENTIFIER=roamstead-coordinator",
+                                  "ROAMSTEAD_EVENT=" + std::string(event)};
+    std::vector<iovec> parts;
+    for (const auto& field : fields)
+      parts.push_back({const_cast<char*>(field.data()), field.size()});  // only read
+    if (::sd_journal_sendv(parts.data(), static_cast<int>(parts.size())) >= 0) return;
+  }
+  // The journal takes a message's weight from "<4>" before it.
+  std::fprintf(stderr, "<%d>%s\n", priority, message.c_str());
 }
 
 }  // namespace roamstead::server::service_manager

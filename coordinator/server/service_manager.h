@@ -6,6 +6,7 @@
 #include <chrono>
 #include <string>
 
+#include "common/base/log.h"
 #include "common/base/result.h"
 
 namespace roamstead::server::service_manager {
@@ -26,5 +27,7 @@ Result<int> take_listener();
 
 // Whether standard error is the journal: it then understands priorities written as "<4>".
 bool logs_to_journal();
+// A line there. An event (common/base/event.h) is also its field ROAMSTEAD_EVENT.
+void log(LogLevel level, const std::string& message);
 
 }  // namespace roamstead::server::service_manager
