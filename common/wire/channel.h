@@ -40,6 +40,9 @@ class Channel : public std::enable_shared_from_this<Channel> {
   // Returns once fewer than `bytes` wait to be sent, or the channel is closed.
   asio::awaitable<void> drained(std::size_t bytes);
 
+  // Of what was queued, so much waits to be sent; 0 once it is closed.
+  std::size_t unsent() const { return closed_ ? 0 : queue_.size() + leaving_.size(); }
+
   void close();
   // After what is queued has left.
   void close_when_sent();

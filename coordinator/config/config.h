@@ -39,7 +39,17 @@ struct Config {
   struct Limits {
     std::uint64_t connections = 4096;
     std::uint64_t connections_per_desktop = 8;
-    std::uint64_t handshakes = 256;           // connections not yet known to be desktops
+    std::uint64_t handshakes = 256;  // connections not yet known to be desktops
+    // Memory for requests, answers and parts of batches under way.
+    std::uint64_t flight_bytes = 256ull << 20;
+    std::uint64_t flight_per_desktop_bytes = 32ull << 20;
+    std::uint64_t requests_per_second = 5000;  // of one desktop; beyond it is read more slowly
+    std::uint64_t requests_at_once = 20'000;
+    // With tokens, from one address (of IPv6, from one network) and from all.
+    std::uint64_t enrolments_per_minute = 60;
+    std::uint64_t enrolments_at_once = 30;
+    std::uint64_t all_enrolments_per_minute = 1200;
+    std::uint64_t all_enrolments_at_once = 200;
     std::uint64_t spool_bytes = 64ull << 30;  // batches on their way, all together
     std::uint64_t spool_per_desktop_bytes = 32ull << 30;
     Duration handshake_timeout{10'000};

@@ -99,6 +99,10 @@ TEST_CASE("each mistake is named with its file, its line and what to do") {
       {"[log]\nlevel = \"info\"\nlevel = \"info\"\n", 3, ""},
       {"[log\nlevel = \"info\"\n", 1, ""},
       {"[log]\nlevel = \"info\n", 2, ""},
+      // Found by config_fuzz: the parser's behaviour with it is undefined.
+      {"# \u00e4\n\u021f", 2, "no ASCII may stand in texts and comments only"},
+      {"[log]\nlevel = \"\\\"\u00e4\" \u021f\n", 2, "no ASCII may stand in texts and comments only"},
+      {"[log]\nlevel = '''\u00e4'\n\u00e4''' # \u00e4\n\u021f = 1\n", 4, "no ASCII may stand in texts"},
   };
   for (const auto& each : cases) {
     CAPTURE(each.text);
@@ -148,6 +152,15 @@ TEST_CASE("groups with roles need a socket that they can reach") {
   CHECK(refused.error().to_string().find("set admin.socket") != std::string::npos);
   config.admin.socket = "/run/roamstead/admin.sock";
   CHECK(check_complete(config));
+}
+
+TEST_CASE("what one desktop may have in flight is a part of what all may") {
+  Config config;
+  config.repository.directory = "/srv/r";
+  config.limits.flight_per_desktop_bytes = config.limits.flight_bytes;
+  CHECK(check_complete(config));
+  ++config.limits.flight_per_desktop_bytes;
+  CHECK(check_complete(config).error().to_string().find("limits.in_flight") == 0);
 }
 
 TEST_CASE("every value that is shown can be read again, and every key is described") {

@@ -28,6 +28,14 @@ Result<CoordinatorOptions> options_for(const config::Config& config) {
   server.max_connections = config.limits.connections;
   server.max_connections_per_desktop = config.limits.connections_per_desktop;
   server.max_handshakes = config.limits.handshakes;
+  server.flight_bytes = config.limits.flight_bytes;
+  server.flight_bytes_per_desktop = config.limits.flight_per_desktop_bytes;
+  server.requests_per_second = static_cast<double>(config.limits.requests_per_second);
+  server.requests_at_once = static_cast<double>(config.limits.requests_at_once);
+  server.enrolments_per_second = static_cast<double>(config.limits.enrolments_per_minute) / 60;
+  server.enrolments_at_once = static_cast<double>(config.limits.enrolments_at_once);
+  server.all_enrolments_per_second = static_cast<double>(config.limits.all_enrolments_per_minute) / 60;
+  server.all_enrolments_at_once = static_cast<double>(config.limits.all_enrolments_at_once);
   server.handshake_timeout = config.limits.handshake_timeout;
   server.stall_timeout = config.limits.stall_timeout;
   server.idle_timeout = config.limits.idle_timeout;

@@ -17,6 +17,7 @@ using wire::FrameType;
 
 constexpr std::size_t kMaxSoftwareName = 200;
 constexpr std::size_t kLeastPartBytes = 4096;
+constexpr std::size_t kAnswerBytes = wire::kMaxReadBytes;  // counted for an answer until it is made
 
 asio::awaitable<void> wait_for(asio::steady_timer& condition) {
   asio::error_code ignored;
@@ -96,6 +97,7 @@ asio::awaitable<void> Connection::converse() {
     while ((requests_ >= kMaxRequests || takings_ >= 2 * kMaxUploads) && !channel_->closed())
       co_await wait_for(changed_);
     co_await channel_->drained(kMaxUnsentBytes);
+    co_await context_.flight.admit(share_->flight, [this] { return channel_->closed(); });
     auto frame = co_await channel_->read();
     if (!frame) {
       if (frame.error().code == ErrorCode::protocol) {
@@ -217,8 +219,34 @@ Result<void> Connection::dispatch(Frame frame) {
   }
 }
 
+Flight::Charge Connection::charged(std::uint64_t bytes) {
+  return Flight::Charge(context_.flight, share_->flight, bytes);
+}
+
+void Connection::answer(Bytes frame) {
+  channel_->send(std::move(frame));
+  if (counting_unsent_) {
+    unsent_.change(channel_->unsent());
+    return;
+  }
+  counting_unsent_ = true;
+  unsent_ = charged(channel_->unsent());
+  asio::co_spawn(channel_->executor(), count_unsent(), asio::detached);
+}
+
+asio::awaitable<void> Connection::count_unsent() {
+  auto self = shared_from_this();
+  while (channel_->unsent() != 0) {
+    co_await channel_->drained(std::max<std::size_t>(1, channel_->unsent() / 2));
+    unsent_.change(channel_->unsent());
+  }
+  unsent_.change(0);
+  counting_unsent_ = false;
+}
+
 asio::awaitable<void> Connection::serve(Frame frame) {
   auto self = shared_from_this();
+  auto charge = charged(frame.payload.size() + kAnswerBytes);
   // Closing may wait for a commit under way; reading must not wait behind it.
   bool may_wait = frame.type == FrameType::close || frame.type == FrameType::hand_over;
   auto& pool = may_wait ? context_.commit_pool : context_.request_pool;
@@ -229,7 +257,7 @@ asio::awaitable<void> Connection::serve(Frame frame) {
     return self->context_.handler.answer(self->desktop_, std::move(frame));
   };
   auto reply = co_await run_on(pool, std::move(work));
-  channel_->send(std::move(reply));
+  answer(std::move(reply));
   if (may_wait) changing_ = false;
   --requests_;
   wake();
@@ -239,6 +267,7 @@ asio::awaitable<void> Connection::serve(Frame frame) {
 // none.
 asio::awaitable<void> Connection::serve_open(Frame frame) {
   auto self = shared_from_this();
+  auto charge = charged(frame.payload.size() + kAnswerBytes);
   auto bell = std::make_shared<Bell>(channel_->executor());
   bells_.insert(bell);
   auto opening = std::make_shared<RequestHandler::Opening>(std::move(frame), [bell] { Bell::ring(bell); });
@@ -309,7 +338,8 @@ Result<void> Connection::add_part(Frame frame) {
   // What is under way never exceeds the window, plain; packed it may be a little more, never twice as much.
   if (upload.parts_bytes > 2 * wire::kBatchWindowBytes)
     return fail(ErrorCode::protocol, "a batch sent beyond its window");
-  upload.parts.push_back(std::move(frame));
+  auto charge = charged(std::max(frame.payload.size(), kLeastPartBytes));
+  upload.parts.push_back({std::move(frame), std::move(charge)});
   upload.arrived.cancel();
   return {};
 }
@@ -318,8 +348,12 @@ asio::awaitable<bool> Connection::receive(std::shared_ptr<Upload> upload, Spool&
   while (spool.size() < spool.expected_bytes()) {
     while (upload->parts.empty() && !upload->abandoned) co_await wait_for(upload->arrived);
     if (upload->abandoned) co_return false;
-    std::vector<Frame> parts(std::make_move_iterator(upload->parts.begin()),
-                             std::make_move_iterator(upload->parts.end()));
+    std::vector<Frame> parts;
+    std::vector<Flight::Charge> charges;  // until they are in the spool
+    for (auto& part : upload->parts) {
+      parts.push_back(std::move(part.frame));
+      charges.push_back(std::move(part.charge));
+    }
     upload->parts.clear();
     upload->parts_bytes = 0;
     auto work = [self = shared_from_this(), upload, &spool, parts = std::move(parts)]() mutable {

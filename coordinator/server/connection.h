@@ -4,8 +4,9 @@
 // Bounds: kMaxRequests under way and kMaxUnsentBytes of answers, beyond which nothing more is read;
 // kMaxUploads batches arriving, each with at most a window of bytes in memory, and as many that were
 // abandoned and are being ended; one session being opened or closed at a time (one that waits for another
-// desktop is not). Of all connections of one desktop, one batch is decoded and committed at a time; of all
-// desktops, one large batch.
+// desktop is not). All that takes memory is counted in the flight (flight.h), beyond whose limits nothing
+// more is read; besides, each connection may have one frame. Of all connections of one desktop, one batch is
+// decoded and committed at a time; of all desktops, one large batch.
 #pragma once
 
 #include <asio/steady_timer.hpp>
@@ -16,6 +17,7 @@
 
 #include "common/wire/channel.h"
 #include "coordinator/server/enroller.h"
+#include "coordinator/server/flight.h"
 #include "coordinator/server/presence.h"
 #include "coordinator/server/rate_limit.h"
 #include "coordinator/server/request_handler.h"
@@ -33,6 +35,7 @@ struct ConnectionContext {
   Presence& presence;
   Turn& large_batch;  // of all desktops
   Enroller& enroller;
+  Flight& flight;
   audit::AuditLog* audit;  // may be null
 };
 
@@ -42,6 +45,7 @@ struct DesktopShare {
       : commit(executor), requests(limit) {}
   Turn commit;
   TokenBucket requests;
+  const std::shared_ptr<Flight::Share> flight = std::make_shared<Flight::Share>();
 };
 
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -70,7 +74,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   struct Upload {
     std::uint64_t request = 0;
     wire::BatchBegin begin;
-    std::deque<wire::Frame> parts;  // arrived, not yet spooled
+    struct Part {
+      wire::Frame frame;
+      Flight::Charge charge;
+    };
+    std::deque<Part> parts;  // arrived, not yet spooled
     std::size_t parts_bytes = 0;
     bool abandoned = false;
     asio::steady_timer arrived;  // a condition: cancelled when a part comes or the upload ends
@@ -80,6 +88,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   asio::awaitable<bool> greet();
   Result<void> dispatch(wire::Frame frame);
+  Flight::Charge charged(std::uint64_t bytes);
+  // Counts what waits to be sent until it has left.
+  asio::awaitable<void> count_unsent();
+  void answer(Bytes frame);
   Result<void> begin_upload(wire::Frame frame);
   Result<void> add_part(wire::Frame frame);
   asio::awaitable<void> serve(wire::Frame frame);
@@ -105,6 +117,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t takings_ = 0;  // coroutines of uploads; those of abandoned ones end a little later
   bool changing_ = false;    // a session is being opened or closed
   bool finishing_ = false;
+  bool counting_unsent_ = false;
+  Flight::Charge unsent_;  // answers that wait to be sent
   std::map<std::uint64_t, std::shared_ptr<Upload>> uploads_;
 };
 

@@ -103,6 +103,9 @@ void Coordinator::measure() {
   metrics_.gauge("roamstead_sessions_over_quota", "Sessions whose changes were refused for a quota", [this] {
     return Values{{{}, static_cast<double>(sessions_->counts().over_quota)}};
   });
+  metrics_.gauge("roamstead_flight_bytes", "Memory for what desktops have under way", [this] {
+    return Values{{{}, static_cast<double>(server_->flight_bytes())}};
+  });
   metrics_.gauge("roamstead_spooled_bytes", "Bytes set aside for batches on their way", [this] {
     return Values{{{}, static_cast<double>(server_->spooled_bytes())}};
   });

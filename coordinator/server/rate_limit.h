@@ -69,8 +69,8 @@ class RateLimiter {
   }
 
  private:
-  const double per_second_;
-  const double burst_;
+  double per_second_;
+  double burst_;
   TokenBucket all_;
   std::map<std::string, TokenBucket> buckets_;
 };

@@ -73,6 +73,14 @@ void copy_limits(const ServerOptions& from, ServerOptions& to) {
   to.max_connections = from.max_connections;
   to.max_connections_per_desktop = from.max_connections_per_desktop;
   to.max_handshakes = from.max_handshakes;
+  to.flight_bytes = from.flight_bytes;
+  to.flight_bytes_per_desktop = from.flight_bytes_per_desktop;
+  to.requests_per_second = from.requests_per_second;
+  to.requests_at_once = from.requests_at_once;
+  to.enrolments_per_second = from.enrolments_per_second;
+  to.enrolments_at_once = from.enrolments_at_once;
+  to.all_enrolments_per_second = from.all_enrolments_per_second;
+  to.all_enrolments_at_once = from.all_enrolments_at_once;
   to.handshake_timeout = from.handshake_timeout;
   to.stall_timeout = from.stall_timeout;
   to.idle_timeout = from.idle_timeout;
@@ -89,15 +97,14 @@ class Server::Impl final : public DesktopPort {
         store_(store),
         names_(std::move(names)),
         enroller_(store, authority, options.audit),
-        enrolment_limit_(options.enrolments_per_second, options.enrolments_at_once,
-                         options.all_enrolments_per_second, options.all_enrolments_at_once),
+        enrolment_limit_(enrolment_limit()),
         request_pool_(options.request_threads),
         commit_pool_(options.commit_threads),
         handler_(sessions, os::join_path(options.state_directory, "spool"), options.spool_limit_bytes,
                  options.spool_limit_per_desktop_bytes,
                  options.metrics != nullptr ? *options.metrics : own_metrics_),
-        context_{request_pool_, commit_pool_, handler_,  store,
-                 presence_,     large_batch_, enroller_, options.audit} {}
+        context_{request_pool_, commit_pool_, handler_, store,        presence_,
+                 large_batch_,  enroller_,    flight_,  options.audit} {}
   ~Impl() override { stop(); }
 
   Result<void> listen(const tcp::endpoint& endpoint) {
@@ -163,6 +170,8 @@ class Server::Impl final : public DesktopPort {
   void change_limits(const ServerOptions& options) {
     asio::post(io_, [this, options] {
       copy_limits(options, options_);
+      flight_.set_limits({options_.flight_bytes, options_.flight_bytes_per_desktop});
+      enrolment_limit_ = enrolment_limit();
       room_.cancel();
     });
   }
@@ -177,8 +186,14 @@ class Server::Impl final : public DesktopPort {
   const std::string& address() const { return address_; }
   std::size_t connections() const { return connection_count_; }
   std::uint64_t spooled_bytes() const { return handler_.spooled_bytes(); }
+  std::uint64_t flight_bytes() const { return flight_.bytes(); }
 
  private:
+  RateLimiter enrolment_limit() const {
+    return RateLimiter(options_.enrolments_per_second, options_.enrolments_at_once,
+                       options_.all_enrolments_per_second, options_.all_enrolments_at_once);
+  }
+
   asio::awaitable<void> look_after_sessions() {
     while (!stopping_) {
       co_await run_on(request_pool_, [this] {
@@ -365,6 +380,7 @@ class Server::Impl final : public DesktopPort {
   Presence presence_;
   asio::io_context io_{1};
   Turn large_batch_{io_.get_executor()};
+  Flight flight_{io_.get_executor(), {options_.flight_bytes, options_.flight_bytes_per_desktop}};
   asio::steady_timer look_{io_};
   const identity::CertificateAuthority& authority_;
   StateStore& store_;
@@ -411,6 +427,7 @@ Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options,
 std::string Server::address() const { return impl_->address(); }
 void Server::disconnect(const std::string& desktop) { impl_->disconnect(desktop); }
 std::size_t Server::connections() const { return impl_->connections(); }
+std::uint64_t Server::flight_bytes() const { return impl_->flight_bytes(); }
 std::uint64_t Server::spooled_bytes() const { return impl_->spooled_bytes(); }
 void Server::change_limits(const ServerOptions& options) { impl_->change_limits(options); }
 bool Server::drain(std::chrono::milliseconds limit) { return impl_->drain(limit); }

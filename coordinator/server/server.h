@@ -32,6 +32,9 @@ struct ServerOptions {
   std::size_t commit_threads = 16;  // they wait for storage, and share its flushes
   std::size_t max_connections = 4096;
   std::size_t max_connections_per_desktop = 8;
+  // Memory for requests, answers and parts of batches under way.
+  std::uint64_t flight_bytes = 256ull << 20;
+  std::uint64_t flight_bytes_per_desktop = 32ull << 20;
   std::size_t max_handshakes = 256;  // connections not yet known to be desktops
   std::chrono::milliseconds handshake_timeout{10'000};
   std::chrono::milliseconds stall_timeout{30'000};
@@ -67,6 +70,7 @@ class Server {
   // Ends the connections of a desktop: its certificate was revoked.
   void disconnect(const std::string& desktop);
   std::size_t connections() const;
+  std::uint64_t flight_bytes() const;   // in memory for desktops
   std::uint64_t spooled_bytes() const;  // set aside for batches on their way
   // Takes over the limits on connections and the timeouts; connections that are there keep their timeouts.
   void change_limits(const ServerOptions& options);

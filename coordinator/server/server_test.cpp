@@ -379,6 +379,61 @@ TEST_CASE("connections that do not greet count as their desktop's, and end when 
   }
 }
 
+TEST_CASE(
+    "a desktop that asks for much and reads nothing fills its own share of memory, and starves nobody") {
+  Loopback loop;
+  constexpr std::uint64_t kShare = 2u << 20;
+  loop.adjust_server = [](ServerOptions& options) {
+    options.flight_bytes = 6u << 20;
+    options.flight_bytes_per_desktop = kShare;
+    options.stall_timeout = std::chrono::seconds(60);
+  };
+  loop.add_profile("bob", {{"big", std::string(wire::kMaxReadBytes, 'b')}});
+  loop.restart();
+  auto greedy = loop.link("desk-a")->open({"bob", "", {}}).value();
+  std::vector<Bytes> frames{
+      wire::encode_frame(wire::FrameType::hello, 0, wire::encode_message(wire::Hello{}))};
+  for (std::uint64_t id = 1; id <= 60; ++id)
+    frames.push_back(
+        wire::encode_frame(wire::FrameType::read, id,
+                           wire::encode_message(wire::ReadRequest{greedy.session_secret, path_of("big"), "",
+                                                                  0, wire::kMaxReadBytes})));
+  constexpr std::size_t kPeers = 6;
+  std::vector<std::unique_ptr<RawTlsPeer>> peers;
+  for (std::size_t i = 0; i < kPeers; ++i)
+    peers.push_back(std::make_unique<RawTlsPeer>(loop, "desk-a", frames));
+  std::atomic<bool> done{false};
+  std::uint64_t most = 0;
+  std::thread watch([&] {
+    while (!done) {
+      most = std::max(most, loop.server->flight_bytes());
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  });
+  auto wait = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (loop.server->flight_bytes() < kShare && std::chrono::steady_clock::now() < wait)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  CHECK(loop.server->flight_bytes() >= kShare);
+  // Meanwhile another desktop logs in, loads, saves and logs out.
+  auto honest = loop.link("desk-b");
+  auto session = honest->open({"alice", "", {}}).value();
+  for (int i = 0; i < 50; ++i)
+    CHECK(as_text(*honest->read(session.session_secret, path_of("a.txt"), "", 0, 10)) == "first");
+  SampleBatch batch(session.incarnation, 1, {{"x", std::string(3u << 20, 'x')}});
+  CHECK(honest->commit(session.session_secret, batch.batch, batch)->version == 2);
+  CHECK(honest->close(session.session_secret));
+  CHECK(loop.server->flight_bytes() >= kShare);  // the greedy one still has all it may have
+  done = true;
+  watch.join();
+  // Each connection may be one answer beyond its desktop's share.
+  CHECK(most <= 6u * (1u << 20) + (kPeers + 2) * 2 * wire::kMaxReadBytes);
+  peers.clear();
+  wait = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (loop.server->flight_bytes() != 0 && std::chrono::steady_clock::now() < wait)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  CHECK(loop.server->flight_bytes() == 0);  // nothing is counted for who is gone
+}
+
 TEST_CASE("a desktop that announces and abandons batches without end, or sends empty parts, is held back") {
   Loopback loop;
   auto link = loop.link("desk-b");

@@ -212,7 +212,11 @@ void Service::reload() {
     if (auto fresh = options_for(config())) {
       auto& server = coordinator_options_.server;
       copy_limits(fresh->server, server);
+      coordinator_options_.sessions.lease = fresh->sessions.lease;
+      coordinator_options_.sessions.hand_over_wait = fresh->sessions.hand_over_wait;
       if (coordinator_) coordinator_->server().change_limits(server);
+      if (coordinator_)
+        coordinator_->sessions().change_times(fresh->sessions.lease, fresh->sessions.hand_over_wait);
     }
     if (!later.empty()) note = "; at the next start: " + later;
   }

@@ -33,10 +33,10 @@ std::optional<std::chrono::milliseconds> SessionTable::ask_to_flush(const Sessio
     for (const auto& holder : holders) {
       if (holder->row.state != SessionState::active) continue;
       if (!holder->hand_over) {
-        holder->hand_over = HandOver{desktop, now + options_.hand_over_wait, {}};
+        holder->hand_over = HandOver{desktop, now + hand_over_wait_.load(), {}};
         pushes.emplace_back(holder->row.desktop, flush_push(*holder));
         log_info("profile '{}' is wanted by desktop '{}': '{}' is to hand it over within {} ms (session {})",
-                 holder->row.profile_name, desktop, holder->row.desktop, options_.hand_over_wait.count(),
+                 holder->row.profile_name, desktop, holder->row.desktop, hand_over_wait_.load().count(),
                  holder->row.id.to_string());
       }
       // Nobody renews the lease of a desktop that is gone.

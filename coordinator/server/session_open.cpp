@@ -123,7 +123,7 @@ Result<std::unique_lock<std::timed_mutex>> SessionTable::try_lock(Session& sessi
     attempt.blocked_since.reset();
   } else if (!attempt.blocked_since) {
     attempt.blocked_since = now;
-  } else if (now - *attempt.blocked_since >= options_.hand_over_wait) {
+  } else if (now - *attempt.blocked_since >= hand_over_wait_.load()) {
     return fail(ErrorCode::busy,
                 "a batch of session " + session.row.id.to_string() + " is just being committed; try again");
   }
@@ -211,7 +211,7 @@ Result<wire::OpenReply> SessionTable::begin_session(const std::string& desktop,
       in_time = !former->hand_over;
       waiting = note_end(*former, SessionState::superseded, session->row.opened_100ns);
     }
-    session->lease_until = options_.now() + options_.lease;
+    session->lease_until = options_.now() + lease_.load();
     by_digest_[session->row.secret_digest] = session;
     active_[profile.id].push_back(session);
     epochs_compared_.insert(profile.id);  // the store has it now
@@ -281,7 +281,7 @@ Result<wire::OpenReply> SessionTable::reply_for(Session& session, const Guid& se
   reply.epoch = session.row.epoch;
   reply.version = session.row.version;
   RS_TRY(reply.root, tree->lookup({}));
-  reply.lease_seconds = static_cast<std::uint32_t>(options_.lease.count());
+  reply.lease_seconds = static_cast<std::uint32_t>(lease_.load().count());
   reply.may_save = session.row.mode != SessionMode::reader;
   return reply;
 }

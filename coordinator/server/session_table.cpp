@@ -56,7 +56,7 @@ Result<std::unique_ptr<SessionTable>> SessionTable::create(StateStore& store,
 
 Result<std::shared_ptr<Session>> SessionTable::remember(const SessionRow& row) {
   RS_TRY_CTX(auto session, "session " + row.id.to_string(), restore_session(row, store_, repository_));
-  session->lease_until = options_.now() + options_.lease;
+  session->lease_until = options_.now() + lease_.load();
   std::lock_guard guard(mutex_);
   auto [it, added] = by_digest_.emplace(row.secret_digest, session);
   if (added && row.state == SessionState::active) active_[row.profile].push_back(session);
@@ -92,7 +92,7 @@ Result<std::shared_ptr<Session>> SessionTable::authorise(const std::string& desk
   }
   std::lock_guard guard(mutex_);
   if (session->row.state != SessionState::active) return session;
-  session->lease_until = options_.now() + options_.lease;
+  session->lease_until = options_.now() + lease_.load();
   if (std::exchange(session->vanished, false))
     log_info("session {} of '{}': desktop '{}' is heard of again", session->row.id.to_string(),
              session->row.profile_name, desktop);
@@ -268,7 +268,7 @@ Result<std::unique_lock<std::timed_mutex>> SessionTable::lock_for_hand_over(Sess
   std::unique_lock lock(session.commit_mutex, std::defer_lock);
   // Asked again and again: a wait by the system's clock could take as long as that is set back, and one by
   // the steady clock (pthread_mutex_clocklock) ThreadSanitizer does not know and sees an unlock too many.
-  const auto deadline = Session::Clock::now() + options_.hand_over_wait;
+  const auto deadline = Session::Clock::now() + hand_over_wait_.load();
   while (!lock.try_lock()) {
     if (Session::Clock::now() >= deadline)
       return fail(ErrorCode::busy,

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -137,10 +138,20 @@ class SessionTable {
     std::size_t over_quota = 0;  // of them: whose next batch was refused for it
   };
   Counts counts();
+  // For leases that are given or renewed, and hand-overs that begin, from now on.
+  void change_times(std::chrono::seconds lease, std::chrono::milliseconds hand_over_wait) {
+    lease_ = lease;
+    hand_over_wait_ = hand_over_wait;
+  }
 
  private:
   SessionTable(StateStore& store, repository::Repository& repository, SessionOptions options, Faults faults)
-      : store_(store), repository_(repository), options_(std::move(options)), faults_(std::move(faults)) {}
+      : store_(store),
+        repository_(repository),
+        options_(std::move(options)),
+        faults_(std::move(faults)),
+        lease_(options_.lease),
+        hand_over_wait_(options_.hand_over_wait) {}
 
   using Digest = Bytes;
   static Digest digest_of(const Guid& secret);
@@ -211,6 +222,9 @@ class SessionTable {
   repository::Repository& repository_;
   SessionOptions options_;
   Faults faults_;
+  // As they are now; options_ has what they were at first.
+  std::atomic<std::chrono::seconds> lease_;
+  std::atomic<std::chrono::milliseconds> hand_over_wait_;
   std::unique_ptr<WorkingSetStore> working_sets_;  // may be null
   // A profile is given to one new session at a time; many profiles at once, as each waits for the disk. Never
   // held while a commit is waited for.

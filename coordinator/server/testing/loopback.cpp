@@ -112,6 +112,7 @@ void Loopback::start(const std::string& address) {
   options.state_directory = folder.path();
   options.handshake_timeout = std::chrono::milliseconds(1000);
   options.stall_timeout = std::chrono::milliseconds(1000);
+  adjust_server(options);
   session_options.working_set_directory = folder / "working-sets";
   sessions = SessionTable::create(*store, repository, session_options, {}).value();
   server = Server::start(options, authority_, *store, *sessions).value();

@@ -44,6 +44,7 @@ class Loopback {
   MemoryRepository repository;
   repository::ProfileInfo alice;
   SessionOptions session_options;  // for the next start
+  std::function<void(ServerOptions&)> adjust_server = [](ServerOptions&) {};
   std::unique_ptr<StateStore> store;
   std::unique_ptr<SessionTable> sessions;
   std::unique_ptr<Server> server;
