@@ -83,13 +83,17 @@ Result<DesktopIdentity> enroll_desktop(const EnrollmentToken& token, const std::
   request.pool = pool;
   request.request = std::move(key.request);
   auto frame = encode_frame(FrameType::enroll, 1, encode_message(request));
-  asio::io_context io(1);
+  // Where the connection is lost the same is asked once more: a coordinator that had answered knows it again.
   std::optional<Result<CertificateReply>> answer;
-  auto task = [&]() -> asio::awaitable<void> {
-    answer = co_await ask_for_certificate(io, address, *context, std::move(frame), timeout);
-  };
-  asio::co_spawn(io, task(), asio::detached);
-  io.run_for(timeout);
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    asio::io_context io(1);
+    auto task = [&]() -> asio::awaitable<void> {
+      answer = co_await ask_for_certificate(io, address, *context, frame, timeout);
+    };
+    asio::co_spawn(io, task(), asio::detached);
+    io.run_for(timeout);
+    if (!answer || *answer || answer->error().code != ErrorCode::unavailable) break;
+  }
   if (!answer)
     return fail(ErrorCode::timeout, "no answer from coordinator " + token.coordinator + " in time");
   if (!*answer) return fail(std::move(*answer).error().with("coordinator " + token.coordinator));

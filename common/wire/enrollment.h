@@ -26,7 +26,7 @@ struct DesktopIdentity {
 // Connects, sends the token and a request for a key made here, and gets the certificate. Blocks, at most for
 // `timeout`. ErrorCode::denied when the token, the name or the coordinator's certificate is refused; exists
 // when a desktop of that name is enrolled. The token is used up when this succeeds, and may be when the
-// connection is lost before the answer came.
+// connection is lost twice before the answer came.
 Result<DesktopIdentity> enroll_desktop(const EnrollmentToken& token, const std::string& name,
                                        const std::string& pool = "",
                                        std::chrono::milliseconds timeout = std::chrono::seconds(20));

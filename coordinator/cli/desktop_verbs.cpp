@@ -141,6 +141,37 @@ Result<void> extract_session(const Arguments& arguments, const Context& context)
   return {};
 }
 
+Result<void> recover_layer(const Arguments& arguments, const Context& context) {
+  json request{{"command", "session.recover-layer"}, {"desktop", arguments.desktop}};
+  if (!arguments.disk.empty()) request["disk"] = std::filesystem::absolute(arguments.disk).string();
+  if (arguments.partition != 0) request["partition"] = arguments.partition;
+  RS_TRY(auto result, run_command(arguments.choice, request, context));
+  std::string text;
+  for (const auto& session : json_list(result, "sessions")) {
+    text += json_text(session, "profile") + ": " + json_text(session, "records") + " changes found on " +
+            json_text(result, "disk");
+    if (session.contains("version"))
+      text += ", kept beside the head as version " + json_text(session, "version") + "; see 'profile forks'";
+    text += "\n";
+    for (const auto& item : json_list(session, "held_back"))
+      text += "held back: " + json_text(item, "path") + ": " + json_text(item, "reason") + "\n";
+  }
+  context.print(result, text);
+  return {};
+}
+
+Result<void> set_disk(const Arguments& arguments, const Context& context) {
+  json request{{"command", "desktop.disk"},
+               {"desktop", arguments.desktop},
+               {"disk", arguments.disk == "none" ? "" : std::filesystem::absolute(arguments.disk).string()},
+               {"partition", arguments.partition}};
+  RS_TRY(auto result, run_command(arguments.choice, request, context));
+  context.print(result, arguments.disk == "none"
+                            ? "the disk of " + arguments.desktop + " is not known any more"
+                            : "the disk of " + arguments.desktop + " is " + json_text(result, "disk"));
+  return {};
+}
+
 }  // namespace
 
 void add_desktop_verbs(CLI::App& app, Context& context) {
@@ -165,6 +196,11 @@ void add_desktop_verbs(CLI::App& app, Context& context) {
   auto* revoking = verb(*desktop, "revoke", "Refuse a desktop's certificate from now on", revoke);
   revoking->add_option("name", arguments->desktop, "The desktop's name")->required();
 
+  auto* placing = verb(*desktop, "disk", "Note where a desktop's disk is on this host", set_disk);
+  placing->add_option("name", arguments->desktop, "The desktop's name")->required();
+  placing->add_option("disk", arguments->disk, "Its top layer; none: forget it")->required();
+  placing->add_option("--partition", arguments->partition, "The partition that holds the profile");
+
   auto add_pair = [&](CLI::App* added) {
     added->add_option("desktop", arguments->desktop, "The desktop's name")->required();
     added->add_option("profile", arguments->profile, "The profile's name")->required();
@@ -187,6 +223,13 @@ void add_desktop_verbs(CLI::App& app, Context& context) {
   closing->add_option("session", arguments->session, "The session's id, or the profile's name")->required();
   closing->add_option("--within", arguments->within_seconds, "Seconds it has for that")
       ->default_val(arguments->within_seconds);
+  auto* recovering =
+      verb(*session, "recover-layer",
+           "Save what a desktop that has vanished did not send, from its disk, as forks", recover_layer);
+  recovering->add_option("desktop", arguments->desktop, "The desktop's name")->required();
+  recovering->add_option("--disk", arguments->disk,
+                         "The top layer of its disk (default: as 'desktop disk' noted); it is only read");
+  recovering->add_option("--partition", arguments->partition, "The partition that holds the profile");
   auto* extracting =
       verb(*session, "extract", "Save what a dead desktop did not send, from its disk", extract_session);
   extracting->add_option("session", arguments->session, "The session's id, or the profile's name")

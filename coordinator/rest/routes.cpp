@@ -762,6 +762,10 @@ const std::vector<Unrouted>& unrouted() {
       {"clone.diff", kProvisioning},
       {"clone.refresh", kProvisioning},
       {"clone.delete", kProvisioning},
+      {"session.recover-layer", "reads any disk of the coordinator's host"},
+      {"desktop.disk", "names a disk of the coordinator's host, to be read later"},
+      {"profile.quota", "quotas are not yet among the described schemas"},
+      {"profile.show", "quotas are not yet among the described schemas"},
       {"administrator.certify", "a stolen certificate must not be able to make itself another"},
   };
   return list;

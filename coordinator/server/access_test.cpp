@@ -188,6 +188,36 @@ TEST_CASE("a token is good once, in time, for its pool and for a name that is fr
     CHECK_MESSAGE(reasons.find(reason) != std::string::npos, reason);
 }
 
+TEST_CASE(
+    "an enrolment whose answer was lost is asked for again with the same request, and costs no further use") {
+  Site site;
+  auto coordinator = site.start();
+  auto token = new_token(*coordinator);
+  wire::EnrollRequest request;
+  request.token = token.token;
+  request.name = "one";
+  request.request = wire::make_key_request("one").value().request;
+  auto ask = [&] {
+    return say_without_certificate(
+        *coordinator, token.ca_pem,
+        wire::encode_frame(wire::FrameType::enroll, 1, wire::encode_message(request)));
+  };
+  constexpr std::size_t kCertificates = 800;  // two of them; a refusal has some hundred bytes
+  CHECK(ask() > kCertificates);
+  CHECK(ask() > kCertificates);
+  CHECK(run(*coordinator, {{"command", "token.list"}})["tokens"][0]["uses_left"] == 0);
+  CHECK(run(*coordinator, {{"command", "desktop.list"}})["desktops"].size() == 3);
+  auto first = request;
+  request.request = wire::make_key_request("one").value().request;  // another key
+  CHECK(ask() < kCertificates);
+  request = first;
+  request.name = "two";
+  CHECK(ask() < kCertificates);
+  request = first;
+  run(*coordinator, {{"command", "desktop.revoke"}, {"desktop", "one"}});
+  CHECK(ask() < kCertificates);
+}
+
 TEST_CASE("two desktops at once with one token: one gets in") {
   Site site;
   auto coordinator = site.start();

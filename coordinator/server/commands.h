@@ -79,6 +79,8 @@ struct CommandContext {
 //   {"command": "pool.delete", "pool": NAME, "discard_unsent": true?}
 //   {"command": "clone.list", "pool": NAME?}, {"command": "clone.show" | "clone.diff", "clone": NAME}
 //   {"command": "clone.refresh" | "clone.delete", "clone": NAME, "discard_unsent": true?}
+//   {"command": "session.recover-layer", "desktop": NAME, "disk": PATH?, "partition": N?}
+//   {"command": "desktop.disk", "desktop": NAME, "disk": PATH or "", "partition": N?}
 // and those of coordinator/admin/commands.h.
 // The request is foreign input. ErrorCode::denied, naming the role that is needed, when the caller's is too
 // low. What was done, failed or was refused is in the audit log when it returns. Blocks; thread-safe.

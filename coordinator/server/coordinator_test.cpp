@@ -303,6 +303,57 @@ TEST_CASE("what a dead desktop had not sent is taken from its disk, once, and ke
   CHECK(site.link("desk-b", coordinator->address())->open({"alice", "", {}}));
 }
 
+TEST_CASE("the last layer of a desktop that has vanished is saved as a fork, and its disk is only read") {
+  if (!support::can_format_ntfs()) return;
+  Site site;
+  auto coordinator = site.start();
+  auto link = site.link("desk-a", coordinator->address());
+  extract::TestDesktop desktop;
+  auto session = link->open({"alice", extract::kTestRoot, {}}).value();
+  auto header = extract::encode_header(
+      {session.session, "alice", session.version, extract::kTestRoot, "ProgramData/Roamstead/staging"});
+  desktop.volume().write("ProgramData/Roamstead/provenance.journal", 0, header);
+  desktop.volume().write("Users/alice/unsaved.txt", 0, to_bytes("not sent"));
+  const auto disk = desktop.freeze().frozen_path;
+  auto run = [&](json request) { return coordinator->execute(request, {}); };
+  const json recover{{"command", "session.recover-layer"}, {"desktop", "desk-a"}};
+  CHECK(run(recover).error().to_string().find("desktop disk") != std::string::npos);
+  REQUIRE(run({{"command", "desktop.disk"}, {"desktop", "desk-a"}, {"disk", disk}}));
+  CHECK(run({{"command", "desktop.disk"}, {"desktop", "nobody"}, {"disk", disk}}).error().code ==
+        ErrorCode::not_found);
+  CHECK(run({{"command", "desktop.disk"}, {"desktop", "desk-a"}, {"disk", "relative"}}).error().code ==
+        ErrorCode::invalid_argument);
+  CHECK(run(recover).error().code == ErrorCode::busy);  // it is connected
+  link.reset();
+  const auto gone = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (coordinator->sessions().is_connected("desk-a") && std::chrono::steady_clock::now() < gone)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  auto& files = os::real_file_system();
+  const auto folder = os::parent_directory(disk);
+  auto everything = [&] {
+    std::map<std::string, Bytes> contents;
+    for (const auto& name : files.list_directory(folder).value())
+      if (auto content = os::read_file(files, os::join_path(folder, name), 1u << 30))
+        contents[name] = std::move(*content);
+    return contents;
+  };
+  const auto before = everything();
+  CHECK(before.size() > 1);
+  auto result = run(recover);
+  REQUIRE_MESSAGE(result.has_value(), result.error().to_string());
+  CHECK(everything() == before);
+  const auto& saved = result->at("sessions").at(0);
+  CHECK(saved.at("records") == 1);
+  CHECK(saved.at("forked") == true);
+  auto profile = coordinator->repository().find_profile("alice").value();
+  CHECK(profile.head == 1);
+  auto tree = coordinator->repository().tree(profile.id, saved.at("version")).value();
+  Bytes content(8);
+  REQUIRE(tree->read(path_of("unsaved.txt"), "", 0, content));
+  CHECK(as_text(content) == "not sent");
+  CHECK(run(recover).error().code == ErrorCode::not_found);  // nothing is open there any more
+}
+
 TEST_CASE("administrators' commands answer what they did, and say what is wrong with what they cannot do") {
   Site site;
   auto coordinator = site.start();

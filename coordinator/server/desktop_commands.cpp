@@ -37,8 +37,24 @@ Result<json> list_desktops(const Invocation& call) {
                     {"pool", desktop.pool},
                     {"serial", desktop.serial},
                     {"enrolled_100ns", desktop.enrolled_100ns},
+                    {"disk", desktop.disk},
                     {"revoked", desktop.revoked_100ns != 0}});
   return json{{"desktops", list}};
+}
+
+// Where its disk is on this host; "" forgets it.
+Result<json> set_disk(const Invocation& call) {
+  RS_TRY(auto name, text_field(call.request, "desktop"));
+  auto disk = call.request.find("disk");
+  if (disk == call.request.end() || !disk->is_string())
+    return fail(ErrorCode::invalid_argument, "the request needs a text 'disk'");
+  const auto path = disk->get<std::string>();
+  if (!path.empty() && path.front() != '/')
+    return fail(ErrorCode::invalid_argument, "'" + path + "' is no absolute path");
+  RS_TRY(auto partition, number_field_or(call.request, "partition", 0));
+  if (partition > 128) return fail(ErrorCode::invalid_argument, "'partition' is a number up to 128");
+  RS_CHECK(call.context.store.set_disk_of(name, path, static_cast<std::uint32_t>(partition)));
+  return json{{"desktop", name}, {"disk", path}, {"partition", partition}};
 }
 
 Result<json> revoke_desktop(const Invocation& call) {
@@ -82,6 +98,7 @@ void add_desktop_commands(CommandTable& table) {
   table.add({"desktop.enroll", Role::administrator, enroll_desktop, {"desktop", "pool", "address"}});
   table.add({"desktop.list", Role::viewer, list_desktops, {}});
   table.add({"desktop.prepare", Role::operator_, prepare_desktop, {"desktop", "profile"}});
+  table.add({"desktop.disk", Role::administrator, set_disk, {"desktop", "disk", "partition"}});
   table.add({"desktop.revoke", Role::administrator, revoke_desktop, {"desktop"}});
 }
 

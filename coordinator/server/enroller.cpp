@@ -67,6 +67,22 @@ Result<wire::CertificateReply> Enroller::enroll(const std::string& address,
   };
   auto now = now_100ns();
   auto digest = token_digest(request.token.substr(0, kMaxTokenText));
+  // A desktop whose answer was lost asks again, with the same key: it costs the token no further use.
+  const auto request_digest = sha256(request.request);
+  if (auto again = store_.find_enrolment(digest, request.name, request_digest, now); again && *again) {
+    auto repeated = [&]() -> Result<wire::CertificateReply> {
+      RS_TRY(auto issued, authority_.issue_desktop(request.name, request.request));
+      RS_CHECK(store_.add_certificate(request.name, **again, {issued.serial, "", now, issued.expires_100ns}));
+      RS_TRY(auto pool, store_.pool_of(request.name));
+      noted.fields.emplace_back("serial", issued.serial);
+      noted.fields.emplace_back("again", **again);
+      return wire::CertificateReply{issued.certificate_pem, authority_.certificate_pem(), pool.name};
+    }();
+    if (!repeated) return refuse(repeated.error(), repeated.error());
+    noted.outcome = audit::Outcome::done;
+    record(audit_, std::move(noted));
+    return repeated;
+  }
   auto token = store_.check_token(digest, request.pool, now);
   // Unknown, used, expired, revoked, for another pool: all the same to who holds no good one.
   const Error not_good(ErrorCode::denied,
@@ -77,8 +93,9 @@ Result<wire::CertificateReply> Enroller::enroll(const std::string& address,
   noted.fields = {{"token", token->id}, {"pool", token->pool}};
   auto issued = authority_.issue_desktop(request.name, request.request);
   if (!issued) return refuse(issued.error(), issued.error());
-  auto used = store_.enroll_by_token(
-      digest, request.pool, {request.name, issued->serial, now, 0, token->pool}, issued->expires_100ns, now);
+  auto used =
+      store_.enroll_by_token(digest, request.pool, {request.name, issued->serial, now, 0, token->pool},
+                             request_digest, issued->expires_100ns, now);
   if (!used) return refuse(used.error(), used.error().code == ErrorCode::denied ? not_good : used.error());
   noted.outcome = audit::Outcome::done;
   noted.fields.emplace_back("serial", issued->serial);

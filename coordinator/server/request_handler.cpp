@@ -139,10 +139,17 @@ RequestHandler::OpeningStep RequestHandler::try_open(const std::string& desktop,
 
 RequestHandler::Admission RequestHandler::admit(const std::string& desktop, std::uint64_t request,
                                                 const wire::BatchBegin& begin) {
-  if (begin.batch_bytes > wire::kMaxEncodedBatchBytes || begin.content_bytes > budget_.limit())
-    return {nullptr, failure_frame(request, Error(ErrorCode::full,
-                                                  "a batch of " + std::to_string(begin.batch_bytes) + " + " +
-                                                      std::to_string(begin.content_bytes) + " bytes"))};
+  if (begin.batch_bytes > wire::kMaxEncodedBatchBytes || begin.content_bytes > budget_.limit()) {
+    const Error too_large(
+        ErrorCode::full,
+        event_text(Event::batch_too_large,
+                   "a batch of " + std::to_string(begin.batch_bytes) + " bytes of records and " +
+                       std::to_string(begin.content_bytes) + " of content, where at most " +
+                       std::to_string(wire::kMaxEncodedBatchBytes) + " and " +
+                       std::to_string(budget_.limit()) + " are taken (limits.spool_per_desktop)"));
+    log_message(facts_of(Event::batch_too_large).severity, "desktop '" + desktop + "': " + too_large.message);
+    return {nullptr, failure_frame(request, too_large)};
+  }
   auto committed = sessions_.find_committed(desktop, begin);
   if (!committed) return {nullptr, failure_frame(request, committed.error())};
   if (*committed)

@@ -30,6 +30,7 @@ using asio::ip::tcp;
 constexpr std::chrono::milliseconds kAcceptRetry{100};
 constexpr std::chrono::seconds kLookInterval{1};
 constexpr std::chrono::hours kRenewalLook{1};
+constexpr std::chrono::minutes kPruneInterval{10};
 
 Result<tcp::endpoint> parse_endpoint(const std::string& text) {
   RS_TRY(auto parts, parse_host_port(text));
@@ -195,7 +196,16 @@ class Server::Impl final : public DesktopPort {
   }
 
   asio::awaitable<void> look_after_sessions() {
+    auto next_pruning = std::chrono::steady_clock::now() + kPruneInterval;
     while (!stopping_) {
+      if (std::chrono::steady_clock::now() >= next_pruning) {
+        next_pruning = std::chrono::steady_clock::now() + kPruneInterval;
+        co_await run_on(request_pool_, [this] {
+          if (auto gone = store_.prune(now_100ns()); gone && *gone != 0)
+            log_info("{} old rows of the state database are gone", *gone);
+          return true;
+        });
+      }
       co_await run_on(request_pool_, [this] {
         sessions_.look_for_vanished();
         return true;

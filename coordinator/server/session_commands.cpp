@@ -76,20 +76,14 @@ Result<json> close_session(const Invocation& call) {
   return json{{"session", which}, {"asked", true}, {"within_seconds", seconds}};
 }
 
-// The changes a dead desktop did not send, read from its disk.
-Result<json> extract_session(const Invocation& call) {
-  RS_TRY(auto which, text_field(call.request, "session"));
-  RS_TRY(auto disk, text_field(call.request, "disk"));
-  RS_TRY(auto session, call.context.sessions.find(which));
+// What a session's desktop did not send, read from its disk; nothing is written there.
+Result<json> save_from_disk(const Invocation& call, const SessionInfo& session, const std::string& disk,
+                            std::uint32_t partition) {
   extract::Request wanted;
   wanted.frozen_path = disk;
   wanted.below_id = session.last_snapshot;
   wanted.quiesced = false;
-  if (auto partition = call.request.find("partition"); partition != call.request.end()) {
-    if (!partition->is_number_unsigned() || partition->get<std::uint64_t>() > 128)
-      return fail(ErrorCode::invalid_argument, "'partition' is a number up to 128");
-    wanted.partition = partition->get<std::uint32_t>();
-  }
+  wanted.partition = partition;
   if (call.progress) call.progress({"reading " + disk, 0, 0});
   RS_TRY_CTX(auto extraction, "extracting " + disk, call.context.extractors.find(disk)->extract(wanted));
   if (!extraction->journal() || extraction->journal()->session != session.row.id)
@@ -119,6 +113,54 @@ Result<json> extract_session(const Invocation& call) {
   return result;
 }
 
+Result<std::uint32_t> partition_field(const json& request, std::uint32_t otherwise) {
+  RS_TRY(auto partition, number_field_or(request, "partition", otherwise));
+  if (partition > 128) return fail(ErrorCode::invalid_argument, "'partition' is a number up to 128");
+  return static_cast<std::uint32_t>(partition);
+}
+
+// The changes a dead desktop did not send, of one session.
+Result<json> extract_session(const Invocation& call) {
+  RS_TRY(auto which, text_field(call.request, "session"));
+  RS_TRY(auto disk, text_field(call.request, "disk"));
+  RS_TRY(auto partition, partition_field(call.request, 0));
+  RS_TRY(auto session, call.context.sessions.find(which));
+  return save_from_disk(call, session, disk, partition);
+}
+
+// The same of whatever sessions a desktop that has vanished had open; its disk is known, or given.
+Result<json> recover_layer(const Invocation& call) {
+  RS_TRY(auto name, text_field(call.request, "desktop"));
+  RS_TRY(auto desktops, call.context.store.desktops());
+  const Desktop* desktop = nullptr;
+  for (const auto& each : desktops)
+    if (each.name == name && (desktop == nullptr || each.revoked_100ns == 0)) desktop = &each;
+  if (desktop == nullptr) return fail(ErrorCode::not_found, "no desktop '" + name + "'");
+  RS_TRY(auto disk, text_field_or(call.request, "disk", desktop->disk.empty() ? "" : desktop->disk));
+  RS_TRY(auto partition, partition_field(call.request, desktop->partition));
+  if (disk.empty())
+    return fail(
+        ErrorCode::invalid_argument,
+        "where the disk of desktop '" + name + "' is, is not known: say --disk, or 'roamstead desktop disk'");
+  // What it still writes would be missing, and its session would be ended under it.
+  if (call.context.sessions.is_connected(name))
+    return fail(ErrorCode::busy, "desktop '" + name +
+                                     "' has a connection: it is alive, and sends what it has by itself "
+                                     "('roamstead session close' asks it to log out)");
+  RS_TRY(auto sessions, call.context.sessions.sessions(true));
+  auto saved = json::array();
+  for (const auto& session : sessions) {
+    if (session.row.desktop != name) continue;
+    RS_TRY(auto result, save_from_disk(call, session, disk, partition));
+    saved.push_back(std::move(result));
+  }
+  if (saved.empty())
+    return fail(ErrorCode::not_found, "desktop '" + name +
+                                          "' has no session open; for one that was handed over: "
+                                          "'roamstead session extract'");
+  return json{{"desktop", name}, {"disk", disk}, {"sessions", std::move(saved)}};
+}
+
 }  // namespace
 
 void add_session_commands(CommandTable& table) {
@@ -126,6 +168,7 @@ void add_session_commands(CommandTable& table) {
   table.add({"session.close", Role::operator_, close_session, {"session", "within_seconds", "reason"}});
   // Reads any disk of the host.
   table.add({"session.extract", Role::administrator, extract_session, {"session", "disk"}});
+  table.add({"session.recover-layer", Role::administrator, recover_layer, {"desktop", "disk"}});
 }
 
 }  // namespace roamstead::server

@@ -221,8 +221,7 @@ Result<void> SessionTable::merge_last(Session& session, Incarnation& incarnation
 Result<std::shared_ptr<Session>> SessionTable::by_id(const Guid& id) {
   {
     std::lock_guard guard(mutex_);
-    for (auto& [digest, session] : by_digest_)
-      if (session->row.id == id) return session;
+    if (auto known = digests_.find(id); known != digests_.end()) return by_digest_.at(known->second);
   }
   RS_TRY(auto row, store_.find_session(id));
   if (!row) return fail(ErrorCode::not_found, "no session " + id.to_string());

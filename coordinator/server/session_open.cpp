@@ -213,6 +213,7 @@ Result<wire::OpenReply> SessionTable::begin_session(const std::string& desktop,
     }
     session->lease_until = options_.now() + lease_.load();
     by_digest_[session->row.secret_digest] = session;
+    digests_[session->row.id] = session->row.secret_digest;
     active_[profile.id].push_back(session);
     epochs_compared_.insert(profile.id);  // the store has it now
   }

@@ -59,6 +59,7 @@ Result<std::shared_ptr<Session>> SessionTable::remember(const SessionRow& row) {
   session->lease_until = options_.now() + lease_.load();
   std::lock_guard guard(mutex_);
   auto [it, added] = by_digest_.emplace(row.secret_digest, session);
+  if (added) digests_[row.id] = row.secret_digest;
   if (added && row.state == SessionState::active) active_[row.profile].push_back(session);
   return it->second;
 }
@@ -337,6 +338,7 @@ void SessionTable::forget_old_sessions() {
     // Those still needed are restored from the store. The count tells that no call holds this one just now.
     bool old = it->second->row.state != SessionState::active && it->second->lease_until < before &&
                it->second.use_count() == 1;
+    if (old) digests_.erase(it->second->row.id);
     it = old ? by_digest_.erase(it) : std::next(it);
   }
 }

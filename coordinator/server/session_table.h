@@ -234,6 +234,7 @@ class SessionTable {
   std::map<repository::ProfileId, std::mutex> saving_mutexes_;  // the map is guarded by mutex_
   std::mutex mutex_;  // guards the maps below and the parts of sessions that say so
   std::map<Digest, std::shared_ptr<Session>> by_digest_;
+  std::map<Guid, Digest> digests_;  // by public id, of the same sessions
   std::map<repository::ProfileId, Sessions> active_;
   std::set<repository::ProfileId> epochs_compared_;  // with the repository's, since this table was made
   Session::Clock::time_point next_forgetting_{};

@@ -6,6 +6,7 @@
 #include <set>
 #include <thread>
 
+#include "common/base/file_time.h"
 #include "coordinator/server/testing/session_fixture.h"
 
 namespace roamstead::server {
@@ -416,6 +417,37 @@ TEST_CASE("while one profile's holder commits for long, other profiles are opene
   CHECK(close.get());
   CHECK(again.get());
   CHECK(f.head() == 2);
+}
+
+TEST_CASE("what is long over is forgotten, and nothing else") {
+  SessionFixture f;
+  auto old = f.open("desk-a").value();
+  REQUIRE(f.table->close("desk-a", old.session_secret));
+  auto active = f.open("desk-a").value();
+  const auto now = now_100ns();
+  const std::uint64_t day = 24ull * 3600 * 10'000'000;
+  auto token = [&](const char* id, std::uint64_t expires) {
+    return Token{id, to_bytes(std::string(id)), kDefaultPool, 1, 1, now, expires, "root", 0};
+  };
+  REQUIRE(f.store->add_token(token("dead", now)));
+  REQUIRE(f.store->add_token(token("fresh", now + 100 * day)));
+  REQUIRE(f.store->add_desktop({"desk-z", "first", now, 0, kDefaultPool}));
+  REQUIRE(f.store->add_certificate("desk-z", "first", {"second", "", now, now + day}));
+  REQUIRE(f.store->add_certificate("desk-z", "second", {"third", "", now, now + 400 * day}));
+  CHECK(f.store->prune(now + day).value() == 0);
+  CHECK(f.store->tokens()->size() == 2);
+  CHECK(f.store->prune(now + 32 * day).value() == 2);  // the token and the second certificate
+  CHECK(f.store->tokens()->size() == 1);
+  CHECK(f.store->check_desktop("desk-z", "first"));
+  CHECK(!f.store->check_desktop("desk-z", "second"));
+  CHECK(f.store->check_desktop("desk-z", "third"));
+  CHECK(f.store->sessions(false)->size() == 2);
+  CHECK(f.store->prune(now + 181 * day).value() >= 2);  // the ended session and its incarnation
+  auto left = f.store->sessions(false).value();
+  REQUIRE(left.size() == 1);
+  CHECK(left[0].id == active.session);
+  f.restart();
+  CHECK(f.table->renew("desk-a", active.session_secret));
 }
 
 }  // namespace

@@ -1,9 +1,13 @@
 #include "coordinator/server/state_store.h"
 
+#include <chrono>
+
 #include "coordinator/server/state_store_impl.h"
 
 namespace roamstead::server {
 namespace {
+
+using FileTimeTicks = std::chrono::duration<std::int64_t, std::ratio<1, 10'000'000>>;
 
 constexpr const char* kSchema = R"sql(
 CREATE TABLE desktops(serial TEXT PRIMARY KEY, name TEXT NOT NULL, enrolled INTEGER NOT NULL, revoked INTEGER NOT NULL);
@@ -53,6 +57,11 @@ constexpr const char* kSchemaSteps[] = {
     kAccessSchema,
     kRestSchema,
     "CREATE TABLE quotas(profile BLOB PRIMARY KEY, quota_bytes INTEGER NOT NULL)",
+    "ALTER TABLE desktops ADD COLUMN disk TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE desktops ADD COLUMN partition INTEGER NOT NULL DEFAULT 0",
+    "CREATE TABLE enrolments(token TEXT NOT NULL, name TEXT NOT NULL, request BLOB NOT NULL, serial TEXT NOT "
+    "NULL, "
+    "made INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY(token, name))",
 };
 constexpr std::uint64_t kSchemaVersion = std::size(kSchemaSteps);
 constexpr const char* kSessionColumns =
@@ -190,6 +199,39 @@ Result<void> StateStore::note_ordinal(const IncarnationRow& row) {
         .bind(row.incarnation)
         .run();
   });
+}
+
+// Each statement takes a bounded number of rows, so that nobody waits for long behind it.
+Result<std::uint64_t> StateStore::prune(std::uint64_t now) {
+  const auto before = [now](std::chrono::hours age) {
+    const auto ticks = std::chrono::duration_cast<FileTimeTicks>(age).count();
+    return now > static_cast<std::uint64_t>(ticks) ? now - static_cast<std::uint64_t>(ticks) : 0;
+  };
+  constexpr const char* kOldSessions =
+      "(SELECT id FROM sessions WHERE state != 0 AND ended < ? ORDER BY ended, id LIMIT 500)";
+  std::uint64_t gone = 0;
+  RS_CHECK(impl_->group.run([&](Database& database) -> Result<void> {
+    const auto run = [&](const std::string& sql, std::uint64_t limit) -> Result<void> {
+      RS_CHECK(database.prepare(sql.c_str()).bind(limit).run());
+      auto changes = database.prepare("SELECT changes()");
+      RS_TRY(bool row, changes.step());
+      if (row) gone += changes.integer(0);
+      return {};
+    };
+    const auto sessions = before(kKeptSessions), certificates = before(kKeptCertificates);
+    RS_CHECK(run(std::string("DELETE FROM incarnations WHERE session IN ") + kOldSessions, sessions));
+    RS_CHECK(run(std::string("DELETE FROM sessions WHERE id IN ") + kOldSessions, sessions));
+    RS_CHECK(run("DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE expires < ? LIMIT 500)",
+                 before(kKeptTokens)));
+    RS_CHECK(run("DELETE FROM enrolments WHERE until < ?", now));
+    // Not the one that an enrolment is known by.
+    RS_CHECK(
+        run("DELETE FROM certificates WHERE serial IN (SELECT serial FROM certificates WHERE expires != 0 "
+            "AND expires < ? AND serial != enrolment LIMIT 500)",
+            certificates));
+    return {};
+  }));
+  return gone;
 }
 
 Result<std::vector<SessionRow>> StateStore::sessions(bool active_only) const {

@@ -6,6 +6,7 @@
 // Thread-safe; each call is one transaction, durable when it returns.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,6 +35,8 @@ struct Desktop {
   std::uint64_t enrolled_100ns = 0;
   std::uint64_t revoked_100ns = 0;  // 0: not revoked
   std::string pool = kDefaultPool;
+  std::string disk;             // on this host, its top layer: for when the desktop is dead; "": not known
+  std::uint32_t partition = 0;  // of it; 0: the one that holds NTFS
 };
 
 struct Assignment {
@@ -168,8 +171,14 @@ class StateStore {
 
   // An enrolment by token, in one transaction: one use less, and the desktop is in. ErrorCode::denied, with
   // the reason for the log, when the token is not good; exists as add_desktop says. `pool` "": the token's.
+  // `request`: SHA-256 of what asked for it, by which it is recognised when it comes again.
   Result<Token> enroll_by_token(ByteView digest, const std::string& pool, const Desktop& desktop,
-                                std::uint64_t expires_100ns, std::uint64_t now_100ns);
+                                ByteView request, std::uint64_t expires_100ns, std::uint64_t now_100ns);
+  // The serial of an enrolment that the very same request got by this token not long ago, its answer having
+  // been lost; none: there was none, the token is revoked or has expired, or the desktop is revoked.
+  static constexpr std::chrono::minutes kEnrolmentRepeated{10};
+  Result<std::optional<std::string>> find_enrolment(ByteView digest, const std::string& name,
+                                                    ByteView request, std::uint64_t now_100ns) const;
   // Whether it would work, for who needs to know before making a certificate.
   Result<Token> check_token(ByteView digest, const std::string& pool, std::uint64_t now_100ns) const;
   Result<void> add_token(const Token& token);  // ErrorCode::not_found without its pool
@@ -198,6 +207,9 @@ class StateStore {
   Result<void> remove_rule(const std::string& pool, const std::string& group);  // not_found
   Result<std::vector<Rule>> rules() const;
 
+  // ErrorCode::not_found when no desktop of that name is enrolled.
+  Result<void> set_disk_of(const std::string& desktop, const std::string& disk, std::uint32_t partition);
+
   // A profile's own quota, which comes before its pools'. In it 0 stands for no limit.
   Result<void> set_quota(const repository::ProfileId& profile, std::optional<std::uint64_t> quota_bytes);
   Result<std::optional<std::uint64_t>> quota(const repository::ProfileId& profile) const;
@@ -210,6 +222,12 @@ class StateStore {
   Result<void> end_session(const Guid& id, SessionState state, std::uint64_t now_100ns);
   Result<void> add_incarnation(const Guid& session, const IncarnationRow& row);
   Result<void> note_ordinal(const IncarnationRow& row);
+  // Forgets what nobody can need any more: ended sessions (whose desktops can then deliver nothing late:
+  // their disks must be extracted), expired tokens and certificates. Some hundred rows at a time; how many
+  // went.
+  Result<std::uint64_t> prune(std::uint64_t now_100ns);
+  static constexpr std::chrono::hours kKeptSessions{180 * 24}, kKeptTokens{30 * 24},
+      kKeptCertificates{30 * 24};
   Result<std::vector<SessionRow>> sessions(bool active_only) const;
   Result<std::optional<SessionRow>> find_session(const Guid& id) const;
   Result<std::optional<SessionRow>> find_session_by_digest(ByteView digest) const;

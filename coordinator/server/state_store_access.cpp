@@ -20,12 +20,13 @@ Result<Pool> find_pool(Database& database, const std::string& name) {
 }  // namespace
 
 Result<void> insert_desktop(Database& database, const Desktop& desktop, std::uint64_t expires_100ns) {
-  auto added = database.prepare("INSERT INTO desktops VALUES(?, ?, ?, 0, ?)")
-                   .bind(desktop.serial)
-                   .bind(desktop.name)
-                   .bind(desktop.enrolled_100ns)
-                   .bind(desktop.pool)
-                   .run();
+  auto added =
+      database.prepare("INSERT INTO desktops(serial, name, enrolled, revoked, pool) VALUES(?, ?, ?, 0, ?)")
+          .bind(desktop.serial)
+          .bind(desktop.name)
+          .bind(desktop.enrolled_100ns)
+          .bind(desktop.pool)
+          .run();
   if (!added && added.error().code == ErrorCode::exists)
     return fail(ErrorCode::exists,
                 "desktop '" + desktop.name + "' is enrolled; revoke it first to enrol it again");
@@ -112,6 +113,16 @@ Result<std::optional<std::uint64_t>> StateStore::quota(const repository::Profile
   return row ? std::optional(statement.integer(0)) : std::nullopt;
 }
 
+Result<void> StateStore::set_disk_of(const std::string& desktop, const std::string& disk,
+                                     std::uint32_t partition) {
+  std::lock_guard guard(impl_->mutex);
+  auto statement = impl_->database->prepare(
+      "UPDATE desktops SET disk = ?, partition = ? WHERE name = ? AND revoked = 0 RETURNING serial");
+  RS_TRY(bool found, statement.bind(disk).bind(std::uint64_t{partition}).bind(desktop).step());
+  if (!found) return fail(ErrorCode::not_found, "no desktop '" + desktop + "' is enrolled");
+  return statement.run();
+}
+
 Result<void> StateStore::add_desktop(const Desktop& desktop) {
   return impl_->group.run([&](Database& database) -> Result<void> {
     RS_CHECK(find_pool(database, desktop.pool));
@@ -137,13 +148,13 @@ Result<void> StateStore::revoke_desktop(const std::string& name, std::uint64_t n
 Result<std::vector<Desktop>> StateStore::desktops() const {
   std::lock_guard guard(impl_->mutex);
   auto statement = impl_->database->prepare(
-      "SELECT name, serial, enrolled, revoked, pool FROM desktops ORDER BY name, enrolled");
+      "SELECT name, serial, enrolled, revoked, pool, disk, partition FROM desktops ORDER BY name, enrolled");
   std::vector<Desktop> found;
   for (;;) {
     RS_TRY(bool row, statement.step());
     if (!row) return found;
     found.push_back({statement.text(0), statement.text(1), statement.integer(2), statement.integer(3),
-                     statement.text(4)});
+                     statement.text(4), statement.text(5), static_cast<std::uint32_t>(statement.integer(6))});
   }
 }
 

@@ -1,6 +1,8 @@
 // Tokens that let a desktop in, and the certificates it has one after the other.
 #include <openssl/crypto.h>
 
+#include <algorithm>
+
 #include "coordinator/server/state_store_impl.h"
 
 namespace roamstead::server {
@@ -38,8 +40,10 @@ Result<Token> good_token(Database& database, ByteView digest, const std::string&
 }  // namespace
 
 Result<void> note_open_until(Database& database, std::atomic<std::uint64_t>& until) {
-  auto statement =
-      database.prepare("SELECT coalesce(max(expires), 0) FROM tokens WHERE revoked = 0 AND uses_left > 0");
+  auto statement = database.prepare(
+      "SELECT max(coalesce((SELECT max(expires) FROM tokens WHERE revoked = 0 AND uses_left > 0), 0), "
+      "coalesce((SELECT max(e.until) FROM enrolments e JOIN tokens t ON t.id = e.token "
+      "WHERE t.revoked = 0), 0))");
   RS_TRY(bool row, statement.step());
   until = row ? statement.integer(0) : 0;
   return {};
@@ -52,8 +56,20 @@ Result<Token> StateStore::check_token(ByteView digest, const std::string& pool, 
   return good_token(*impl_->database, digest, pool, now);
 }
 
+Result<std::optional<std::string>> StateStore::find_enrolment(ByteView digest, const std::string& name,
+                                                              ByteView request, std::uint64_t now) const {
+  std::lock_guard guard(impl_->mutex);
+  auto statement = impl_->database->prepare(
+      "SELECT e.serial FROM enrolments e JOIN tokens t ON t.id = e.token JOIN desktops d ON d.serial = "
+      "e.serial "
+      "WHERE t.digest = ? AND e.name = ? AND e.request = ? AND e.until > ? AND t.revoked = 0 AND d.revoked = "
+      "0");
+  RS_TRY(bool row, statement.bind(digest).bind(name).bind(request).bind(now).step());
+  return row ? std::optional(statement.text(0)) : std::nullopt;
+}
+
 Result<Token> StateStore::enroll_by_token(ByteView digest, const std::string& pool, const Desktop& desktop,
-                                          std::uint64_t expires, std::uint64_t now) {
+                                          ByteView request, std::uint64_t expires, std::uint64_t now) {
   std::lock_guard guard(impl_->mutex);
   auto& database = *impl_->database;
   RS_TRY(auto transaction, Transaction::begin(database));
@@ -62,6 +78,15 @@ Result<Token> StateStore::enroll_by_token(ByteView digest, const std::string& po
   enrolled.pool = token.pool;
   RS_CHECK(insert_desktop(database, enrolled, expires));
   RS_CHECK(database.prepare("UPDATE tokens SET uses_left = uses_left - 1 WHERE id = ?").bind(token.id).run());
+  constexpr auto kRepeated = std::uint64_t{std::chrono::seconds(kEnrolmentRepeated).count()} * 10'000'000;
+  RS_CHECK(database.prepare("INSERT OR REPLACE INTO enrolments VALUES(?, ?, ?, ?, ?, ?)")
+               .bind(token.id)
+               .bind(enrolled.name)
+               .bind(request)
+               .bind(enrolled.serial)
+               .bind(now)
+               .bind(std::min(token.expires_100ns, now + kRepeated))
+               .run());
   RS_CHECK(transaction.commit());
   --token.uses_left;
   RS_CHECK(note_open_until(database, impl_->enrolment_open_until));
