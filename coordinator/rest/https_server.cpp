@@ -16,8 +16,8 @@
 #include <mutex>
 #include <thread>
 
+#include "common/base/event.h"
 #include "common/base/host_port.h"
-#include "common/base/log.h"
 #include "coordinator/rest/tls_connection.h"
 
 namespace roamstead::rest {
@@ -195,7 +195,8 @@ class HttpsServer::Impl {
     if (auto fresh = handlers_.context())
       context_ = std::move(*fresh);
     else
-      log_error("REST: cannot renew the certificate: {}", fresh.error().to_string());
+      log_event(Event::certificate_not_renewed, "REST: cannot renew the certificate: {}",
+                fresh.error().to_string());
   }
 
   void run(Connection& connection, SSL_CTX* context) {
@@ -212,7 +213,7 @@ class HttpsServer::Impl {
         serve(connection, *tls);
       }
     } catch (const std::exception& error) {  // the root of this thread: a bug must not end the coordinator
-      log_error("REST: a connection ended by a bug: {}", error.what());
+      log_event(Event::admin_command_broken, "REST: a connection ended by a bug: {}", error.what());
     }
     // Closed under the lock, so that stop() never meets a number that is another's.
     std::lock_guard lock(mutex_);

@@ -4,8 +4,8 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "common/base/event.h"
 #include "common/base/file_time.h"
-#include "common/base/log.h"
 #include "common/base/sha256.h"
 #include "coordinator/rest/openapi.h"
 #include "coordinator/rest/paging.h"
@@ -197,7 +197,8 @@ HttpResponse RestApi::answer(const server::Caller& caller, const HttpRequest& re
       return problem_response(problem_kind("denied"), "this interface is not for browsers");
     return find_and_answer(caller, request, may_go_on);
   } catch (const std::exception& error) {  // a bug in one answer must not end the coordinator
-    log_error("REST: {} {}: {}", request.method, request.target.substr(0, 200), error.what());
+    log_event(Event::admin_command_broken, "REST: {} {}: {}", request.method, request.target.substr(0, 200),
+              error.what());
     return problem_response(problem_kind("internal"), "the coordinator's log says more");
   }
 }
