@@ -210,7 +210,7 @@ Result<std::uint64_t> StateStore::prune(std::uint64_t now) {
   constexpr const char* kOldSessions =
       "(SELECT id FROM sessions WHERE state != 0 AND ended < ? ORDER BY ended, id LIMIT 500)";
   std::uint64_t gone = 0;
-  RS_CHECK(impl_->group.run([&](Database& database) -> Result<void> {
+  const auto work = [&](Database& database) -> Result<void> {
     const auto run = [&](const std::string& sql, std::uint64_t limit) -> Result<void> {
       RS_CHECK(database.prepare(sql.c_str()).bind(limit).run());
       auto changes = database.prepare("SELECT changes()");
@@ -230,7 +230,8 @@ Result<std::uint64_t> StateStore::prune(std::uint64_t now) {
             "AND expires < ? AND serial != enrolment LIMIT 500)",
             certificates));
     return {};
-  }));
+  };
+  RS_CHECK(impl_->group.run(work));
   return gone;
 }
 

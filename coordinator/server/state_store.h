@@ -35,7 +35,7 @@ struct Desktop {
   std::uint64_t enrolled_100ns = 0;
   std::uint64_t revoked_100ns = 0;  // 0: not revoked
   std::string pool = kDefaultPool;
-  std::string disk;             // on this host, its top layer: for when the desktop is dead; "": not known
+  std::string disk = {};        // on this host, its top layer: for when the desktop is dead; "": not known
   std::uint32_t partition = 0;  // of it; 0: the one that holds NTFS
 };
 
