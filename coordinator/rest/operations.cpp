@@ -185,7 +185,7 @@ void Operations::run(const Shared& operation) {
   try {  // the root of this thread
     result = operation->task(progress);
   } catch (const std::exception& error) {
-    log_event(Event::admin_command_broken, "an operation failed: {}", error.what());
+    log_event(roamstead::Event::admin_command_broken, "an operation failed: {}", error.what());
     result = Result<json>(fail(ErrorCode::internal, error.what()));
   }
   if (result) {
@@ -214,7 +214,7 @@ void Operations::end(const Shared& operation, const Result<json>& result) {
   }
   // Durable first: who has read that it is done must not read otherwise after a crash.
   if (auto noted = store_.set_operation(id, operation->created_100ns, one_line(state)); !noted)
-    log_event(Event::operation_unnoted, "operation {}: its end cannot be noted: {}", id,
+    log_event(roamstead::Event::operation_unnoted, "operation {}: its end cannot be noted: {}", id,
               noted.error().to_string());
   std::lock_guard lock(mutex_);
   operation->state = std::move(state);

@@ -332,7 +332,8 @@ TEST_CASE("the last layer of a desktop that has vanished is saved as a fork, and
   const auto folder = os::parent_directory(disk);
   auto everything = [&] {
     std::map<std::string, Bytes> contents;
-    for (const auto& name : files.list_directory(folder).value())
+    const auto names = files.list_directory(folder).value();
+    for (const auto& name : names)
       if (auto content = os::read_file(files, os::join_path(folder, name), 1u << 30))
         contents[name] = std::move(*content);
     return contents;
