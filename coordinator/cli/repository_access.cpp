@@ -222,6 +222,8 @@ Result<json> ask_running_coordinator(const RepositoryChoice& choice, const json&
                                      const Context& context) {
   RS_TRY(auto socket, choice.admin_socket());
   return ask_coordinator(socket, request, context, "no coordinator answers");
+}
+
 Result<RunningAnswer> ask_running(const std::string& socket_path, const json& request,
                                   std::chrono::milliseconds limit) {
   const auto began = std::chrono::steady_clock::now();
