@@ -9,6 +9,7 @@
 
 #include "coordinator/compose/pool_store.h"
 #include "coordinator/compose/template_layer.h"
+#include "coordinator/join/directory.h"
 
 namespace roamstead::compose {
 
@@ -67,20 +68,26 @@ class PoolJob {
   // in the result; an error is one that concerns all.
   Result<PoolResult> create(const PoolSpec& spec, const std::string& specification, unsigned threads,
                             const Progress& progress);
-  // Clones, template and what is remembered of them; the desktops' identities end.
+  // Clones, template and what is remembered of them; the desktops' identities end, and the accounts that were
+  // made for them are deleted.
   Result<void> remove(const PoolSpec& spec, const Progress& progress);
-  Result<void> remove_clone(const PoolSpec& spec, const std::string& clone);
+  Result<void> remove_clone(const PoolSpec& spec, const CloneRow& clone);
   // Back to the reference snapshot, with an identity of its own: what was used since is void.
   Result<void> refresh_clone(const PoolSpec& spec, const CloneRow& clone);
 
  private:
-  struct Ready;  // what all clones are made from
+  struct Ready;     // what all clones are made from
+  struct Accounts;  // in the domain
   Result<Ready> prepare(const PoolSpec& spec) const;
   Result<TemplateLayer> layer_of(const PoolSpec& spec, const Ready& ready, const PoolRow& row);
   Result<CloneFacts> facts_of(const PoolSpec& spec, std::uint64_t index, std::string& serial) const;
   Result<void> make_clone(const PoolSpec& spec, const Ready& ready, const TemplateLayer& layer,
-                          const CloneRow& row);
+                          const CloneRow& row, const join::Membership* membership);
+  Result<std::optional<join::Directory>> connect(const PoolSpec& spec) const;
+  Result<Accounts> make_accounts(const PoolSpec& spec, join::Directory& directory,
+                                 const std::vector<CloneRow>& rows);
   Result<void> take_away(const PoolSpec& spec, const std::string& clone);
+  Result<void> take_account_away(join::Directory& directory, const CloneRow& clone);
 
   os::FileSystem& files_;
   PoolStore& store_;

@@ -118,6 +118,7 @@ class Reader {
     all.table("pool", [&](SpecTable& table) { read_pool(table); });
     all.table("network", [&](SpecTable& table) { read_network(table); });
     all.table("system", [&](SpecTable& table) { read_system(table); });
+    all.table("join", [&](SpecTable& table) { read_join(table); });
     all.table("services", [&](SpecTable& table) {
       table.every_text([&](const std::string& service, const std::string& start) -> Result<void> {
         RS_TRY(const auto value, parse_start(start));
@@ -231,6 +232,46 @@ class Reader {
       return {};
     });
     table.text("adapter", [&](const std::string& value) { return take(spec_.adapter, value); });
+  }
+
+  // Needed as long as the pool is there, from wherever the coordinator runs.
+  static Result<void> take_path(std::string& out, const std::string& value) {
+    if (value.empty() || value.front() != '/') return invalid("expected an absolute path on this host");
+    out = value;
+    return {};
+  }
+
+  void read_join(SpecTable& table) {
+    JoinSpec join;
+    std::string method = "direct";
+    table.text("method", [&](const std::string& value) -> Result<void> {
+      if (value != "direct" && value != "none") return invalid("'" + value + "' is neither direct nor none");
+      method = value;
+      return {};
+    });
+    if (method == "direct") table.require("controller");
+    table.text("controller", [&](const std::string& value) -> Result<void> {
+      if (value.rfind("ldaps://", 0) != 0 && value.rfind("ldap://", 0) != 0)
+        return invalid("expected a domain controller, such as ldaps://dc1.corp.example.com");
+      join.controller = value;
+      return {};
+    });
+    table.text("container", [&](const std::string& value) { return take(join.container, value); });
+    table.text("bind", [&](const std::string& value) { return take(join.bind_name, value); });
+    table.text("password_file", [&](const std::string& value) -> Result<void> {
+      if (join.bind_name.empty()) return invalid("goes with 'bind'; without it Kerberos is used");
+      return take_path(join.password_file, value);
+    });
+    if (!join.bind_name.empty()) table.require("password_file");
+    table.text("ca_file",
+               [&](const std::string& value) -> Result<void> { return take_path(join.ca_file, value); });
+    table.text("existing", [&](const std::string& value) -> Result<void> {
+      if (value != "refuse" && value != "reuse")
+        return invalid("'" + value + "' is neither refuse nor reuse");
+      join.reuse_accounts = value == "reuse";
+      return {};
+    });
+    if (method == "direct") spec_.join = join;
   }
 
   void read_system(SpecTable& table) {

@@ -52,6 +52,16 @@ struct FirstBootScript {
   std::uint32_t timeout_seconds = 600;
 };
 
+// Membership of an Active Directory domain, finished while the desktop is powered off (docs/domain-join.md).
+struct JoinSpec {
+  std::string controller;       // "ldaps://dc1.corp.example.com"
+  std::string container;        // distinguished name; "" the domain's own for computers
+  std::string bind_name;        // "joiner@corp.example.com"; "" Kerberos
+  std::string password_file;    // on the host, its first line; with bind_name
+  std::string ca_file;          // "": the system's authorities
+  bool reuse_accounts = false;  // that exist, with a new password; else they are refused
+};
+
 struct PoolSpec {
   std::string name;
   std::string image;  // as it was imported
@@ -68,6 +78,8 @@ struct PoolSpec {
   std::vector<std::string> dns_servers;
   std::string dns_suffix;
   std::string adapter;  // its name, where the image has several
+
+  std::optional<JoinSpec> join;  // none: a workgroup, or as the image is
 
   std::string time_zone;  // a key of Windows' list; "" as in the image
   bool hibernation = false;

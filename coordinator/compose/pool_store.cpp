@@ -14,13 +14,14 @@ CREATE TABLE images(name TEXT PRIMARY KEY, disk TEXT NOT NULL, facts TEXT NOT NU
 CREATE TABLE pools(name TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images(name), specification TEXT NOT NULL,
   directory TEXT NOT NULL, layer TEXT NOT NULL, created INTEGER NOT NULL);
 CREATE TABLE clones(name TEXT PRIMARY KEY COLLATE NOCASE, pool TEXT NOT NULL REFERENCES pools(name),
-  number INTEGER NOT NULL, state INTEGER NOT NULL, error TEXT NOT NULL, made INTEGER NOT NULL);
+  number INTEGER NOT NULL, state INTEGER NOT NULL, error TEXT NOT NULL, made INTEGER NOT NULL,
+  account TEXT NOT NULL);
 CREATE INDEX clones_of_pool ON clones(pool, number);
 )sql";
 constexpr std::uint64_t kVersion = 1;
 constexpr const char* kImages = "SELECT name, disk, facts, disk_id, modified, imported FROM images ";
 constexpr const char* kPools = "SELECT name, image, specification, directory, layer, created FROM pools ";
-constexpr const char* kClones = "SELECT name, pool, number, state, error, made FROM clones ";
+constexpr const char* kClones = "SELECT name, pool, number, state, error, made, account FROM clones ";
 
 ImageRow image_in(const Statement& row) {
   return {row.text(0),   row.text(1), row.text(2), row.guid(3), static_cast<std::int64_t>(row.integer(4)),
@@ -30,8 +31,8 @@ PoolRow pool_in(const Statement& row) {
   return {row.text(0), row.text(1), row.text(2), row.text(3), row.text(4), row.integer(5)};
 }
 CloneRow clone_in(const Statement& row) {
-  return {row.text(0), row.text(1),   row.integer(2), static_cast<CloneState>(row.integer(3)),
-          row.text(4), row.integer(5)};
+  return {row.text(0), row.text(1),    row.integer(2), static_cast<CloneState>(row.integer(3)),
+          row.text(4), row.integer(5), row.text(6)};
 }
 
 template <class Row>
@@ -151,7 +152,7 @@ Result<void> PoolStore::add_pool(const PoolRow& pool, const std::vector<std::str
     RS_CHECK(added);
     std::uint64_t number = 0;
     for (const auto& name : clones) {
-      auto cloned = database.prepare("INSERT INTO clones VALUES(?, ?, ?, 0, '', 0)")
+      auto cloned = database.prepare("INSERT INTO clones VALUES(?, ?, ?, 0, '', 0, '')")
                         .bind(name)
                         .bind(pool.name)
                         .bind(number++)
@@ -209,12 +210,24 @@ Result<std::vector<CloneRow>> PoolStore::clones(const std::string& pool) const {
 
 Result<void> PoolStore::set_clone(const CloneRow& clone) {
   return group_.run([&](Database& database) {
-    return database.prepare("UPDATE clones SET state = ?, error = ?, made = ? WHERE name = ?")
+    return database.prepare("UPDATE clones SET state = ?, error = ?, made = ?, account = ? WHERE name = ?")
         .bind(static_cast<std::uint64_t>(clone.state))
         .bind(clone.error)
         .bind(clone.made_100ns)
+        .bind(clone.account)
         .bind(clone.name)
         .run();
+  });
+}
+
+Result<void> PoolStore::intend_accounts(const std::vector<std::string>& clones) {
+  return group_.run([&](Database& database) -> Result<void> {
+    for (const auto& name : clones)
+      RS_CHECK(database.prepare("UPDATE clones SET account = ? WHERE name = ? AND account = ''")
+                   .bind(kAccountIntended)
+                   .bind(name)
+                   .run());
+    return {};
   });
 }
 

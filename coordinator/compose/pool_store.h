@@ -47,7 +47,11 @@ struct CloneRow {
   CloneState state = CloneState::planned;
   std::string error;  // of one that failed
   std::uint64_t made_100ns = 0;
+  // In the domain: "" none of ours, kAccountIntended, or the distinguished name of one that was made for it.
+  std::string account = {};
 };
+// Written down before an account is made: one of that name is ours, should a crash come in between.
+inline constexpr const char* kAccountIntended = "?";
 
 class PoolStore {
  public:
@@ -70,6 +74,8 @@ class PoolStore {
   Result<std::vector<CloneRow>> clones(const std::string& pool) const;  // "": of all
   // Several callers share the wait for the disk.
   Result<void> set_clone(const CloneRow& clone);
+  // All are intended, in one transaction.
+  Result<void> intend_accounts(const std::vector<std::string>& clones);
   Result<void> remove_clone(const std::string& name);
 
  private:

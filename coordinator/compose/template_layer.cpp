@@ -109,7 +109,7 @@ Result<HiveSlots::Slot> reserve(registry::Editor& editor, const OwnValue& value)
   RS_TRY(const auto name, to_utf16(room.name));
   RS_TRY(const auto key, editor.hive().find(room.key));
   RS_TRY(const auto found, editor.hive().find_value(key, name));
-  if (!found || found->resident || found->data_bytes != value.capacity_bytes)
+  if (!found || found->data_bytes != value.capacity_bytes)
     return fail(ErrorCode::internal, room.key + "\\" + room.name + ": no room was made for it");
   constexpr std::uint64_t kCellHeader = 4;
   return HiveSlots::Slot{room.key,
@@ -117,7 +117,9 @@ Result<HiveSlots::Slot> reserve(registry::Editor& editor, const OwnValue& value)
                          room.type,
                          value.capacity_bytes,
                          editor.hive().file_offset(found->cell) + kCellHeader + registry::vk::kDataBytes,
-                         editor.hive().file_offset(found->data_cell) + kCellHeader};
+                         found->resident
+                             ? editor.hive().file_offset(found->cell) + kCellHeader + registry::vk::kData
+                             : editor.hive().file_offset(found->data_cell) + kCellHeader};
 }
 
 // Where a file lies on the disk. Refuses what cannot be patched in place.
@@ -173,9 +175,10 @@ Bytes next_base_block(Bytes sector) {
 Result<const OwnValue*> value_of(const OwnEdits& own, HiveId hive, const HiveSlots::Slot& slot) {
   for (const auto& value : own.values)
     if (value.edit.hive == hive && value.edit.key == slot.key && value.edit.name == slot.name) {
-      if (value.edit.data.size() > slot.capacity_bytes ||
-          value.edit.data.size() <= registry::kMaxResidentBytes || value.edit.type != slot.type)
-        break;
+      const auto bytes = value.edit.data.size();
+      const bool fits = bytes == slot.capacity_bytes ||
+                        (bytes < slot.capacity_bytes && bytes > registry::kMaxResidentBytes);
+      if (!fits || value.edit.type != slot.type) break;
       return &value;
     }
   return fail(ErrorCode::internal,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "common/base/file_time.h"
 #include "common/base/host_port.h"
 #include "common/base/text.h"
 #include "coordinator/compose/first_boot.h"
@@ -220,6 +221,22 @@ Result<void> common_profiles(const UnitContext& context, Edits& edits) {
   return {};
 }
 
+Result<void> common_join(const UnitContext& context, Edits& edits) {
+  if (context.join == nullptr) return {};
+  join::DirectOptions options;
+  options.keep_password = !context.spec.machine_password_change;
+  RS_TRY(edits.registry,
+         context.join->direct.common(context.hives.hive(HiveId::sam), context.join->domain, options));
+  return {};
+}
+
+Result<void> own_join(const UnitContext& context, const CloneFacts& clone, OwnEdits& edits) {
+  if (context.join == nullptr || !clone.membership) return {};
+  RS_TRY(auto own, context.join->direct.own(*clone.membership, now_100ns()));
+  for (auto& value : own) add_own(edits, std::move(value.edit), value.capacity_bytes);
+  return {};
+}
+
 Result<void> common_services(const UnitContext& context, Edits& edits) {
   for (const auto& setting : context.spec.services) {
     const auto key = in_control_set(context, "Services\\" + setting.service);
@@ -310,6 +327,7 @@ constexpr Unit kUnits[] = {
     {"new-disks", "disks seen for the first time come online", common_new_disks, nullptr},
     {"kms", "where Windows is activated", common_kms, nullptr},
     {"profiles", "where new profiles are made", common_profiles, nullptr},
+    {"domain-join", "membership of a domain, finished", common_join, own_join},
     {"services", "how services start", common_services, nullptr},
     {"registry", "the administrator's own registry edits", common_registry, nullptr},
     {"files", "the administrator's own files", common_files, nullptr},
@@ -351,7 +369,15 @@ Result<OwnEdits> own_edits(const UnitContext& context, const CloneFacts& clone) 
       if (value.edit.data.size() > value.capacity_bytes)
         return fail(ErrorCode::internal, fmt::format("{}: {} bytes for a value with room for {}", unit.name,
                                                      value.edit.data.size(), value.capacity_bytes));
-      all.values.push_back(std::move(value));
+      // Where two units set one value they mean the same; what the later one says counts.
+      const auto same = std::find_if(all.values.begin(), all.values.end(), [&](const OwnValue& other) {
+        return other.edit.hive == value.edit.hive && other.edit.key == value.edit.key &&
+               other.edit.name == value.edit.name;
+      });
+      if (same == all.values.end())
+        all.values.push_back(std::move(value));
+      else
+        *same = std::move(value);
     }
     for (auto& file : edits.files) {
       file.edit.unit = unit.name;

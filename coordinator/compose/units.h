@@ -8,6 +8,7 @@
 
 #include "coordinator/compose/image.h"
 #include "coordinator/compose/pool_spec.h"
+#include "coordinator/join/direct.h"
 
 namespace roamstead::compose {
 
@@ -18,7 +19,13 @@ struct CloneFacts {
   Guid machine_guid;
   // Its identity towards the coordinator (docs/format-identity.md).
   std::string desktop_json;
-  std::string identity_pem;  // key and certificate: a secret
+  std::string identity_pem;                                   // key and certificate: a secret
+  std::optional<join::Membership> membership = std::nullopt;  // with a JoinContext
+};
+
+struct JoinContext {
+  join::DirectJoin direct;
+  join::Domain domain;
 };
 
 struct UnitContext {
@@ -26,10 +33,12 @@ struct UnitContext {
   const WindowsImage& image;
   const ImageHives& hives;
   std::string ca_pem;
+  const JoinContext* join = nullptr;  // null: no domain is joined
 };
 
-// A value or file that differs from desktop to desktop. The template holds room for `capacity_bytes`, which
-// is more than 4 for values, and no desktop's data is longer; names are the same for all.
+// A value or file that differs from desktop to desktop. The template holds room for `capacity_bytes`; no
+// desktop's data is longer, nor, of a value with room for more, 4 bytes or shorter, which a hive keeps in
+// another place. Names are the same for all.
 struct OwnValue {
   RegistryEdit edit;
   std::uint32_t capacity_bytes = 0;

@@ -361,7 +361,7 @@ Result<json> delete_clone(const Invocation& call) {
   RS_TRY(const auto chosen, chosen_clone(call));
   RS_CHECK(fence(call, {chosen.row}));
   const auto port = identity_port(call.context, chosen.spec.session_pool);
-  RS_CHECK(PoolJob(os::real_file_system(), *chosen.store, port).remove_clone(chosen.spec, chosen.row.name));
+  RS_CHECK(PoolJob(os::real_file_system(), *chosen.store, port).remove_clone(chosen.spec, chosen.row));
   return json{{"clone", chosen.row.name}, {"deleted", true}};
 }
 

@@ -4,22 +4,14 @@
 #include "common/ntfs3g/library_volume.h"
 #include "common/volume/partition.h"
 #include "coordinator/compose/template_layer.h"
+#include "coordinator/join/testing_hives.h"
 #include "tests/support/must.h"
 
 namespace roamstead::compose::testing {
 namespace {
 
 using support::must;
-constexpr std::uint64_t kTime = 133000000000000000;
 constexpr const char* kAdapter = "{0f4a8c11-7d5c-4f5e-9a0b-1c2d3e4f5a6b}";
-
-// The least a key's security may be: owner and group SYSTEM, everything for everybody.
-Bytes descriptor() {
-  Bytes bytes(20);
-  bytes[0] = std::byte{1};
-  store_le<std::uint16_t>(bytes, 2, std::uint16_t{0x8000});
-  return bytes;
-}
 
 std::vector<RegistryEdit> system_edits() {
   const std::string set = "ControlSet001\\";
@@ -74,6 +66,22 @@ std::vector<RegistryEdit> software_edits(bool has_agent) {
   return edits;
 }
 
+// Those that a domain is joined by have what joining looks at.
+registry::Editor empty_hive(HiveId hive) {
+  switch (hive) {
+    case HiveId::system:
+      return join::testing::system_hive();
+    case HiveId::security:
+      return join::testing::security_hive(join::testing::aes_keys());
+    case HiveId::sam:
+      return join::testing::sam_hive();
+    case HiveId::software:
+    case HiveId::default_user:
+      break;
+  }
+  return must(registry::Editor::create(5, "ROOT", registry::test::descriptor(), registry::test::kTime));
+}
+
 void fill(registry::Editor& editor, std::uint64_t bytes) {
   constexpr std::size_t kPerKey = 16, kValueBytes = 200;
   const auto root = must(editor.hive().root()).cell;
@@ -90,8 +98,7 @@ void fill(registry::Editor& editor, std::uint64_t bytes) {
 
 Bytes make_hive(HiveId hive, const GoldenOptions& options) {
   if (const auto found = options.hives.find(hive); found != options.hives.end()) return found->second;
-  const std::uint32_t minor = hive == HiveId::sam || hive == HiveId::security ? 3 : 5;
-  auto editor = must(registry::Editor::create(minor, "ROOT", descriptor(), kTime));
+  auto editor = empty_hive(hive);
   if (hive == HiveId::system) {
     must(apply_edits(editor, hive, system_edits()));
     fill(editor, options.system_filler_bytes);
