@@ -296,6 +296,10 @@ TEST_CASE("a coordinator that contradicts itself is not believed, one that is aw
                                      const std::string& after) override {
       return link.list(secret, path, after);
     }
+    Result<std::vector<wire::Fetched>> fetch(const Guid& secret,
+                                             const std::vector<wire::FetchItem>& items) override {
+      return link.fetch(secret, items);
+    }
     Result<Bytes> read(const Guid& secret, const ProfilePath& path, const std::string& stream,
                        std::uint64_t offset, std::size_t length) override {
       return link.read(secret, path, stream, offset, length);
