@@ -280,6 +280,7 @@ TEST_CASE(
       }
     }
   }
-  CHECK(hung > 3);
-  CHECK(refused > 2);
+  // A commit writes and syncs at least; how many writes it takes depends on what is committed.
+  CHECK(hung >= 2);
+  CHECK(refused >= 1);
 }
