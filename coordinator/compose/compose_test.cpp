@@ -139,6 +139,9 @@ TEST_CASE("a pool's specification is checked as a whole") {
   CHECK(with("C:\\\\ProgramData", "C:\\\\..").find("cannot be a name on Windows") != std::string::npos);
   CHECK(with("app.ini\"", "none.ini\"").find("none.ini") != std::string::npos);
   CHECK(with("\"disabled\"", "\"off\"").find("is none of boot") != std::string::npos);
+  CHECK(with("count = 4", "count = 4 \x06").find("sales.toml:9: a control character") != std::string::npos);
+  text.replace(text.find("W. Europe"), 9, "Z\u00fcrich \U0001f600 \u20ac");
+  CHECK(shop.spec(text).time_zone == "Z\u00fcrich \U0001f600 \u20ac Standard Time");
   // All that is wrong at once.
   const auto all = shop.refusal("[pool]\nname = \"a b\"\ncount = \"4\"\n");
   CHECK(all.find("cannot be the name of a pool") != std::string::npos);

@@ -11,6 +11,7 @@
 #include "common/base/text.h"
 #include "coordinator/compose/spec_reader.h"
 #include "coordinator/config/addresses.h"
+#include "coordinator/config/ascii_toml.h"
 
 namespace roamstead::compose {
 namespace {
@@ -108,7 +109,8 @@ class Reader {
       : files_(files), directory_(std::move(directory)), problems_(source) {}
 
   Result<PoolSpec> read(const std::string& text, const std::string& source) {
-    auto parsed = toml::parse(text, source);
+    RS_TRY(const auto ascii, config::ascii_toml(text, source));
+    auto parsed = toml::parse(ascii, source);
     if (!parsed) {
       problems_.note(parsed.error().source(), std::string(parsed.error().description()));
       return fail(problems_.error());

@@ -6,11 +6,8 @@
 #include <string>
 #include <vector>
 
-#define TOML_EXCEPTIONS 0
-#define TOML_ENABLE_FORMATTERS 0
-#include <toml++/toml.h>
-
 #include "common/base/result.h"
+#include "coordinator/config/toml.h"
 
 namespace roamstead::compose {
 

@@ -100,9 +100,15 @@ TEST_CASE("each mistake is named with its file, its line and what to do") {
       {"[log\nlevel = \"info\"\n", 1, ""},
       {"[log]\nlevel = \"info\n", 2, ""},
       // Found by config_fuzz: the parser's behaviour with it is undefined.
-      {"# \u00e4\n\u021f", 2, "no ASCII may stand in texts and comments only"},
-      {"[log]\nlevel = \"\\\"\u00e4\" \u021f\n", 2, "no ASCII may stand in texts and comments only"},
-      {"[log]\nlevel = '''\u00e4'\n\u00e4''' # \u00e4\n\u021f = 1\n", 4, "no ASCII may stand in texts"},
+      {"[log]\n[\x06", 2, "a control character"},
+      {"[#z", 1, ""},
+      {"# \u00e4\n\u021f", 2, "a character beyond ASCII"},
+      {"[log]\nlevel = \"\\\"\u00e4\" \u021f\n", 2, "a character beyond ASCII"},
+      {"[log]\nlevel = \"\"\"\u00e4\"\n\u00e4\"\"\" # \u00e4\n\u021f = 1\n", 4, "a character beyond ASCII"},
+      {"[log]\nlevel = '\u00e4'\n", 2, "within double quotes"},
+      {"0=-.s's\u021f", 1, "within double quotes"},
+      {"[log]\nlevel = \"\xc0\x80\"\n", 2, "not UTF-8"},
+      {"[log]\nlevel = \"\xed\xa0\x80\"\n", 2, "not UTF-8"},
   };
   for (const auto& each : cases) {
     CAPTURE(each.text);

@@ -4,11 +4,9 @@
 #include <filesystem>
 #include <optional>
 
-#define TOML_EXCEPTIONS 0
-#define TOML_ENABLE_FORMATTERS 0
-#include <toml++/toml.h>
-
+#include "coordinator/config/ascii_toml.h"
 #include "coordinator/config/key_table.h"
+#include "coordinator/config/toml.h"
 
 namespace roamstead::config {
 namespace {
@@ -35,33 +33,6 @@ std::string_view found_type(const toml::node& node) {
   }
 }
 
-// The line of the first character beyond ASCII that stands in no comment and no string, where TOML 1.0 allows
-// none; 0: there is none. The parser must not see it: it meets some of them with undefined behaviour.
-std::uint32_t line_of_stray_character(std::string_view text) {
-  std::uint32_t line = 1;
-  std::string_view quotes;  // what ends the string we are in; "#": a comment
-  for (std::size_t at = 0; at < text.size(); ++at) {
-    const char c = text[at];
-    if (c == '\n') {
-      ++line;
-      if (quotes.size() == 1) quotes = {};  // a string that is not ended is for the parser to name
-    } else if (quotes.empty()) {
-      if (static_cast<unsigned char>(c) >= 0x80) return line;
-      if (c == '#') quotes = "#";
-      if (c != '"' && c != '\'') continue;
-      const bool three = text.substr(at, 3) == std::string(3, c);
-      quotes = text.substr(at, three ? 3 : 1);
-      at += quotes.size() - 1;
-    } else if (quotes[0] == '"' && c == '\\') {
-      if (at + 1 < text.size() && text[at + 1] != '\n') ++at;
-    } else if (quotes != "#" && text.substr(at, quotes.size()) == quotes) {
-      at += quotes.size() - 1;
-      quotes = {};
-    }
-  }
-  return 0;
-}
-
 // Reads one file into a configuration, and notes what is wrong with it.
 class FileReader {
  public:
@@ -69,12 +40,12 @@ class FileReader {
       : loaded_(into), file_(std::move(file)), problems_(problems) {}
 
   void read(std::string_view text) {
-    if (auto line = line_of_stray_character(text); line != 0) {
-      problems_.push_back(Origin{file_, line}.to_string() +
-                          ": a character that is no ASCII may stand in texts and comments only");
+    const auto ascii = ascii_toml(text, file_);
+    if (!ascii) {
+      problems_.push_back(ascii.error().message);
       return;
     }
-    auto parsed = toml::parse(text, file_);
+    auto parsed = toml::parse(*ascii, file_);
     if (!parsed) {
       note(parsed.error().source(), std::string(parsed.error().description()));
       return;
