@@ -38,7 +38,7 @@ add_library(roamstead_test_options INTERFACE)
 target_compile_definitions(roamstead_test_options INTERFACE DOCTEST_CONFIG_SUPER_FAST_ASSERTS)
 target_compile_options(roamstead_test_options INTERFACE $<$<CONFIG:RelWithDebInfo>:-O1>)
 if(ROAMSTEAD_SANITIZER MATCHES undefined)
-  target_compile_options(roamstead_test_options INTERFACE -fno-sanitize=undefined)
+  target_compile_options(roamstead_test_options INTERFACE -fno-sanitize=undefined -O0)
 endif()
 
 # Headers precompiled once for all libraries and once for all tests. Clang's are not worth it: only the fuzzers and
