@@ -17,6 +17,18 @@ constexpr std::size_t kMaxPathUnits = 32767;
 
 std::uint64_t whole_mib(std::uint64_t bytes) { return (bytes + kMiB - 1) / kMiB * kMiB; }
 
+// Where the file is new and all zero. A region's structures are small and the rest of it is zero: a thousand
+// linked clones should not store that.
+Result<void> write_sparsely(os::File& file, std::uint64_t offset, ByteView content) {
+  constexpr std::size_t kPage = 4096;
+  for (std::size_t at = 0; at < content.size(); at += kPage) {
+    const auto page = content.subspan(at, std::min(kPage, content.size() - at));
+    if (std::any_of(page.begin(), page.end(), [](std::byte byte) { return byte != std::byte{0}; }))
+      RS_CHECK(file.write_at(offset + at, page));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<Guid> create_file(os::FileSystem& files, const std::string& path, const Metadata& metadata) {
@@ -43,8 +55,8 @@ Result<Guid> create_file(os::FileSystem& files, const std::string& path, const M
   }
   RS_CHECK(file->write_at(0, encode_file_identifier()));
   auto regions = encode_region_table(bat, metadata_region);
-  for (auto offset : kRegionTableOffsets) RS_CHECK(file->write_at(offset, regions));
-  RS_CHECK(file->write_at(metadata_region.offset, encode_metadata(metadata)));
+  for (auto offset : kRegionTableOffsets) RS_CHECK(write_sparsely(*file, offset, regions));
+  RS_CHECK(write_sparsely(*file, metadata_region.offset, encode_metadata(metadata)));
   Header header;
   header.file_write_guid = Guid::random();
   header.data_write_guid = Guid::random();
