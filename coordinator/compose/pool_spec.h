@@ -8,6 +8,7 @@
 
 #include "common/registry/reg_text.h"
 #include "common/vdisk/disk.h"
+#include "coordinator/compose/user_disk.h"
 
 namespace roamstead::compose {
 
@@ -90,6 +91,8 @@ struct PoolSpec {
   std::vector<registry::RegChange> registry;  // of .reg files, in their order
   std::vector<PlacedFile> files;
   std::vector<FirstBootScript> scripts;
+
+  std::optional<UserDiskSpec> user_disk;  // data_disk.h: where it lies
 
   std::string clone_name(std::uint64_t index) const { return clones.name(first_number + index); }
 };
