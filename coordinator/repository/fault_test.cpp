@@ -206,7 +206,8 @@ TEST_CASE(
     "storage hangs at any operation of a commit, another host takes over, the late write harms nobody") {
   auto random = support::seeded_random();
   std::size_t hung = 0, refused = 0;
-  // One and the same commit hangs at its first operation, its second, and so on: large enough to have several.
+  // One and the same commit hangs at its first operation, its second, and so on: large enough to have
+  // several.
   const auto large = random_bytes(random, 150'000);
   for (std::uint64_t at = 0;; ++at) {
     CAPTURE(at);
