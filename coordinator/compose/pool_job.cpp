@@ -250,8 +250,8 @@ Result<void> PoolJob::make_clone(const PoolSpec& spec, const Ready& ready, const
   return store_.set_clone(made);
 }
 
-Result<PoolResult> PoolJob::create(const PoolSpec& spec, const std::string& specification, unsigned threads,
-                                   const Progress& progress) {
+Result<PoolResult> PoolJob::create(const RunningJob&, const PoolSpec& spec, const std::string& specification,
+                                   unsigned threads, const Progress& progress) {
   RS_TRY(auto ready, prepare(spec));
   auto known = store_.pool(spec.name);
   if (!known && known.error().code != ErrorCode::not_found) return fail(known.error());
@@ -348,7 +348,7 @@ Result<PoolResult> PoolJob::create(const PoolSpec& spec, const std::string& spec
   return result;
 }
 
-Result<void> PoolJob::remove_clone(const PoolSpec& spec, const CloneRow& clone) {
+Result<void> PoolJob::remove_clone(const RunningJob&, const PoolSpec& spec, const CloneRow& clone) {
   if (!clone.account.empty()) {
     RS_TRY(auto directory, connect(spec));
     if (directory) RS_CHECK(take_account_away(*directory, clone));
@@ -357,7 +357,7 @@ Result<void> PoolJob::remove_clone(const PoolSpec& spec, const CloneRow& clone) 
   return store_.remove_clone(clone.name);
 }
 
-Result<void> PoolJob::remove(const PoolSpec& spec, const Progress& progress) {
+Result<void> PoolJob::remove(const RunningJob&, const PoolSpec& spec, const Progress& progress) {
   RS_TRY(const auto rows, store_.clones(spec.name));
   std::uint64_t done = 0;
   const bool has_accounts =
@@ -376,7 +376,7 @@ Result<void> PoolJob::remove(const PoolSpec& spec, const Progress& progress) {
   return store_.remove_pool(spec.name);
 }
 
-Result<void> PoolJob::refresh_clone(const PoolSpec& spec, const CloneRow& clone) {
+Result<void> PoolJob::refresh_clone(const RunningJob&, const PoolSpec& spec, const CloneRow& clone) {
   if (clone.state != CloneState::made)
     return fail(ErrorCode::not_found,
                 "clone '" + clone.name + "' has not been made; 'roamstead pool create' does");

@@ -55,6 +55,7 @@ struct PoolResult {
   std::vector<CloneRow> failed;
 };
 
+// What is given with a RunningJob, rows and specification, was read while it was held.
 class PoolJob {
  public:
   using Progress = std::function<void(const std::string& what, std::uint64_t done, std::uint64_t total)>;
@@ -66,14 +67,14 @@ class PoolJob {
   Result<PoolPlan> plan(const PoolSpec& spec) const;
   // ErrorCode::conflict when a pool of that name was begun with another specification. A clone's failure is
   // in the result; an error is one that concerns all.
-  Result<PoolResult> create(const PoolSpec& spec, const std::string& specification, unsigned threads,
-                            const Progress& progress);
+  Result<PoolResult> create(const RunningJob& job, const PoolSpec& spec, const std::string& specification,
+                            unsigned threads, const Progress& progress);
   // Clones, template and what is remembered of them; the desktops' identities end, and the accounts that were
   // made for them are deleted.
-  Result<void> remove(const PoolSpec& spec, const Progress& progress);
-  Result<void> remove_clone(const PoolSpec& spec, const CloneRow& clone);
+  Result<void> remove(const RunningJob& job, const PoolSpec& spec, const Progress& progress);
+  Result<void> remove_clone(const RunningJob& job, const PoolSpec& spec, const CloneRow& clone);
   // Back to the reference snapshot, with an identity of its own: what was used since is void.
-  Result<void> refresh_clone(const PoolSpec& spec, const CloneRow& clone);
+  Result<void> refresh_clone(const RunningJob& job, const PoolSpec& spec, const CloneRow& clone);
 
  private:
   struct Ready;     // what all clones are made from

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/base/guid.h"
+#include "coordinator/compose/running_jobs.h"
 #include "coordinator/database/database.h"
 
 namespace roamstead::compose {
@@ -57,6 +58,9 @@ class PoolStore {
  public:
   static Result<std::unique_ptr<PoolStore>> open(const std::string& state_directory);
 
+  // Who changes a pool or a clone holds one of these meanwhile.
+  RunningJobs& jobs() { return jobs_; }
+
   // Replaces one of that name that no pool uses; ErrorCode::conflict otherwise.
   Result<void> put_image(const ImageRow& image);
   Result<ImageRow> image(const std::string& name) const;  // not_found
@@ -84,6 +88,7 @@ class PoolStore {
   mutable std::mutex mutex_;  // guards the database
   const std::unique_ptr<database::Database> database_;
   database::GroupCommit group_;
+  RunningJobs jobs_;
 };
 
 }  // namespace roamstead::compose

@@ -208,12 +208,13 @@ Result<json> create_pool(const Invocation& call) {
   RS_TRY(const auto wanted, wanted_pool(call));
   RS_CHECK(call.context.store.pool(wanted.spec.session_pool.empty() ? kDefaultPool : wanted.spec.session_pool)
                .map([](const Pool&) {}));
+  RS_TRY(const auto job, store->jobs().begin(wanted.spec.name, "pool create"));
   const auto port = identity_port(call.context, wanted.spec.session_pool);
   // Twice as many as there are cores: half of them wait for the disk.
   const auto threads = 2 * std::max(1u, std::thread::hardware_concurrency());
   RS_TRY(const auto result,
          PoolJob(os::real_file_system(), *store, port)
-             .create(wanted.spec, wanted.text, threads,
+             .create(job, wanted.spec, wanted.text, threads,
                      [&](const std::string& what, std::uint64_t done, std::uint64_t total) {
                        if (call.progress) call.progress({what, done, total});
                      }));
@@ -279,12 +280,13 @@ Result<void> fence(const Invocation& call, const std::vector<CloneRow>& clones) 
 Result<json> delete_pool(const Invocation& call) {
   RS_TRY(auto* store, pool_store(call));
   RS_TRY(const auto name, text_field(call.request, "pool"));
+  RS_TRY(const auto job, store->jobs().begin(name, "pool delete"));
   RS_TRY(const auto spec, spec_of(*store, name));
   RS_TRY(const auto clones, store->clones(name));
   RS_CHECK(fence(call, clones));
   const auto port = identity_port(call.context, spec.session_pool);
   RS_CHECK(PoolJob(os::real_file_system(), *store, port)
-               .remove(spec, [&](const std::string& what, std::uint64_t done, std::uint64_t total) {
+               .remove(job, spec, [&](const std::string& what, std::uint64_t done, std::uint64_t total) {
                  if (call.progress) call.progress({what, done, total});
                }));
   return json{{"pool", name}, {"deleted", true}, {"clones", clones.size()}};
@@ -313,6 +315,20 @@ Result<Chosen> chosen_clone(const Invocation& call) {
   RS_TRY(chosen.row, chosen.store->clone(name));
   RS_TRY(chosen.spec, spec_of(*chosen.store, chosen.row.pool));
   return chosen;
+}
+
+// The same to change it. What was chosen was read while the job was held, so that it is still so.
+struct ChosenJob {
+  Chosen chosen;
+  RunningJob job;
+};
+Result<ChosenJob> chosen_job(const Invocation& call, const std::string& what) {
+  RS_TRY(const auto before, chosen_clone(call));
+  RS_TRY(auto job, before.store->jobs().begin_clone(before.row.pool, before.row.name, what));
+  RS_TRY(auto chosen, chosen_clone(call));
+  if (chosen.row.pool != before.row.pool)
+    return fail(ErrorCode::busy, "clone '" + chosen.row.name + "' has just been made in another pool");
+  return ChosenJob{std::move(chosen), std::move(job)};
 }
 
 Result<json> show_clone(const Invocation& call) {
@@ -350,18 +366,20 @@ Result<json> diff_clone(const Invocation& call) {
 }
 
 Result<json> refresh_clone(const Invocation& call) {
-  RS_TRY(const auto chosen, chosen_clone(call));
+  RS_TRY(const auto both, chosen_job(call, "clone refresh"));
+  const auto& [chosen, job] = both;
   RS_CHECK(fence(call, {chosen.row}));
   const auto port = identity_port(call.context, chosen.spec.session_pool);
-  RS_CHECK(PoolJob(os::real_file_system(), *chosen.store, port).refresh_clone(chosen.spec, chosen.row));
+  RS_CHECK(PoolJob(os::real_file_system(), *chosen.store, port).refresh_clone(job, chosen.spec, chosen.row));
   return json{{"clone", chosen.row.name}, {"refreshed", true}};
 }
 
 Result<json> delete_clone(const Invocation& call) {
-  RS_TRY(const auto chosen, chosen_clone(call));
+  RS_TRY(const auto both, chosen_job(call, "clone delete"));
+  const auto& [chosen, job] = both;
   RS_CHECK(fence(call, {chosen.row}));
   const auto port = identity_port(call.context, chosen.spec.session_pool);
-  RS_CHECK(PoolJob(os::real_file_system(), *chosen.store, port).remove_clone(chosen.spec, chosen.row));
+  RS_CHECK(PoolJob(os::real_file_system(), *chosen.store, port).remove_clone(job, chosen.spec, chosen.row));
   return json{{"clone", chosen.row.name}, {"deleted", true}};
 }
 
