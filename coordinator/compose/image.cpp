@@ -158,6 +158,9 @@ Result<WindowsImage> inspect_image(os::FileSystem& files, const std::string& pat
       hives.text(HiveId::system, image.control_set + "\\Control\\ComputerName\\ComputerName", "ComputerName");
   image.agent = hives.text(HiveId::software, kAgentKey, "Version");
   image.adapters = adapters_of(hives, image.control_set);
+  for (const char* name : {"Windows/Panther/unattend.xml", "Windows/Panther/Unattend/unattend.xml"})
+    image.has_answer_file = image.has_answer_file || opened->volume().lookup(name).has_value();
+  image.has_setup_complete = opened->volume().lookup("Windows/Setup/Scripts/SetupComplete.cmd").has_value();
   RS_CHECK_CTX(path, check_setup_state(hives, image));
   add_warnings(image, hives);
   return image;

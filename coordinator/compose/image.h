@@ -32,6 +32,8 @@ struct WindowsImage {
   std::string agent;         // the installed agent's version; "" when there is none
   std::vector<NetworkAdapter> adapters;
   std::vector<std::string> warnings;  // what a desktop made of this will suffer from
+  bool has_answer_file = false;       // for Windows' Setup
+  bool has_setup_complete = false;    // SetupComplete.cmd
 };
 
 // The hives of an image as Windows would see them, in memory.

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 #include "common/base/file_time.h"
@@ -43,36 +44,14 @@ Result<void> check_unchanged(os::FileSystem& files, const ImageRow& row) {
 struct PoolJob::Ready {
   WindowsImage image;
   ImageHives hives;
-  std::optional<JoinContext> join = std::nullopt;
+  PoolJoin joining;
+  std::optional<JoinContext> join;
 
   UnitContext context(const PoolSpec& spec, const std::string& ca_pem) const {
     return {spec, image, hives, ca_pem, join ? &*join : nullptr};
   }
   // Enough to see which values differ from desktop to desktop.
-  CloneFacts example(const PoolSpec& spec) const {
-    constexpr std::uint32_t kSomeRid = 1000;
-    auto facts = example_facts(spec);
-    if (join)
-      facts.membership =
-          join::Membership{join->domain, facts.name, join::random_machine_password(), kSomeRid};
-    return facts;
-  }
-  Result<void> join_domain(const join::Domain& domain) {
-    RS_TRY(auto direct, join::DirectJoin::open(hives.hive(HiveId::system), hives.hive(HiveId::security),
-                                               hives.hive(HiveId::sam)));
-    join.emplace(JoinContext{std::move(direct), domain});
-    return {};
-  }
-};
-
-// By the clones' order; neither a membership nor an error: it needs none.
-struct PoolJob::Accounts {
-  struct One {
-    std::optional<join::Membership> membership;
-    std::string account;  // as CloneRow has it
-    std::optional<Error> error;
-  };
-  std::vector<One> all;
+  CloneFacts example(const PoolSpec& spec) const { return joining.example(example_facts(spec)); }
 };
 
 ClonePaths paths_of(const PoolSpec& spec, const std::string& clone) {
@@ -102,93 +81,31 @@ Result<PoolJob::Ready> PoolJob::prepare(const PoolSpec& spec) const {
                             image.warnings.front() + "."));
   RS_TRY(const auto disk, WindowsDisk::open(files_, row.disk));
   RS_TRY(auto hives, ImageHives::load(disk->volume()));
-  return Ready{std::move(image), std::move(hives)};
+  // The blobs of desktops that are made may be gone.
+  std::set<std::string> made;
+  RS_TRY(const auto rows, store_.clones(spec.name));
+  for (const auto& clone : rows)
+    if (clone.state == CloneState::made) made.insert(clone.name);
+  std::vector<std::string> names;
+  for (std::uint64_t index = 0; index < spec.count; ++index)
+    if (!made.contains(spec.clone_name(index))) names.push_back(spec.clone_name(index));
+  RS_TRY(auto joining, PoolJoin::open(files_, spec, names));
+  RS_TRY(auto join, joining.context(spec, hives));
+  return Ready{std::move(image), std::move(hives), std::move(joining), std::move(join)};
 }
 
 Result<PoolPlan> PoolJob::plan(const PoolSpec& spec) const {
   RS_TRY(auto ready, prepare(spec));
-  RS_TRY(const auto directory, connect(spec));
-  if (directory) RS_CHECK(ready.join_domain(directory->domain()));
   const auto context = ready.context(spec, identity_.ca_pem);
   PoolPlan plan;
+  plan.boots = spec.boots(ready.image.generalised);
   RS_TRY(plan.common, common_edits(context));
   RS_TRY(plan.own, own_edits(context, ready.example(spec)));
   for (std::uint64_t index = 0; index < spec.count; ++index) plan.clones.push_back(spec.clone_name(index));
   plan.warnings = ready.image.warnings;
+  for (auto& warning : join_warnings(spec, ready.image)) plan.warnings.push_back(std::move(warning));
   plan.image = std::move(ready.image);
   return plan;
-}
-
-Result<std::optional<join::Directory>> PoolJob::connect(const PoolSpec& spec) const {
-  if (!spec.join) return std::nullopt;
-  constexpr std::uint64_t kMostPasswordBytes = 4096;
-  join::DirectoryOptions options;
-  options.url = spec.join->controller;
-  options.bind_name = spec.join->bind_name;
-  options.ca_file = spec.join->ca_file;
-  if (!options.bind_name.empty()) {
-    RS_TRY(auto content, os::read_file(files_, spec.join->password_file, kMostPasswordBytes));
-    const auto line = as_text(content).substr(0, as_text(content).find_first_of("\r\n"));
-    options.bind_password = join::to_secret(as_bytes(line));
-    join::cleanse(content.data(), content.size());
-  }
-  RS_TRY_CTX(auto directory, "join", join::Directory::connect(options));
-  return directory;
-}
-
-Result<PoolJob::Accounts> PoolJob::make_accounts(const PoolSpec& spec, join::Directory& directory,
-                                                 const std::vector<CloneRow>& rows) {
-  RS_TRY_CTX(const auto container, "join.container", directory.container(spec.join->container));
-  Accounts accounts;
-  accounts.all.resize(rows.size());
-  // Only accounts that are not there yet are noted as ours before they are made: should a crash come in
-  // between, nobody else's is ever taken for one of ours.
-  std::vector<std::string> intended;
-  std::vector<bool> ours(rows.size());
-  for (std::size_t at = 0; at < rows.size(); ++at) {
-    if (rows[at].state == CloneState::made) continue;
-    ours[at] = !rows[at].account.empty();
-    if (ours[at]) continue;
-    RS_TRY_CTX(const auto found, "account " + rows[at].name, directory.find_account(rows[at].name));
-    if (!found) intended.push_back(rows[at].name);
-    ours[at] = !found;
-  }
-  RS_CHECK(store_.intend_accounts(intended));
-  for (const bool own : {false, true}) {
-    std::vector<join::AccountRequest> requests;
-    std::vector<std::size_t> places;
-    for (std::size_t at = 0; at < rows.size(); ++at)
-      if (rows[at].state != CloneState::made && ours[at] == own) {
-        requests.push_back({rows[at].name, join::random_machine_password()});
-        places.push_back(at);
-      }
-    const bool reuse = own || spec.join->reuse_accounts;
-    const auto made = directory.create_accounts(
-        requests, container, reuse ? join::ExistingAccount::reuse : join::ExistingAccount::refuse);
-    for (std::size_t i = 0; i < made.size(); ++i) {
-      auto& one = accounts.all[places[i]];
-      if (!made[i]) {
-        one.error = Error(made[i].error()).with("account");
-        if (own) one.account = kAccountIntended;  // perhaps it was made, and the answer lost
-        continue;
-      }
-      if (own) one.account = made[i]->distinguished_name;
-      one.membership = join::Membership{directory.domain(), rows[places[i]].name,
-                                        requests[i].machine_password, made[i]->rid()};
-    }
-  }
-  return accounts;
-}
-
-Result<void> PoolJob::take_account_away(join::Directory& directory, const CloneRow& clone) {
-  if (clone.account.empty()) return {};
-  auto name = clone.account;
-  if (name == kAccountIntended) {
-    RS_TRY(const auto found, directory.find_account(clone.name));
-    if (!found) return {};
-    name = found->distinguished_name;
-  }
-  return directory.delete_account(name);
 }
 
 Result<TemplateLayer> PoolJob::layer_of(const PoolSpec& spec, const Ready& ready, const PoolRow& row) {
@@ -226,10 +143,10 @@ Result<void> PoolJob::take_away(const PoolSpec& spec, const std::string& clone) 
 }
 
 Result<void> PoolJob::make_clone(const PoolSpec& spec, const Ready& ready, const TemplateLayer& layer,
-                                 const CloneRow& row, const join::Membership* membership) {
+                                 const CloneRow& row, const PoolJoin::Account& account) {
   std::string serial;
   RS_TRY_CTX(auto facts, "identity", facts_of(spec, row.index, serial));
-  if (membership != nullptr) facts.membership = *membership;
+  RS_CHECK_CTX("join", ready.joining.complete(facts, account));
   const auto context = ready.context(spec, identity_.ca_pem);
   RS_TRY(const auto own, own_edits(context, facts));
   const auto paths = paths_of(spec, row.name);
@@ -276,17 +193,11 @@ Result<PoolResult> PoolJob::create(const RunningJob&, const PoolSpec& spec, cons
     RS_CHECK(store_.add_pool(row, names));
     known = row;
   }
-  RS_TRY(auto directory, connect(spec));
-  if (directory) RS_CHECK(ready.join_domain(directory->domain()));
   RS_TRY(const auto layer, layer_of(spec, ready, *known));
   RS_TRY(auto rows, store_.clones(spec.name));
-  Accounts accounts;
-  accounts.all.resize(rows.size());
-  if (directory) {
-    RS_TRY(accounts, make_accounts(spec, *directory, rows));
-  }
+  RS_TRY(const auto accounts, ready.joining.accounts(spec, store_, rows));
   for (std::size_t at = 0; at < rows.size(); ++at)
-    if (rows[at].state != CloneState::made) rows[at].account = accounts.all[at].account;
+    if (rows[at].state != CloneState::made) rows[at].account = accounts[at].account;
 
   PoolResult result;
   std::mutex mutex;  // guards result, the progress and `broken`
@@ -300,11 +211,10 @@ Result<PoolResult> PoolJob::create(const RunningJob&, const PoolSpec& spec, cons
       const auto& row = rows[at];
       Result<void> made;
       if (row.state != CloneState::made) {
-        const auto& account = accounts.all[at];
+        const auto& account = accounts[at];
         if (account.error) made = fail(*account.error);
         if (made) made = take_away(spec, row.name);
-        if (made)
-          made = make_clone(spec, ready, layer, row, account.membership ? &*account.membership : nullptr);
+        if (made) made = make_clone(spec, ready, layer, row, account);
         if (!made) {
           auto failed = row;
           failed.state = CloneState::failed;
@@ -332,9 +242,9 @@ Result<PoolResult> PoolJob::create(const RunningJob&, const PoolSpec& spec, cons
   work();
   for (auto& worker : workers) worker.join();
   // What was made for desktops that are not is no good to anybody.
-  if (directory)
+  if (ready.joining.has_directory())
     for (auto& row : result.failed) {
-      if (auto gone = take_account_away(*directory, row); !gone)
+      if (auto gone = ready.joining.take_away(row); !gone)
         row.error += "; its account " + row.account + " is left: " + gone.error().to_string();
       else
         row.account.clear();
@@ -350,8 +260,8 @@ Result<PoolResult> PoolJob::create(const RunningJob&, const PoolSpec& spec, cons
 
 Result<void> PoolJob::remove_clone(const RunningJob&, const PoolSpec& spec, const CloneRow& clone) {
   if (!clone.account.empty()) {
-    RS_TRY(auto directory, connect(spec));
-    if (directory) RS_CHECK(take_account_away(*directory, clone));
+    RS_TRY(auto joined, PoolJoin::connect(files_, spec));
+    RS_CHECK(joined.take_away(clone));
   }
   RS_CHECK(take_away(spec, clone.name));
   return store_.remove_clone(clone.name);
@@ -362,12 +272,12 @@ Result<void> PoolJob::remove(const RunningJob&, const PoolSpec& spec, const Prog
   std::uint64_t done = 0;
   const bool has_accounts =
       std::any_of(rows.begin(), rows.end(), [](const CloneRow& row) { return !row.account.empty(); });
-  std::optional<join::Directory> directory;
+  std::optional<PoolJoin> joined;
   if (has_accounts) {
-    RS_TRY(directory, connect(spec));
+    RS_TRY(joined, PoolJoin::connect(files_, spec));
   }
   for (const auto& row : rows) {
-    if (directory) RS_CHECK_CTX(row.name, take_account_away(*directory, row));
+    if (joined) RS_CHECK_CTX(row.name, joined->take_away(row));
     RS_CHECK_CTX(row.name, take_away(spec, row.name));
     RS_CHECK_CTX(row.name, store_.remove_clone(row.name));
     if (progress) progress("desktops", ++done, rows.size());

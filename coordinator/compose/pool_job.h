@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/compose/pool_join.h"
 #include "coordinator/compose/pool_store.h"
 #include "coordinator/compose/template_layer.h"
-#include "coordinator/join/directory.h"
 
 namespace roamstead::compose {
 
@@ -77,18 +77,13 @@ class PoolJob {
   Result<void> refresh_clone(const RunningJob& job, const PoolSpec& spec, const CloneRow& clone);
 
  private:
-  struct Ready;     // what all clones are made from
-  struct Accounts;  // in the domain
+  struct Ready;  // what all clones are made from
   Result<Ready> prepare(const PoolSpec& spec) const;
   Result<TemplateLayer> layer_of(const PoolSpec& spec, const Ready& ready, const PoolRow& row);
   Result<CloneFacts> facts_of(const PoolSpec& spec, std::uint64_t index, std::string& serial) const;
   Result<void> make_clone(const PoolSpec& spec, const Ready& ready, const TemplateLayer& layer,
-                          const CloneRow& row, const join::Membership* membership);
-  Result<std::optional<join::Directory>> connect(const PoolSpec& spec) const;
-  Result<Accounts> make_accounts(const PoolSpec& spec, join::Directory& directory,
-                                 const std::vector<CloneRow>& rows);
+                          const CloneRow& row, const PoolJoin::Account& account);
   Result<void> take_away(const PoolSpec& spec, const std::string& clone);
-  Result<void> take_account_away(join::Directory& directory, const CloneRow& clone);
 
   os::FileSystem& files_;
   PoolStore& store_;

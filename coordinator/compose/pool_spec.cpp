@@ -12,6 +12,7 @@
 #include "coordinator/compose/spec_reader.h"
 #include "coordinator/config/addresses.h"
 #include "coordinator/config/ascii_toml.h"
+#include "coordinator/join/routes.h"
 
 namespace roamstead::compose {
 namespace {
@@ -245,13 +246,26 @@ class Reader {
 
   void read_join(SpecTable& table) {
     JoinSpec join;
-    std::string method = "direct";
+    bool wanted = true;
     table.text("method", [&](const std::string& value) -> Result<void> {
-      if (value != "direct" && value != "none") return invalid("'" + value + "' is neither direct nor none");
-      method = value;
-      return {};
+      constexpr std::pair<const char*, JoinMethod> kMethods[] = {{"direct", JoinMethod::direct},
+                                                                 {"unattend", JoinMethod::unattend},
+                                                                 {"runonce", JoinMethod::runonce}};
+      wanted = value != "none";
+      for (const auto& [word, method] : kMethods)
+        if (value == word) {
+          join.method = method;
+          return {};
+        }
+      return wanted ? invalid("'" + value + "' is none of direct, unattend, runonce, none") : Result<void>();
     });
-    if (method == "direct") table.require("controller");
+    table.text("blobs", [&](const std::string& value) { return take_path(join.blobs, value); });
+    if (!join.blobs.empty()) {
+      for (const char* key : {"controller", "container", "bind", "password_file", "ca_file", "existing"})
+        if (table.has(key)) table.note_at(key, "goes without 'blobs': their accounts have been made already");
+    } else if (wanted) {
+      table.require("controller");
+    }
     table.text("controller", [&](const std::string& value) -> Result<void> {
       if (value.rfind("ldaps://", 0) != 0 && value.rfind("ldap://", 0) != 0)
         return invalid("expected a domain controller, such as ldaps://dc1.corp.example.com");
@@ -273,7 +287,15 @@ class Reader {
       join.reuse_accounts = value == "reuse";
       return {};
     });
-    if (method == "direct") spec_.join = join;
+    if (!wanted) return;
+    // The first thing a desktop does: other steps may need the domain.
+    if (join.method == JoinMethod::runonce) {
+      const auto script = join::runonce_join_script();
+      const auto bytes = as_bytes(script);
+      spec_.scripts.insert(spec_.scripts.begin(),
+                           {join::kRunonceScriptName, Bytes(bytes.begin(), bytes.end())});
+    }
+    spec_.join = join;
   }
 
   void read_system(SpecTable& table) {

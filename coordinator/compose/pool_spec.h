@@ -53,7 +53,13 @@ struct FirstBootScript {
   std::uint32_t timeout_seconds = 600;
 };
 
-// Membership of an Active Directory domain, finished while the desktop is powered off (docs/domain-join.md).
+// How a desktop becomes a member of an Active Directory domain (docs/domain-join.md).
+enum class JoinMethod : std::uint8_t {
+  direct,    // the finished membership is written
+  unattend,  // Windows' Setup takes a blob: images that were generalised
+  runonce,   // a script at the first start gives it to djoin
+};
+
 struct JoinSpec {
   std::string controller;       // "ldaps://dc1.corp.example.com"
   std::string container;        // distinguished name; "" the domain's own for computers
@@ -61,6 +67,10 @@ struct JoinSpec {
   std::string password_file;    // on the host, its first line; with bind_name
   std::string ca_file;          // "": the system's authorities
   bool reuse_accounts = false;  // that exist, with a new password; else they are refused
+  JoinMethod method = JoinMethod::direct;
+  // On the host: NAME.txt for each desktop, of `djoin /provision` or `net offlinejoin provision`. "":
+  // accounts are made at `controller`.
+  std::string blobs;
 };
 
 struct PoolSpec {
@@ -93,6 +103,11 @@ struct PoolSpec {
   std::vector<FirstBootScript> scripts;
 
   std::optional<UserDiskSpec> user_disk;  // data_disk.h: where it lies
+
+  // Starts of Windows until a desktop is ready: Setup, and a join at the first start, need one more.
+  std::uint32_t boots(bool generalised) const {
+    return generalised || (join && join->method != JoinMethod::direct) ? 2 : 1;
+  }
 
   std::string clone_name(std::uint64_t index) const { return clones.name(first_number + index); }
 };

@@ -40,6 +40,7 @@ class SpecTable {
   void tables(const char* key, const std::function<void(SpecTable&)>& take_each);
   // All keys of a table whose keys are not ours to know.
   void every_text(const std::function<Result<void>(const std::string& key, const std::string& value)>& take);
+  bool has(const char* key) const { return table_.contains(key); }
   // Notes a key that must be there and is not.
   void require(const char* key);
   // About this table, at its first line.

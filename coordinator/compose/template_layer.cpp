@@ -369,7 +369,11 @@ Result<void> make_refreshed_disk(os::FileSystem& files, const TemplateLayer& bas
                                  const std::string& reference, const std::string& path, const OwnEdits& own) {
   RS_CHECK(vdisk::create_child(files, reference, path));
   RS_TRY(const auto disk, vdisk::Disk::open(files, path, vdisk::Access::write));
-  for (const auto& file : base.files) RS_CHECK_CTX(path, patch_file(*disk, file, own));
+  // What is not given anew is as in the reference: a join's blob.
+  for (const auto& slot : base.files)
+    if (std::any_of(own.files.begin(), own.files.end(),
+                    [&](const OwnFile& file) { return file.edit.path == slot.path; }))
+      RS_CHECK_CTX(path, patch_file(*disk, slot, own));
   return disk->flush();
 }
 

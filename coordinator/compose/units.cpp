@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <cctype>
 
-#include "common/base/file_time.h"
 #include "common/base/host_port.h"
 #include "common/base/text.h"
 #include "coordinator/compose/first_boot.h"
+#include "coordinator/compose/unit_tools.h"
+#include "coordinator/compose/units_join.h"
 
 namespace roamstead::compose {
 namespace {
@@ -21,17 +22,6 @@ constexpr std::uint32_t kAddressCapacity = 36;  // "255.255.255.255" and two NUL
 constexpr std::uint32_t kGuidCapacity = 74;     // 36 characters and the NUL
 constexpr std::uint32_t kFileCapacity = 4096;
 constexpr const char* kIdentityFolder = "ProgramData/Roamstead/identity/";
-
-std::string in_control_set(const UnitContext& context, const std::string& key) {
-  return context.image.control_set + "\\" + key;
-}
-std::string tcpip(const UnitContext& context) {
-  return in_control_set(context, "Services\\Tcpip\\Parameters");
-}
-
-void add_own(OwnEdits& edits, RegistryEdit edit, std::uint32_t capacity) {
-  edits.values.push_back({std::move(edit), capacity});
-}
 
 // Windows writes the computer's name in upper case, and takes it in any.
 std::string upper(std::string text) {
@@ -221,22 +211,6 @@ Result<void> common_profiles(const UnitContext& context, Edits& edits) {
   return {};
 }
 
-Result<void> common_join(const UnitContext& context, Edits& edits) {
-  if (context.join == nullptr) return {};
-  join::DirectOptions options;
-  options.keep_password = !context.spec.machine_password_change;
-  RS_TRY(edits.registry,
-         context.join->direct.common(context.hives.hive(HiveId::sam), context.join->domain, options));
-  return {};
-}
-
-Result<void> own_join(const UnitContext& context, const CloneFacts& clone, OwnEdits& edits) {
-  if (context.join == nullptr || !clone.membership) return {};
-  RS_TRY(auto own, context.join->direct.own(*clone.membership, now_100ns()));
-  for (auto& value : own) add_own(edits, std::move(value.edit), value.capacity_bytes);
-  return {};
-}
-
 Result<void> common_services(const UnitContext& context, Edits& edits) {
   for (const auto& setting : context.spec.services) {
     const auto key = in_control_set(context, "Services\\" + setting.service);
@@ -327,7 +301,9 @@ constexpr Unit kUnits[] = {
     {"new-disks", "disks seen for the first time come online", common_new_disks, nullptr},
     {"kms", "where Windows is activated", common_kms, nullptr},
     {"profiles", "where new profiles are made", common_profiles, nullptr},
-    {"domain-join", "membership of a domain, finished", common_join, own_join},
+    {"domain-join", "membership of a domain: finished, or as a blob for the first start", common_join,
+     own_join},
+    {"answer-file", "what Setup of a generalised image would ask", common_answer_file, own_answer_file},
     {"services", "how services start", common_services, nullptr},
     {"registry", "the administrator's own registry edits", common_registry, nullptr},
     {"files", "the administrator's own files", common_files, nullptr},

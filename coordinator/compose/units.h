@@ -9,6 +9,7 @@
 #include "coordinator/compose/image.h"
 #include "coordinator/compose/pool_spec.h"
 #include "coordinator/join/direct.h"
+#include "coordinator/join/odj_blob.h"
 
 namespace roamstead::compose {
 
@@ -21,11 +22,14 @@ struct CloneFacts {
   std::string desktop_json;
   std::string identity_pem;                                   // key and certificate: a secret
   std::optional<join::Membership> membership = std::nullopt;  // with a JoinContext
+  join::SecretBytes join_blob = {};  // in its binary form, where the account comes from one; else it is made
 };
 
 struct JoinContext {
-  join::DirectJoin direct;
+  std::optional<join::DirectJoin> direct;  // for that method alone
   join::Domain domain;
+  join::Controller controller;        // where accounts were made
+  std::uint64_t most_blob_bytes = 0;  // no clone's blob is longer
 };
 
 struct UnitContext {

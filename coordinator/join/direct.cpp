@@ -153,9 +153,14 @@ Result<std::vector<OwnEdit>> DirectJoin::own(const Membership& membership, std::
   // The password before is the same one: nobody knew an earlier.
   RS_TRY(auto current, seal_secret(keys_, membership.machine_password));
   RS_TRY(auto old, seal_secret(keys_, membership.machine_password));
-  own.push_back(fixed(secret_part("CurrVal", std::move(current))));
+  // Accounts that others made have passwords of other lengths.
+  const auto room = sealed_bytes(keys_.form, kMachinePasswordCharacters * sizeof(char16_t));
+  if (current.size() > room)
+    return fail(ErrorCode::invalid_argument, membership.machine_name + ": a password of more than " +
+                                                 std::to_string(kMachinePasswordCharacters) + " characters");
+  own.push_back(named(secret_part("CurrVal", std::move(current)), room));
   own.back().edit.secret = true;
-  own.push_back(fixed(secret_part("OldVal", std::move(old))));
+  own.push_back(named(secret_part("OldVal", std::move(old)), room));
   own.back().edit.secret = true;
   own.push_back(fixed(secret_part("CupdTime", time_bytes(now_100ns))));
   own.push_back(fixed(secret_part("OupdTime", time_bytes(now_100ns))));

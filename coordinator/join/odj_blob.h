@@ -69,6 +69,11 @@ Result<SecretBytes> write_odj_data(const OdjBlob& blob);
 Result<OdjBlob> parse_odj_text(ByteView text);
 Result<SecretBytes> write_odj_file(const OdjBlob& blob);
 Result<SecretBytes> write_account_data(const OdjBlob& blob);
+// Between these texts and the binary form, which is not looked into: a blob that somebody else made is passed
+// on as it is.
+Result<SecretBytes> odj_data_of_text(ByteView text);
+SecretBytes odj_file_of_data(ByteView data);
+SecretBytes account_data_of_data(ByteView data);
 
 // For an account that was made over LDAP.
 OdjBlob make_odj_blob(Membership membership, Controller controller);

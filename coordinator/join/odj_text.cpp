@@ -23,8 +23,9 @@ SecretBytes base64_of(ByteView data) {
   return text;
 }
 
-// Blanks and line ends between are passed over, as is a NUL at the end.
+// Blanks and line ends between are passed over, as are NULs at the end.
 Result<SecretBytes> from_base64(ByteView text) {
+  while (!text.empty() && text.back() == std::byte{0}) text = text.first(text.size() - 1);
   std::array<std::uint8_t, 256> values{};
   values.fill(0xff);
   for (std::size_t i = 0; i < kAlphabet.size(); ++i)
@@ -35,7 +36,7 @@ Result<SecretBytes> from_base64(ByteView text) {
   std::size_t count = 0, padding = 0;
   for (std::size_t at = 0; at < text.size(); ++at) {
     const auto c = std::to_integer<unsigned char>(text[at]);
-    if (c == ' ' || c == '\t' || c == '\r' || c == '\n' || (c == 0 && at + 1 == text.size())) continue;
+    if (c == ' ' || c == '\t' || c == '\r' || c == '\n') continue;
     if (c == '=') {
       ++padding;
       continue;
@@ -57,7 +58,7 @@ Result<SecretBytes> from_base64(ByteView text) {
 
 }  // namespace
 
-Result<OdjBlob> parse_odj_text(ByteView text) {
+Result<SecretBytes> odj_data_of_text(ByteView text) {
   if (text.size() > kMaxTextBytes)
     return fail(ErrorCode::corrupt, "a blob of " + std::to_string(text.size()) + " bytes is too big");
   SecretBytes narrow;
@@ -70,7 +71,12 @@ Result<OdjBlob> parse_odj_text(ByteView text) {
     }
     text = narrow;
   }
-  RS_TRY_CTX(const auto data, "domain join blob", from_base64(text));
+  RS_TRY_CTX(auto data, "domain join blob", from_base64(text));
+  return data;
+}
+
+Result<OdjBlob> parse_odj_text(ByteView text) {
+  RS_TRY(const auto data, odj_data_of_text(text));
   RS_TRY_CTX(auto blob, "domain join blob", parse_odj_data(data));
   return blob;
 }
@@ -80,8 +86,15 @@ Result<SecretBytes> write_account_data(const OdjBlob& blob) {
   return base64_of(data);
 }
 
+SecretBytes account_data_of_data(ByteView data) { return base64_of(data); }
+
 Result<SecretBytes> write_odj_file(const OdjBlob& blob) {
-  RS_TRY(const auto text, write_account_data(blob));
+  RS_TRY(const auto data, write_odj_data(blob));
+  return odj_file_of_data(data);
+}
+
+SecretBytes odj_file_of_data(ByteView data) {
+  const auto text = base64_of(data);
   SecretBytes file;
   file.reserve(2 * text.size() + 4);
   const auto unit = [&](unsigned value) {

@@ -19,19 +19,14 @@ void append(Bytes& bytes, std::string_view text) {
 
 }  // namespace
 
-Result<compose::FileEdit> unattend_join_file(const OdjBlob& blob, std::string_view architecture,
-                                             bool unattend_exists) {
-  if (unattend_exists)
-    return fail(ErrorCode::exists,
-                std::string(kUnattendPath) +
-                    ": the image has an answer file of its own; remove it from the image and "
-                    "put what it did into the pool's specification, or join by another route");
+Result<compose::FileEdit> unattend_join_file(std::string_view machine_name, ByteView blob,
+                                             std::string_view architecture) {
+  RS_CHECK(check_machine_name(machine_name));
   std::string machine(architecture);
   std::transform(machine.begin(), machine.end(), machine.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
   if (machine != "amd64" && machine != "x86" && machine != "arm64")
     return fail(ErrorCode::unsupported, "no answer file for the architecture \"" + machine + "\"");
-  RS_TRY(const auto account, write_account_data(blob));
   compose::FileEdit file;
   file.path = kUnattendPath;
   file.secret = true;
@@ -42,26 +37,44 @@ Result<compose::FileEdit> unattend_join_file(const OdjBlob& blob, std::string_vi
          "<unattend xmlns=\"urn:schemas-microsoft-com:unattend\">\n"
          "  <settings pass=\"specialize\">\n" +
              component("Microsoft-Windows-Shell-Setup", machine) + "      <ComputerName>" +
-             blob.membership.machine_name +
+             std::string(machine_name) +
              "</ComputerName>\n"
-             "    </component>\n" +
-             component("Microsoft-Windows-UnattendedJoin", machine) +
-             "      <Identification>\n"
-             "        <Provisioning>\n"
-             "          <AccountData>");
-  file.content.insert(file.content.end(), account.begin(), account.end());
-  append(file.content,
-         "</AccountData>\n"
-         "        </Provisioning>\n"
-         "      </Identification>\n"
-         "    </component>\n"
-         "  </settings>\n"
-         "</unattend>\n");
+             "    </component>\n");
+  if (!blob.empty()) {
+    append(file.content, component("Microsoft-Windows-UnattendedJoin", machine) +
+                             "      <Identification>\n"
+                             "        <Provisioning>\n"
+                             "          <AccountData>");
+    append(file.content, as_text(account_data_of_data(blob)));
+    append(file.content,
+           "</AccountData>\n"
+           "        </Provisioning>\n"
+           "      </Identification>\n"
+           "    </component>\n");
+  }
+  append(file.content, "  </settings>\n  <settings pass=\"oobeSystem\">\n" +
+                           component("Microsoft-Windows-Shell-Setup", machine) +
+                           "      <OOBE>\n"
+                           "        <HideEULAPage>true</HideEULAPage>\n"
+                           "        <HideOnlineAccountScreens>true</HideOnlineAccountScreens>\n"
+                           "        <HideWirelessSetupInOOBE>true</HideWirelessSetupInOOBE>\n"
+                           "        <ProtectYourPC>3</ProtectYourPC>\n"
+                           "      </OOBE>\n"
+                           "    </component>\n"
+                           "  </settings>\n"
+                           "</unattend>\n");
   return file;
 }
 
-Result<compose::FileEdit> runonce_blob_file(const OdjBlob& blob, const std::string& first_boot_folder) {
-  RS_TRY(const auto bytes, write_odj_file(blob));
+std::string setup_complete_script() {
+  return "@echo off\r\n"
+         "rem The answer file may hold this machine's password; Setup has ended, and nobody needs it.\r\n"
+         "del /f /q \"%SystemRoot%\\Panther\\unattend.xml\"\r\n"
+         "exit /b 0\r\n";
+}
+
+compose::FileEdit runonce_blob_file(ByteView blob, const std::string& first_boot_folder) {
+  const auto bytes = odj_file_of_data(blob);
   compose::FileEdit file;
   file.path = first_boot_folder + kRunonceBlobName;
   file.content = to_bytes(ByteView(bytes));

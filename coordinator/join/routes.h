@@ -14,15 +14,18 @@ namespace roamstead::join {
 // Setup of a generalised image takes its answers from here.
 inline constexpr const char* kUnattendPath = "Windows/Panther/unattend.xml";
 
-// The answer file: in the specialize pass the computer's name and, as AccountData, the blob. `architecture`
-// is the image's: "AMD64", "x86" or "ARM64", in any case. Refuses (ErrorCode::exists) where the image has an
-// answer file, as two cannot be made one without knowing what the other is for; `unattend_exists` is the
-// caller's look at it.
-Result<compose::FileEdit> unattend_join_file(const OdjBlob& blob, std::string_view architecture,
-                                             bool unattend_exists);
+// The answer file: in the specialize pass the computer's name and, as AccountData, the blob (in its binary
+// form; empty: a name alone); at the first start no questions that a desktop has nobody to answer.
+// `architecture` is the image's: "AMD64", "x86" or "ARM64", in any case.
+Result<compose::FileEdit> unattend_join_file(std::string_view machine_name, ByteView blob,
+                                             std::string_view architecture);
+// Windows runs this when its Setup has ended. It removes the answer file.
+inline constexpr const char* kSetupCompletePath = "Windows/Setup/Scripts/SetupComplete.cmd";
+std::string setup_complete_script();
 
-// The blob for `djoin /requestodj`, below the first start's folder ("ProgramData/Roamstead/firstboot/").
-Result<compose::FileEdit> runonce_blob_file(const OdjBlob& blob, const std::string& first_boot_folder);
+// The blob (in its binary form) for `djoin /requestodj`, below the first start's folder
+// ("ProgramData/Roamstead/firstboot/").
+compose::FileEdit runonce_blob_file(ByteView blob, const std::string& first_boot_folder);
 inline constexpr const char* kRunonceBlobName = "domain-join.txt";
 // The script that takes it, the same for every clone, for the folder `scripts` below that folder. Removes the
 // blob once it is taken. Ends with 0 when there is nothing (more) to do, with kRestartWanted when the join

@@ -11,7 +11,7 @@ using join::testing::sample_blob;
 using support::must;
 
 TEST_CASE("the answer file gives Setup the name and the blob") {
-  const auto file = must(unattend_join_file(sample_blob(), "AMD64", false));
+  const auto file = must(unattend_join_file("VDI-0001", must(write_odj_data(sample_blob())), "AMD64"));
   CHECK(file.path == "Windows/Panther/unattend.xml");
   CHECK(file.secret);
   const auto text = std::string(as_text(file.content));
@@ -23,18 +23,24 @@ TEST_CASE("the answer file gives Setup the name and the blob") {
   CHECK(equal(must(parse_odj_text(as_bytes(data))), sample_blob()));
 }
 
-TEST_CASE("an image's own answer file, or an unknown architecture, is refused by name") {
-  const auto exists = unattend_join_file(sample_blob(), "AMD64", true);
-  CHECK(exists.error().code == ErrorCode::exists);
-  CHECK(exists.error().to_string().find("unattend.xml") != std::string::npos);
-  CHECK(unattend_join_file(sample_blob(), "PowerPC", false).error().code == ErrorCode::unsupported);
+TEST_CASE("without a blob it gives the name alone; unknown architectures and names are refused") {
+  const auto text = std::string(as_text(must(unattend_join_file("VDI-0001", {}, "arm64")).content));
+  CHECK(text.find("<ComputerName>VDI-0001</ComputerName>") != std::string::npos);
+  CHECK(text.find("AccountData") == std::string::npos);
+  CHECK(unattend_join_file("VDI-0001", {}, "PowerPC").error().code == ErrorCode::unsupported);
+  CHECK(unattend_join_file("<x/>", {}, "AMD64").error().code == ErrorCode::invalid_argument);
 }
 
 TEST_CASE("the first start takes the blob once") {
-  const auto file = must(runonce_blob_file(sample_blob(), "ProgramData/Roamstead/firstboot/"));
+  const auto file =
+      runonce_blob_file(must(write_odj_data(sample_blob())), "ProgramData/Roamstead/firstboot/");
   CHECK(file.path == "ProgramData/Roamstead/firstboot/domain-join.txt");
   CHECK(file.secret);
   CHECK(equal(must(parse_odj_text(file.content)), sample_blob()));
+  auto padded = file.content;  // as a clone's disk has it, in room for the longest
+  padded.resize(padded.size() + 800);
+  CHECK(equal(must(parse_odj_text(padded)), sample_blob()));
+  CHECK(must(odj_data_of_text(padded)) == must(write_odj_data(sample_blob())));
   const auto script = runonce_join_script();
   const auto taken = script.find("djoin.exe\" /requestodj /loadfile");
   CHECK(taken != std::string::npos);

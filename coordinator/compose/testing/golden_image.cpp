@@ -135,6 +135,7 @@ void make_golden_image(const std::string& path, const GoldenOptions& options) {
   }
   place("Windows/System32/drivers/etc/hosts", as_bytes("127.0.0.1 localhost\r\n"));
   must(volume->make_directories("ProgramData"));
+  for (const auto& [at, content] : options.files) place(at, as_bytes(content));
   must(volume->unmount());
   must(disk->flush());
 }

@@ -16,6 +16,7 @@ struct GoldenOptions {
   std::vector<RegistryEdit> edits;  // on top of what every image here has
   std::map<HiveId, Bytes> hives;    // in place of those made here: real ones
   bool has_agent = true;
+  std::map<std::string, std::string> files;  // more of them: path, content
 };
 
 // At `path`, in the format its ending says; what goes wrong throws.
