@@ -126,7 +126,8 @@ TEST_CASE("runonce: the first step of the first start gives the blob to djoin") 
   for (const auto* machine : {"VDI-0001", "VDI-0002", "VDI-0003"}) check(machine);
   // A desktop that was set back joins again, with the same account.
   const auto spec = must(parse_made_pool_spec(text, "pool desks"));
-  must(site.job().refresh_clone(spec, must(site.store().clone("VDI-0002"))));
+  const auto running = must(site.store().jobs().begin_clone("desks", "VDI-0002", "clone refresh"));
+  must(site.job().refresh_clone(running, spec, must(site.store().clone("VDI-0002"))));
   check("VDI-0002");
 }
 

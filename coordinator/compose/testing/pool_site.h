@@ -62,7 +62,8 @@ class PoolSite {
   }
   Result<PoolResult> create(const std::string& text, unsigned threads = 2) {
     RS_TRY(const auto spec, parse(text));
-    return job().create(spec, text, threads, {});
+    RS_TRY(const auto running, store_->jobs().begin(spec.name, "pool create"));
+    return job().create(running, spec, text, threads, {});
   }
   Result<PoolPlan> plan(const std::string& text) {
     RS_TRY(const auto spec, parse(text));
