@@ -18,6 +18,7 @@
 #include "coordinator/server/testing/sample_batch.h"
 #include "coordinator/server/testing/site.h"
 #include "tests/support/command.h"
+#include "tests/support/own_address.h"
 #include "tests/support/seed.h"
 #include "tests/support/temporary_directory.h"
 
@@ -100,7 +101,7 @@ TEST_CASE("a coordinator killed around a commit loses nothing acknowledged and c
                             "commit.after_packs", "commit.after_catalog", "server.before_ack"}) {
     CAPTURE(point);
     Site site;
-    Process first(site, "127.0.0.1:0", std::string(point) + "#2=kill");
+    Process first(site, support::own_address() + ":0", std::string(point) + "#2=kill");
     auto address = first.address();
     auto link = site.link("desk-a", address);
     auto session = link->open({"alice", "", {}}).value();
@@ -134,7 +135,7 @@ TEST_CASE("a coordinator killed around a commit loses nothing acknowledged and c
 TEST_CASE("a coordinator killed before it merged what two desktops saved merges it when it is back") {
   Site site;
   site.start(std::chrono::seconds(30), {}, SessionPolicy::concurrent).reset();
-  Process first(site, "127.0.0.1:0", "server.before_merge#1=kill");
+  Process first(site, support::own_address() + ":0", "server.before_merge#1=kill");
   auto address = first.address();
   auto link_a = site.link("desk-a", address), link_b = site.link("desk-b", address);
   auto a = link_a->open({"alice", "", {}}).value(), b = link_b->open({"alice", "", {}}).value();
@@ -222,7 +223,7 @@ TEST_CASE("after a write that failed the repository is opened again, and the des
     SampleBatch one(session.incarnation, 1, {{"x", "1"}});
     auto failed = link->commit(session.session_secret, one.batch, one);
     REQUIRE(!failed);
-    CHECK(failed.error().code == ErrorCode::io);
+    CHECK(failed.error().code == ErrorCode::unavailable);
     auto again = link->commit(session.session_secret, one.batch, one);
     for (int i = 0; i < 100 && !again; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(100));

@@ -49,6 +49,11 @@ Result<Bytes> nothing(Result<void> done) {
 }  // namespace
 
 Bytes failure_frame(std::uint64_t request, const Error& error) {
+  // What is said by an event (a quota, a limit) is not the storage's trouble but a rule.
+  const bool storage = error.code == ErrorCode::io || error.code == ErrorCode::full;
+  if (storage && event_in(error.to_string()).empty())
+    return failure_frame(request,
+                         Error(ErrorCode::unavailable, "the coordinator's storage: " + error.to_string()));
   return wire::encode_frame(FrameType::failure, request, wire::encode_message(wire::to_failure(error)));
 }
 

@@ -67,6 +67,7 @@ class RequestHandler {
   SpoolBudget budget_;
 };
 
+// A failure of the coordinator's own storage is `unavailable` for a desktop: asking again may help.
 Bytes failure_frame(std::uint64_t request, const Error& error);
 
 }  // namespace roamstead::server

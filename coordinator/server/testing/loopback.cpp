@@ -8,6 +8,7 @@
 
 #include "common/base/file_time.h"
 #include "common/wire/tls.h"
+#include "tests/support/own_address.h"
 
 namespace roamstead::server {
 namespace {
@@ -55,7 +56,7 @@ Loopback::Loopback()
     must(store->add_desktop({name, issued_[name].serial, now_100ns(), 0}));
     if (name[5] != 'c') must(store->assign({name, alice.id, "alice"}));
   }
-  start("127.0.0.1:0");
+  start(support::own_address() + ":0");
 }
 
 Loopback::~Loopback() { stop(); }
