@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -47,39 +48,114 @@ bool take(int descriptor, std::string& text) {
   return count > 0;
 }
 
+// The environment of this process with some of it replaced.
+std::vector<std::string> environment_with(const std::vector<std::string>& replaced) {
+  std::vector<std::string> all = replaced;
+  for (char** each = environ; *each != nullptr; ++each) {
+    const std::string entry = *each;
+    const auto name = entry.substr(0, entry.find('=') + 1);
+    if (std::none_of(replaced.begin(), replaced.end(),
+                     [&](const std::string& other) { return other.rfind(name, 0) == 0; }))
+      all.push_back(entry);
+  }
+  return all;
+}
+
+std::vector<char*> raw_list(const std::vector<std::string>& texts) {
+  std::vector<char*> raw;
+  for (const auto& each : texts) raw.push_back(const_cast<char*>(each.c_str()));
+  raw.push_back(nullptr);
+  return raw;
+}
+
+// A child with its output in two pipes, and in a process group of its own when `apart`.
+struct Child {
+  pid_t process = 0;
+  Pipe out, err;
+
+  Result<void> start(const std::vector<std::string>& arguments, const std::vector<std::string>& environment,
+                     bool apart) {
+    if (!out.is_open() || !err.is_open())
+      return fail(ErrorCode::io, "no pipe for " + arguments[0] + ": " + std::strerror(errno));
+    const auto raw = raw_list(arguments), variables = raw_list(environment);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, out.end(1), STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, err.end(1), STDERR_FILENO);
+    posix_spawnattr_t attributes;
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, apart ? POSIX_SPAWN_SETPGROUP : 0);
+    const int failed = ::posix_spawnp(&process, raw[0], &actions, &attributes, raw.data(), variables.data());
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    if (failed == ENOENT) return fail(ErrorCode::unavailable, arguments[0] + ": is not installed");
+    if (failed != 0)
+      return fail(ErrorCode::io, arguments[0] + ": cannot be started: " + std::strerror(failed));
+    out.close_end(1);
+    err.close_end(1);
+    return {};
+  }
+  int wait() const {
+    int status = 0;
+    while (::waitpid(process, &status, 0) < 0 && errno == EINTR) {
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+};
+
 }  // namespace
 
 Result<CommandOutput> run_command(const std::vector<std::string>& arguments) {
-  Pipe out, err;
-  if (!out.is_open() || !err.is_open())
-    return fail(ErrorCode::io, "no pipe for " + arguments[0] + ": " + std::strerror(errno));
-  std::vector<char*> raw;
-  for (const auto& each : arguments) raw.push_back(const_cast<char*>(each.c_str()));
-  raw.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, out.end(1), STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, err.end(1), STDERR_FILENO);
-  pid_t child = 0;
-  const int failed = ::posix_spawnp(&child, raw[0], &actions, nullptr, raw.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (failed == ENOENT) return fail(ErrorCode::unavailable, arguments[0] + ": is not installed");
-  if (failed != 0) return fail(ErrorCode::io, arguments[0] + ": cannot be started: " + std::strerror(failed));
-  out.close_end(1);
-  err.close_end(1);
+  Child child;
+  RS_CHECK(child.start(arguments, environment_with({}), false));
   CommandOutput output;
-  while (out.is_open() || err.end(0) >= 0) {
-    std::array<pollfd, 2> waiting{{{out.end(0), POLLIN, 0}, {err.end(0), POLLIN, 0}}};
+  while (child.out.is_open() || child.err.end(0) >= 0) {
+    std::array<pollfd, 2> waiting{{{child.out.end(0), POLLIN, 0}, {child.err.end(0), POLLIN, 0}}};
     if (::poll(waiting.data(), waiting.size(), -1) < 0 && errno != EINTR) break;
-    if (waiting[0].revents != 0 && !take(out.end(0), output.out)) out.close_end(0);
-    if (waiting[1].revents != 0 && !take(err.end(0), output.err)) err.close_end(0);
+    if (waiting[0].revents != 0 && !take(child.out.end(0), output.out)) child.out.close_end(0);
+    if (waiting[1].revents != 0 && !take(child.err.end(0), output.err)) child.err.close_end(0);
   }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  output.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  output.status = child.wait();
   return output;
+}
+
+Result<CommandOutput> run_command(const std::vector<std::string>& arguments, const CommandOptions& options) {
+  using Clock = std::chrono::steady_clock;
+  constexpr auto kLook = std::chrono::milliseconds(20);  // how soon its end is seen
+  const auto until = Clock::now() + options.within;
+  Child child;
+  RS_CHECK(child.start(arguments, environment_with(options.environment), true));
+  CommandOutput output;
+  const auto take_all = [&](Pipe& pipe, std::string& text) {
+    if (pipe.end(0) >= 0 && !take(pipe.end(0), text)) pipe.close_end(0);
+  };
+  bool late = false;
+  for (;;) {
+    // Its end is looked for first: what it wrote before is in the pipes then.
+    siginfo_t ended{};
+    const bool over =
+        ::waitid(P_PID, static_cast<id_t>(child.process), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+        ended.si_pid == child.process;
+    std::array<pollfd, 2> waiting{{{child.out.end(0), POLLIN, 0}, {child.err.end(0), POLLIN, 0}}};
+    const auto ready = ::poll(waiting.data(), waiting.size(), over ? 0 : static_cast<int>(kLook.count()));
+    if (ready > 0) {
+      if (waiting[0].revents != 0) take_all(child.out, output.out);
+      if (waiting[1].revents != 0) take_all(child.err, output.err);
+    }
+    if (over && ready <= 0) break;
+    if (over && child.out.end(0) < 0 && child.err.end(0) < 0) break;
+    if (Clock::now() < until) continue;
+    late = !over;
+    break;
+  }
+  if (late) ::kill(-child.process, SIGKILL);
+  output.status = child.wait();
+  if (!late) return output;
+  return fail(ErrorCode::timeout,
+              arguments[0] + ": took longer than " +
+                  std::to_string(std::chrono::duration_cast<std::chrono::seconds>(options.within).count()) +
+                  " s, and was ended");
 }
 
 }  // namespace roamstead::foreign
