@@ -487,6 +487,48 @@ TEST_CASE("a desktop that announces and abandons batches without end, or sends e
   CHECK(link->renew(session.session_secret));
 }
 
+TEST_CASE(
+    "a desktop that asks and never reads the answers is cut off; its share of memory is bounded, others are "
+    "served") {
+  Loopback loop;
+  std::string noise(900'000, 0);
+  std::minstd_rand random(5);
+  for (auto& c : noise) c = static_cast<char>(random());
+  loop.add_profile("large", {{"noise", noise}});
+  auto link = loop.link("desk-a");
+  auto session = link->open({"large", "", {}}).value();
+  auto other = loop.link("desk-b");
+  auto others = other->open({"alice", "", {}}).value();
+  std::vector<Bytes> frames{
+      wire::encode_frame(wire::FrameType::hello, 0, wire::encode_message(wire::Hello{}))};
+  wire::ReadRequest request;
+  request.session_secret = session.session_secret;
+  request.path = path_of("noise");
+  request.length = 900'000;
+  for (std::uint64_t i = 1; i <= 200; ++i)  // 180 MB, where a connection may have 8 waiting
+    frames.push_back(wire::encode_frame(wire::FrameType::read, i, wire::encode_message(request)));
+  RawTlsPeer deaf(loop, "desk-a", frames);
+  for (int i = 0; i < 500 && loop.server->connections() != 3; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  CHECK(loop.server->connections() == 3);
+  std::uint64_t most = 0;
+  int served = 0;
+  for (int i = 0; i < 2000 && loop.server->connections() == 3; ++i) {  // until the stall is noticed
+    most = std::max(most, loop.server->flight_bytes());
+    const auto read = other->read(others.session_secret, path_of("a.txt"), "", 0, 10);
+    if (read && as_text(*read) == "first") ++served;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  CHECK(loop.server->connections() == 2);
+  CHECK(most > 1'000'000);
+  CHECK(most <= 32u << 20);
+  CHECK(served > 20);
+  for (int i = 0; i < 500 && loop.server->flight_bytes() != 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  CHECK(loop.server->flight_bytes() == 0);
+  CHECK(link->read(session.session_secret, path_of("noise"), "", 0, 10)->size() == 10);
+}
+
 TEST_CASE("a batch that lies about itself is refused and the session goes on") {
   Loopback loop;
   auto link = loop.link("desk-a");
