@@ -1,10 +1,8 @@
 #include "coordinator/rest/operations.h"
 
-#include <array>
-
 #include "common/base/event.h"
 #include "common/base/file_time.h"
-#include "common/base/guid.h"
+#include "common/base/random_hex.h"
 #include "coordinator/rest/problem.h"
 #include "coordinator/rest/schema.h"
 
@@ -15,18 +13,6 @@ using nlohmann::json;
 
 constexpr std::chrono::milliseconds kAskAgain{250};
 constexpr std::chrono::milliseconds kBetweenProgress{100};  // what comes faster is told by the next
-
-std::string fresh_operation_id() {
-  constexpr const char* kDigits = "0123456789abcdef";
-  std::array<std::byte, 12> random;
-  fill_random(random);
-  std::string id;
-  for (auto byte : random) {
-    id += kDigits[std::to_integer<unsigned>(byte) >> 4];
-    id += kDigits[std::to_integer<unsigned>(byte) & 15];
-  }
-  return id;
-}
 
 std::string one_line(const json& state) { return state.dump(-1, ' ', false, json::error_handler_t::replace); }
 
@@ -82,7 +68,7 @@ void Operations::stop() {
 Result<json> Operations::begin(const std::string& kind, const std::string& about, const std::string& who,
                                Task task) {
   auto operation = std::make_shared<Operation>();
-  const auto id = fresh_operation_id();
+  const auto id = random_hex(12);
   operation->created_100ns = now_100ns();
   operation->task = std::move(task);
   operation->state = {{"operation", id},   {"kind", kind},

@@ -115,6 +115,25 @@ std::vector<Schema> profile_schemas() {
        "All that belongs to one user",
        {text("profile", "Its name"), text("id", "For ever the same"),
         integer("head", "The version that the next log-in gets; 0: none yet")}},
+      {"SessionQuota",
+       "A session of the profile, and the quota that holds for it",
+       {text("session", "Its id"), text("desktop", "Its desktop"),
+        integer("quota_bytes", "What the profile may hold; 0: no limit"),
+        text("quota_from", "Whose quota it is; empty: nobody's"),
+        flag("over_quota", "Nothing is saved until there is room"),
+        integer("refused_bytes", "What waits to be saved")}},
+      {"ProfileUsage",
+       "What a profile holds and may hold",
+       {text("profile", "Its name"), text("id", "For ever the same"),
+        integer("head", "The version of which this is told"), integer("versions", "Versions, forks too"),
+        integer("logical_bytes", "What it holds"),
+        not_always(integer("quota_bytes", "Its own quota; without: its pool's")),
+        integer("open_forks", "Neither merged nor discarded"),
+        list_of("SessionQuota", "sessions", "Who has it open")}},
+      {"ProfileQuota",
+       "",
+       {text("profile", "Its name"),
+        not_always(integer("quota_bytes", "Its own quota; without: its pool's"))}},
       {"NewProfile",
        "",
        {text("name", "Its name"), text("id", "For ever the same"), integer("head", "0: it is empty")}},
@@ -179,6 +198,36 @@ std::vector<Schema> profile_schemas() {
   };
 }
 
+std::vector<Schema> provisioning_schemas() {
+  return {
+      {"Adapter",
+       "",
+       {text("id", "Its GUID"), text("name", "As Windows shows it"), text("instance", "Of the device")}},
+      {"Image",
+       "A golden image that was imported",
+       {text("image", "Its name"), text("disk", "On the coordinator's host"),
+        text("format", "vhdx, vhd or qcow2"), integer("virtual_bytes", "The disk's size"),
+        integer("partition", "Where Windows is"), text("product", "Of Windows"),
+        text("version", "Of Windows"), integer("build", "Of Windows"), text("architecture", "Of Windows"),
+        text("control_set", "The one in use"), text("computer_name", "Of the machine that it was"),
+        flag("generalised", "By sysprep"), text("agent", "The agent's version; empty: none"),
+        list_of("Adapter", "adapters", "Of the network"), texts("warnings", "What may go wrong"),
+        not_always(flag("cross_checked", "A second reader reads the same")),
+        time("imported_time", "When it was imported")}},
+      {"ProvisionedPool",
+       "Desktops made from an image",
+       {text("pool", "Its name"), text("image", "What they are made from"),
+        text("directory", "Of their disks"), time("created_time", "When it was begun"),
+        integer("clones", "Desktops"), integer("made", "Of them made"), integer("failed", "Of them failed"),
+        integer("planned", "Of them not yet made")}},
+      {"Clone",
+       "A desktop made from an image",
+       {text("clone", "Its name"), text("pool", "Its pool"), integer("number", "In the pool, from 0"),
+        text("state", "Where it stands"), not_always(text("error", "Of one that failed")),
+        not_always(time("made_time", "When it was made"))}},
+  };
+}
+
 std::vector<Schema> system_schemas() {
   return {
       {"RepositoryStatistics",
@@ -232,7 +281,8 @@ std::vector<Schema> system_schemas() {
 const std::vector<Schema>& schemas() {
   static const std::vector<Schema> all = [] {
     auto list = access_schemas();
-    for (auto more : {profile_schemas(), system_schemas()}) list.insert(list.end(), more.begin(), more.end());
+    for (auto more : {profile_schemas(), provisioning_schemas(), system_schemas()})
+      list.insert(list.end(), more.begin(), more.end());
     return list;
   }();
   return all;

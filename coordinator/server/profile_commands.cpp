@@ -16,7 +16,7 @@ Result<json> set_quota(const Invocation& call) {
     RS_TRY(quota, number_field_or(call.request, "quota_bytes", 0));
   }
   RS_CHECK(call.context.store.set_quota(profile.id, quota));
-  json result{{"profile", name}, {"quota_bytes", json()}};
+  json result{{"profile", name}};
   if (quota) result["quota_bytes"] = *quota;
   return result;
 }
@@ -28,9 +28,11 @@ Result<json> show_profile(const Invocation& call) {
   RS_TRY(auto versions, repository.versions(profile.id));
   RS_TRY(auto bytes, repository.logical_bytes(profile.id, profile.head));
   RS_TRY(auto own, call.context.store.quota(profile.id));
-  json result{{"profile", name},        {"id", profile.id.to_string()},
-              {"head", profile.head},   {"versions", versions.size()},
-              {"logical_bytes", bytes}, {"quota_bytes", json()}};
+  json result{{"profile", name},
+              {"id", profile.id.to_string()},
+              {"head", profile.head},
+              {"versions", versions.size()},
+              {"logical_bytes", bytes}};
   if (own) result["quota_bytes"] = *own;
   std::size_t open_forks = 0;
   for (const auto& fork : repository::forks_of(versions)) open_forks += fork.is_open() ? 1 : 0;

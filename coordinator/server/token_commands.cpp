@@ -1,8 +1,8 @@
 // Tokens by which desktops enrol themselves.
-#include <array>
 
 #include "common/base/file_time.h"
 #include "common/base/log.h"
+#include "common/base/random_hex.h"
 #include "coordinator/server/command_table.h"
 #include "coordinator/server/enroller.h"
 
@@ -16,18 +16,6 @@ constexpr std::uint64_t kDefaultLife_s = 24 * 3600;
 constexpr std::uint64_t kMaxLife_s = 90ull * 24 * 3600;
 constexpr std::uint64_t kMaxUses = 10'000;
 
-std::string fresh_id() {
-  constexpr const char* kDigits = "0123456789abcdef";
-  std::array<std::byte, 4> random;
-  fill_random(random);
-  std::string id;
-  for (auto byte : random) {
-    id += kDigits[std::to_integer<unsigned>(byte) >> 4];
-    id += kDigits[std::to_integer<unsigned>(byte) & 15];
-  }
-  return id;
-}
-
 Result<json> create_token(const Invocation& call) {
   auto now = now_100ns();
   auto fresh = make_token();
@@ -40,7 +28,7 @@ Result<json> create_token(const Invocation& call) {
   if (life == 0 || life > kMaxLife_s)
     return fail(ErrorCode::invalid_argument,
                 "a token lives 1 to " + std::to_string(kMaxLife_s) + " seconds (90 days)");
-  token.id = fresh_id();
+  token.id = random_hex(4);
   token.digest = fresh.digest;
   token.uses_left = token.uses;
   token.created_100ns = now;
