@@ -10,6 +10,7 @@
 #include "common/base/host_port.h"
 #include "common/base/text.h"
 #include "coordinator/compose/spec_reader.h"
+#include "coordinator/compose/units_network.h"
 #include "coordinator/config/addresses.h"
 #include "coordinator/config/ascii_toml.h"
 #include "coordinator/join/routes.h"
@@ -132,7 +133,14 @@ class Reader {
     all.table("profiles", [&](SpecTable& table) {
       table.text("directory",
                  [&](const std::string& value) { return take(spec_.profiles_directory, value); });
+      read_profiles(table, spec_.profiles);
     });
+    all.table("logon", [&](SpecTable& table) {
+      read_logon(
+          table, [&](const std::string& path) { return read_secret_line(path); }, spec_.logon);
+    });
+    all.table("policy", [&](SpecTable& table) { read_policies(table, spec_.policies); });
+    if (spec_.addresses6) put_first(kNetwork6ScriptName, network6_script());  // a join needs the network
     all.texts("registry", [&](const std::string& path) { return read_reg(path); });
     all.tables("files", [&](SpecTable& table) { read_file(table); });
     all.tables("scripts", [&](SpecTable& table) { read_script(table); });
@@ -153,6 +161,21 @@ class Reader {
   Result<Bytes> read_host_file(const std::string& path) {
     if (path.empty()) return invalid("expected the path of a file");
     return files_ == nullptr ? Bytes() : os::read_file(*files_, path_of_host(path), kMostFileBytes);
+  }
+
+  // Its first line.
+  Result<join::SecretBytes> read_secret_line(const std::string& path) {
+    RS_TRY(auto content, read_host_file(path));
+    const auto line = as_text(content).substr(0, as_text(content).find_first_of("\r\n"));
+    auto secret = join::to_secret(as_bytes(line));
+    join::cleanse(content.data(), content.size());
+    if (files_ != nullptr && (secret.empty() || !is_wtf8(as_text(secret))))
+      return invalid("'" + path + "' has no text in its first line");
+    return secret;
+  }
+  void put_first(const char* name, const std::string& script) {
+    const auto bytes = as_bytes(script);
+    spec_.scripts.insert(spec_.scripts.begin(), {name, Bytes(bytes.begin(), bytes.end())});
   }
 
   void read_pool(SpecTable& table) {
@@ -224,7 +247,24 @@ class Reader {
         return invalid("'" + value + "' is one of 'addresses': two machines would have it");
       return {};
     });
+    table.text("addresses6", [&](const std::string& value) -> Result<void> {
+      RS_TRY(spec_.addresses6, parse_range6(value));
+      if (spec_.count != 0 && spec_.addresses6->last_index() < spec_.count - 1)
+        return invalid(fmt::format("'{}' has {} addresses for {} desktops", value,
+                                   spec_.addresses6->last_index() + 1, spec_.count));
+      return {};
+    });
+    table.text("gateway6", [&](const std::string& value) -> Result<void> {
+      if (!spec_.addresses6) return invalid("goes with 'addresses6'; routers announce themselves");
+      RS_TRY(spec_.addresses6->gateway, parse_gateway6(value, *spec_.addresses6));
+      return {};
+    });
     table.texts("dns", [&](const std::string& value) -> Result<void> {
+      if (value.find(':') != std::string::npos) {
+        RS_TRY(const auto server, parse_ipv6(value));
+        spec_.dns_servers6.push_back(server.text());
+        return {};
+      }
       RS_CHECK(parse_ipv4(value).map([](std::uint32_t) {}));
       spec_.dns_servers.push_back(value);
       return {};
@@ -289,18 +329,17 @@ class Reader {
     });
     if (!wanted) return;
     // The first thing a desktop does: other steps may need the domain.
-    if (join.method == JoinMethod::runonce) {
-      const auto script = join::runonce_join_script();
-      const auto bytes = as_bytes(script);
-      spec_.scripts.insert(spec_.scripts.begin(),
-                           {join::kRunonceScriptName, Bytes(bytes.begin(), bytes.end())});
-    }
+    if (join.method == JoinMethod::runonce) put_first(join::kRunonceScriptName, join::runonce_join_script());
     spec_.join = join;
   }
 
   void read_system(SpecTable& table) {
     table.text("time_zone", [&](const std::string& value) { return take(spec_.time_zone, value); });
     table.flag("hibernation", spec_.hibernation);
+    table.text("san_policy", [&](const std::string& value) -> Result<void> {
+      RS_TRY(spec_.san_policy, parse_san_policy(value));
+      return {};
+    });
     table.flag("machine_password_change", spec_.machine_password_change);
     table.text("kms_host", [&](const std::string& value) -> Result<void> {
       const auto parts = parse_host_port(value);

@@ -8,6 +8,8 @@
 
 #include "common/registry/reg_text.h"
 #include "common/vdisk/disk.h"
+#include "coordinator/compose/ipv6.h"
+#include "coordinator/compose/settings.h"
 #include "coordinator/compose/user_disk.h"
 
 namespace roamstead::compose {
@@ -103,6 +105,13 @@ struct PoolSpec {
   std::vector<FirstBootScript> scripts;
 
   std::optional<UserDiskSpec> user_disk;  // data_disk.h: where it lies
+
+  std::optional<AddressRange6> addresses6;  // none: what routers and DHCP say
+  std::vector<std::string> dns_servers6;
+  std::optional<LogonSpec> logon;
+  ProfilesSpec profiles;
+  std::vector<PolicyValue> policies;
+  SanPolicy san_policy = SanPolicy::online;
 
   // Starts of Windows until a desktop is ready: Setup, and a join at the first start, need one more.
   std::uint32_t boots(bool generalised) const {

@@ -108,6 +108,22 @@ void SpecTable::every_text(
   }
 }
 
+void SpecTable::every_value(
+    const std::function<Result<void>(const std::string& key, const toml::node& value)>& take) {
+  for (const auto& [key, node] : table_) {
+    known_.emplace_back(key.str());
+    if (auto taken = take(std::string(key.str()), node); !taken)
+      problems_.note(node.source(), full_name(key.str()) + ": " + taken.error().to_string());
+  }
+}
+
+void SpecTable::every_table(const std::function<void(const std::string& key, SpecTable&)>& take) {
+  for (const auto& [key, node] : table_) {
+    const std::string name(key.str());
+    table(name.c_str(), [&](SpecTable& part) { take(name, part); });
+  }
+}
+
 void SpecTable::require(const char* key) {
   if (!table_.contains(key)) note("'" + full_name(key) + "' is missing");
 }

@@ -41,6 +41,9 @@ class SpecTable {
   // All keys of a table whose keys are not ours to know.
   void every_text(const std::function<Result<void>(const std::string& key, const std::string& value)>& take);
   bool has(const char* key) const { return table_.contains(key); }
+  // Values of any kind, and sections, of a table whose keys are not ours to know.
+  void every_value(const std::function<Result<void>(const std::string& key, const toml::node& value)>& take);
+  void every_table(const std::function<void(const std::string& key, SpecTable&)>& take);
   // Notes a key that must be there and is not.
   void require(const char* key);
   // About this table, at its first line.

@@ -90,13 +90,20 @@ class VolumeWriter {
   }
 
  private:
-  // The last folder of a secret file's path is closed too, where it is made here.
+  // Folders that are made here for a secret file are closed too, but for the first two of its path, which
+  // others share ("ProgramData/Roamstead").
   Result<ntfs::FileReference> make_folder(const std::string& folder, bool secret) {
+    if (secret)
+      for (std::size_t slash = 0, depth = 1; slash != std::string::npos; ++depth) {
+        slash = folder.find('/', slash + 1);
+        const auto part = folder.substr(0, slash);
+        if (depth <= 2 || volume_.find(part)) continue;
+        RS_TRY(const auto made, volume_.make_directories(part));
+        RS_CHECK(volume_.set_security(made, administrators_only(ntfs3g::ItemKind::directory)));
+      }
     const auto there = volume_.find(folder);
     if (there) return *there;
-    RS_TRY(const auto made, volume_.make_directories(folder));
-    if (secret) RS_CHECK(volume_.set_security(made, administrators_only(ntfs3g::ItemKind::directory)));
-    return made;
+    return volume_.make_directories(folder);
   }
 
   ntfs3g::LibraryVolume& volume_;

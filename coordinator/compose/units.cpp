@@ -10,105 +10,25 @@
 #include "coordinator/compose/first_boot.h"
 #include "coordinator/compose/unit_tools.h"
 #include "coordinator/compose/units_join.h"
+#include "coordinator/compose/units_logon.h"
+#include "coordinator/compose/units_network.h"
 
 namespace roamstead::compose {
 namespace {
 
-constexpr auto kExpandString = static_cast<std::uint32_t>(registry::ValueType::expand_string);
-constexpr auto kMultiString = static_cast<std::uint32_t>(registry::ValueType::multi_string);
 constexpr auto kBinary = static_cast<std::uint32_t>(registry::ValueType::binary);
-constexpr std::uint32_t kNameCapacity = 32;     // 15 characters and the NUL
-constexpr std::uint32_t kAddressCapacity = 36;  // "255.255.255.255" and two NULs
-constexpr std::uint32_t kGuidCapacity = 74;     // 36 characters and the NUL
+constexpr std::uint32_t kGuidCapacity = 74;  // 36 characters and the NUL
 constexpr std::uint32_t kFileCapacity = 4096;
 constexpr const char* kIdentityFolder = "ProgramData/Roamstead/identity/";
-
-// Windows writes the computer's name in upper case, and takes it in any.
-std::string upper(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-  return text;
-}
 
 Result<void> own_computer_name(const UnitContext& context, const CloneFacts& clone, OwnEdits& edits) {
   add_own(edits,
           set_string(HiveId::system, in_control_set(context, "Control\\ComputerName\\ComputerName"),
-                     "ComputerName", upper(clone.name)),
+                     "ComputerName", upper_case(clone.name)),
           kNameCapacity);
   // "NV" is what the next start takes, the other what is in force.
   for (const char* value : {"Hostname", "NV Hostname"})
     add_own(edits, set_string(HiveId::system, tcpip(context), value, clone.name), kNameCapacity);
-  return {};
-}
-
-Result<void> common_dns(const UnitContext& context, Edits& edits) {
-  if (context.spec.dns_suffix.empty()) return {};
-  for (const char* value : {"Domain", "NV Domain"})
-    edits.registry.push_back(set_string(HiveId::system, tcpip(context), value, context.spec.dns_suffix));
-  return {};
-}
-
-Result<std::string> adapter_key(const UnitContext& context) {
-  const auto& adapters = context.image.adapters;
-  const NetworkAdapter* chosen = nullptr;
-  for (const auto& adapter : adapters) {
-    const bool wanted = context.spec.adapter.empty() ? adapter.instance.rfind("PCI\\", 0) == 0
-                                                     : same_name(adapter.name, context.spec.adapter);
-    if (!wanted) continue;
-    if (chosen != nullptr)
-      return fail(ErrorCode::invalid_argument, "the image has the network adapters '" + chosen->name +
-                                                   "' and '" + adapter.name +
-                                                   "': say which in network.adapter");
-    chosen = &adapter;
-  }
-  if (chosen == nullptr)
-    return fail(ErrorCode::invalid_argument,
-                context.spec.adapter.empty()
-                    ? "the image has no network adapter that static addresses could be bound to"
-                    : "the image has no network adapter '" + context.spec.adapter + "'");
-  auto id = chosen->id;
-  std::transform(id.begin(), id.end(), id.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return tcpip(context) + "\\Interfaces\\" + id;
-}
-
-Result<void> common_network(const UnitContext& context, Edits& edits) {
-  const auto& spec = context.spec;
-  if (!spec.addresses && spec.dns_servers.empty()) return {};
-  RS_TRY(const auto key, adapter_key(context));
-  if (!spec.dns_servers.empty()) {
-    std::string servers;
-    for (const auto& server : spec.dns_servers) servers += (servers.empty() ? "" : ",") + server;
-    edits.registry.push_back(set_string(HiveId::system, key, "NameServer", servers));
-  }
-  if (!spec.addresses) return {};
-  const auto mask = ~std::uint32_t{0} << (32 - spec.addresses->prefix_bits);
-  edits.registry.push_back(set_number(HiveId::system, key, "EnableDHCP", 0));
-  edits.registry.push_back(
-      set_data(HiveId::system, key, "SubnetMask", kMultiString, registry_strings({address_text(mask)})));
-  std::vector<std::string> gateways, metrics;
-  if (spec.addresses->gateway != 0) {
-    gateways.push_back(address_text(spec.addresses->gateway));
-    metrics.emplace_back("0");
-  }
-  edits.registry.push_back(
-      set_data(HiveId::system, key, "DefaultGateway", kMultiString, registry_strings(gateways)));
-  edits.registry.push_back(
-      set_data(HiveId::system, key, "DefaultGatewayMetric", kMultiString, registry_strings(metrics)));
-  for (const char* value : {"DhcpIPAddress", "DhcpSubnetMask", "DhcpServer", "DhcpDefaultGateway",
-                            "DhcpNameServer", "DhcpDomain", "DhcpSubnetMaskOpt", "DhcpInterfaceOptions",
-                            "Lease", "LeaseObtainedTime", "LeaseTerminatesTime", "T1", "T2"})
-    edits.registry.push_back(delete_value(HiveId::system, key, value));
-  return {};
-}
-
-Result<void> own_network(const UnitContext& context, const CloneFacts& clone, OwnEdits& edits) {
-  if (!context.spec.addresses) return {};
-  RS_TRY(const auto key, adapter_key(context));
-  const auto address = context.spec.addresses->first + static_cast<std::uint32_t>(clone.index);
-  add_own(edits,
-          set_data(HiveId::system, key, "IPAddress", kMultiString, registry_strings({address_text(address)})),
-          kAddressCapacity);
   return {};
 }
 
@@ -121,12 +41,28 @@ Result<void> own_machine_guid(const UnitContext&, const CloneFacts& clone, OwnEd
   return {};
 }
 
-// Made anew by Windows when they are missing.
+constexpr const char* kHardwareProfile = "Control\\IDConfigDB\\Hardware Profiles\\0001";
+
+// The hardware profile's, by which licences tell machines apart. Windows keeps it from its setup on.
+Result<void> own_hardware_id(const UnitContext& context, const CloneFacts& clone, OwnEdits& edits) {
+  const auto key = in_control_set(context, kHardwareProfile);
+  if (context.hives.text(HiveId::system, key, "HwProfileGuid").empty()) return {};
+  constexpr std::uint32_t kBracedGuidCapacity = kGuidCapacity + 4;
+  add_own(edits,
+          set_string(HiveId::system, key, "HwProfileGuid", "{" + clone.hardware_guid.to_string() + "}"),
+          kBracedGuidCapacity);
+  return {};
+}
+
+// Made anew by Windows, or by the service in question, when they are missing: the Windows Update agent's
+// towards WSUS, telemetry's, Defender for Endpoint's, the DHCPv6 client's.
 Result<void> common_machine_ids(const UnitContext& context, Edits& edits) {
-  for (const char* value : {"SusClientId", "SusClientIdValidation"})
+  for (const char* value : {"SusClientId", "SusClientIdValidation", "PingID", "AccountDomainSid"})
     edits.registry.push_back(
         delete_value(HiveId::software, "Microsoft\\Windows\\CurrentVersion\\WindowsUpdate", value));
   edits.registry.push_back(delete_value(HiveId::software, "Microsoft\\SQMClient", "MachineId"));
+  edits.registry.push_back(
+      delete_value(HiveId::software, "Microsoft\\Windows Advanced Threat Protection", "senseGuid"));
   edits.registry.push_back(
       delete_value(HiveId::system, in_control_set(context, "Services\\Tcpip6\\Parameters"), "Dhcpv6DUID"));
   return {};
@@ -185,9 +121,9 @@ Result<void> common_machine_password(const UnitContext& context, Edits& edits) {
 
 // Servers leave disks they see for the first time offline.
 Result<void> common_new_disks(const UnitContext& context, Edits& edits) {
-  constexpr std::uint32_t kOnlineAll = 1;
-  edits.registry.push_back(set_number(
-      HiveId::system, in_control_set(context, "Services\\partmgr\\Parameters"), "SanPolicy", kOnlineAll));
+  edits.registry.push_back(set_number(HiveId::system,
+                                      in_control_set(context, "Services\\partmgr\\Parameters"), "SanPolicy",
+                                      static_cast<std::uint32_t>(context.spec.san_policy)));
   return {};
 }
 
@@ -200,14 +136,6 @@ Result<void> common_kms(const UnitContext& context, Edits& edits) {
   if (parts)
     edits.registry.push_back(
         set_string(HiveId::software, key, "KeyManagementServicePort", std::to_string(parts->port)));
-  return {};
-}
-
-Result<void> common_profiles(const UnitContext& context, Edits& edits) {
-  if (context.spec.profiles_directory.empty()) return {};
-  edits.registry.push_back(set_data(HiveId::software, "Microsoft\\Windows NT\\CurrentVersion\\ProfileList",
-                                    "ProfilesDirectory", kExpandString,
-                                    registry_string(context.spec.profiles_directory)));
   return {};
 }
 
@@ -291,19 +219,24 @@ constexpr Unit kUnits[] = {
     {"computer-name", "the computer's and the host's name", nullptr, own_computer_name},
     {"dns-suffix", "the primary DNS suffix", common_dns, nullptr},
     {"network", "static addresses and DNS servers of the network adapter", common_network, own_network},
+    {"network-v6", "static IPv6 address (at the first start) and DNS servers", common_network6, own_network6},
+    {"hardware-id", "HwProfileGuid, by which licences tell machines apart", nullptr, own_hardware_id},
     {"machine-guid", "MachineGuid, by which programs tell machines apart", nullptr, own_machine_guid},
-    {"machine-ids", "ids that Windows makes anew: Windows Update, telemetry, DHCPv6", common_machine_ids,
+    {"machine-ids", "ids that are made anew: Windows Update, telemetry, Defender, DHCPv6", common_machine_ids,
      nullptr},
     {"time-zone", "the time zone", common_time_zone, nullptr},
     {"no-hibernation", "hibernation and fast startup off", common_hibernation, nullptr},
     {"machine-password", "the machine's password is not changed by the desktop", common_machine_password,
      nullptr},
-    {"new-disks", "disks seen for the first time come online", common_new_disks, nullptr},
+    {"new-disks", "whether disks seen for the first time come online", common_new_disks, nullptr},
     {"kms", "where Windows is activated", common_kms, nullptr},
-    {"profiles", "where new profiles are made", common_profiles, nullptr},
+    {"profiles", "where profiles are made, and from what", common_profiles, nullptr},
+    {"shell-folders", "where the folders of new profiles lie", common_shell_folders, nullptr},
     {"domain-join", "membership of a domain: finished, or as a blob for the first start", common_join,
      own_join},
     {"answer-file", "what Setup of a generalised image would ask", common_answer_file, own_answer_file},
+    {"autologon", "who is logged on without being asked", common_autologon, own_autologon},
+    {"policy", "values as Group Policy sets them", common_policy, nullptr},
     {"services", "how services start", common_services, nullptr},
     {"registry", "the administrator's own registry edits", common_registry, nullptr},
     {"files", "the administrator's own files", common_files, nullptr},

@@ -18,6 +18,7 @@ struct CloneFacts {
   std::string name;
   std::uint64_t index = 0;  // from 0, within the pool
   Guid machine_guid;
+  Guid hardware_guid = Guid::random();
   // Its identity towards the coordinator (docs/format-identity.md).
   std::string desktop_json;
   std::string identity_pem;                                   // key and certificate: a secret

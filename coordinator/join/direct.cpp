@@ -1,9 +1,9 @@
 #include "coordinator/join/direct.h"
 
-#include <array>
 #include <utility>
 
 #include "common/base/text.h"
+#include "coordinator/join/lsa_secret.h"
 #include "coordinator/join/sam.h"
 
 namespace roamstead::join {
@@ -15,20 +15,8 @@ using registry::ValueType;
 
 constexpr std::string_view kSecret = "Policy\\Secrets\\$MACHINE.ACC";
 constexpr std::uint32_t kNone = static_cast<std::uint32_t>(ValueType::none);
-// LSA notes what an object is in the type of its key's default value; of no length.
-constexpr std::uint32_t kSecretObject = 4;
 constexpr std::size_t kMaxMachineName = 15;
 constexpr std::uint32_t kStartAutomatic = 2;
-
-// Self-relative: owner Administrators, group SYSTEM, Administrators may do all that is done with a secret,
-// everyone may read this descriptor. The same for every secret of every real hive seen.
-constexpr std::array<std::uint8_t, 100> kSecretDescriptor = {
-    0x01, 0x00, 0x04, 0x80, 0x48, 0x00, 0x00, 0x00, 0x58, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x14,
-    0x00, 0x00, 0x00, 0x02, 0x00, 0x34, 0x00, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x18, 0x00, 0x03, 0x00,
-    0x0f, 0x00, 0x01, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x05, 0x20, 0x00, 0x00, 0x00, 0x20, 0x02, 0x00,
-    0x00, 0x00, 0x00, 0x14, 0x00, 0x00, 0x00, 0x02, 0x00, 0x01, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01,
-    0x00, 0x00, 0x00, 0x00, 0x01, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x05, 0x20, 0x00, 0x00, 0x00, 0x20,
-    0x02, 0x00, 0x00, 0x01, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x05, 0x12, 0x00, 0x00, 0x00};
 
 RegistryEdit policy(std::string_view name, Bytes data) {
   return compose::set_data(HiveId::security, "Policy\\" + std::string(name), "", kNone, std::move(data));
@@ -118,8 +106,8 @@ Result<std::vector<RegistryEdit>> DirectJoin::common(const registry::Hive& sam, 
   edits.push_back(policy("PolDnDDN", std::move(dns)));
   edits.push_back(policy("PolDnTrN", std::move(forest)));
   edits.push_back(policy("PolDnDmG", to_bytes(domain.guid.bytes)));
-  edits.push_back(compose::set_data(HiveId::security, std::string(kSecret), "", kSecretObject, {}));
-  edits.push_back(secret_part("SecDesc", to_bytes(std::as_bytes(std::span(kSecretDescriptor)))));
+  edits.push_back(compose::set_data(HiveId::security, std::string(kSecret), "", kLsaSecretObject, {}));
+  edits.push_back(secret_part("SecDesc", lsa_secret_descriptor()));
 
   const auto services = control_set_ + "\\Services\\";
   edits.push_back(
