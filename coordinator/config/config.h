@@ -73,6 +73,10 @@ struct Config {
 
   struct Rest {
     std::string listen;  // "address:port" for administrators over TLS; "": nobody is answered
+    std::uint64_t connections = 64;
+    std::uint64_t connections_per_client = 16;
+    Duration idle_timeout{30'000};     // until a request begins
+    Duration request_timeout{15'000};  // from its first byte to its last
   } rest;
 
   struct Log {

@@ -17,6 +17,10 @@ Result<CoordinatorOptions> options_for(const config::Config& config) {
   options.rest.listen = config.rest.listen;
   options.rest.names = config.listen.names;
   options.rest.version = ROAMSTEAD_VERSION;
+  options.rest.limits.connections = config.rest.connections;
+  options.rest.limits.connections_of_client = config.rest.connections_per_client;
+  options.rest.limits.idle = config.rest.idle_timeout;
+  options.rest.limits.request = config.rest.request_timeout;
 
   auto& server = options.server;
   server.listen = config.listen.address;

@@ -54,7 +54,7 @@ class Site:
         self.log = open(self.folder + "/log", "a")
         self.process = subprocess.Popen(
             [self.program, "--repo", self.repository, "--state", self.state, "--listen", "127.0.0.1:0",
-             "--set", "rest.listen=127.0.0.1:0"],
+             "--set", "rest.listen=127.0.0.1:0", "--set", "rest.connections_per_client=12", "--set", "rest.idle_timeout=20s"],
             stdout=subprocess.PIPE, stderr=self.log, text=True)
         ready = self.process.stdout.readline()
         assert ready.startswith("ready "), open(self.folder + "/log").read()
