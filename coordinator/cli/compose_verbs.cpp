@@ -109,6 +109,8 @@ Result<void> plan_pool(const ComposeArguments& arguments, const Context& context
   if (!clones.empty())
     text += ", " + clones.front().get<std::string>() + " to " + clones.back().get<std::string>();
   text += "; boots until a desktop is ready: " + json_text(plan, "boots");
+  if (plan.contains("definition"))
+    text += "\nThe first desktop's virtual machine:\n" + json_text(plan, "definition");
   context.print(plan, text + warnings_text(plan));
   return {};
 }
@@ -121,10 +123,18 @@ Result<void> create_pool(const ComposeArguments& arguments, const Context& conte
   const auto& failed = json_list(result, "failed");
   for (const auto& clone : failed)
     text += "\nfailed: " + json_text(clone, "clone") + ": " + json_text(clone, "error");
+  if (result.value("started", 0) != 0) text += "\n" + json_text(result, "started") + " machines started";
+  const auto& not_started = json_list(result, "not_started");
+  for (const auto& clone : not_started)
+    text += "\nnot started: " + json_text(clone, "clone") + " " + json_text(clone, "error");
   context.print(result, text);
   if (!failed.empty())
     return fail(ErrorCode::conflict,
                 fmt::format("{} desktops were not made; the same command tries them again", failed.size()));
+  if (!not_started.empty())
+    return fail(
+        ErrorCode::conflict,
+        fmt::format("{} machines were not started; the same command tries them again", not_started.size()));
   return {};
 }
 
@@ -165,10 +175,11 @@ Result<void> list_clones(const ComposeArguments& arguments, const Context& conte
   json request{{"command", "clone.list"}};
   if (!arguments.name.empty()) request["pool"] = arguments.name;
   RS_TRY(const auto result, run_command(arguments.choice, request, context));
-  std::vector<std::vector<std::string>> rows{{"CLONE", "POOL", "STATE", "MADE", "ERROR"}};
+  std::vector<std::vector<std::string>> rows{{"CLONE", "POOL", "STATE", "BOOT", "MADE", "ERROR"}};
   for (const auto& clone : json_list(result, "clones"))
     rows.push_back({json_text(clone, "clone"), json_text(clone, "pool"), json_text(clone, "state"),
-                    json_time(clone.value("made_100ns", json())), json_text(clone, "error")});
+                    json_text(clone, "boot"), json_time(clone.value("made_100ns", json())),
+                    json_text(clone, "error") + json_text(clone, "boot_detail")});
   context.print(result, table(rows));
   return {};
 }
@@ -180,7 +191,8 @@ json clone_request(const ComposeArguments& arguments, const char* command) {
 Result<void> show_clone(const ComposeArguments& arguments, const Context& context) {
   RS_TRY(const auto clone, run_command(arguments.choice, clone_request(arguments, "clone.show"), context));
   std::string text;
-  for (const char* key : {"clone", "pool", "state", "enrolled", "address", "disk", "reference", "error"})
+  for (const char* key : {"clone", "pool", "state", "boot", "boot_detail", "power", "enrolled", "address",
+                          "disk", "reference", "definition", "error"})
     if (clone.contains(key)) text += fmt::format("{:11}{}\n", key, json_text(clone, key));
   context.print(clone, text);
   return {};

@@ -99,6 +99,9 @@ Result<PoolPlan> PoolJob::plan(const PoolSpec& spec) const {
   const auto context = ready.context(spec, identity_.ca_pem);
   PoolPlan plan;
   plan.boots = spec.boots(ready.image.generalised);
+  const PoolVms vms(files_, spec);
+  RS_CHECK_CTX("vm", vms.check(store_));
+  RS_TRY(plan.definition, vms.example());
   RS_TRY(plan.common, common_edits(context));
   RS_TRY(plan.own, own_edits(context, ready.example(spec)));
   for (std::uint64_t index = 0; index < spec.count; ++index) plan.clones.push_back(spec.clone_name(index));
@@ -135,11 +138,12 @@ Result<CloneFacts> PoolJob::facts_of(const PoolSpec& spec, std::uint64_t index, 
   return facts;
 }
 
-Result<void> PoolJob::take_away(const PoolSpec& spec, const std::string& clone) {
-  const auto paths = paths_of(spec, clone);
+Result<void> PoolJob::take_away(const PoolSpec& spec, const CloneRow& clone) {
+  RS_CHECK_CTX("virtual machine", PoolVms(files_, spec).remove(clone.name, clone.index));
+  const auto paths = paths_of(spec, clone.name);
   RS_CHECK(remove_if_there(files_, paths.active));
   if (!paths.reference.empty()) RS_CHECK(remove_if_there(files_, paths.reference));
-  return identity_.revoke(clone);
+  return identity_.revoke(clone.name);
 }
 
 Result<void> PoolJob::make_clone(const PoolSpec& spec, const Ready& ready, const TemplateLayer& layer,
@@ -159,6 +163,7 @@ Result<void> PoolJob::make_clone(const PoolSpec& spec, const Ready& ready, const
     RS_CHECK_CTX("disk", vdisk::convert_disk(files_, layer.path, paths.active, options).map([](auto) {}));
     RS_CHECK_CTX("disk", patch_clone_disk(files_, layer, paths.active, own));
   }
+  RS_CHECK_CTX("virtual machine", PoolVms(files_, spec).define(row.name, row.index));
   RS_CHECK_CTX("enrolment", identity_.enrol(row.name, serial));
   auto made = row;
   made.state = CloneState::made;
@@ -177,6 +182,7 @@ Result<PoolResult> PoolJob::create(const RunningJob&, const PoolSpec& spec, cons
                 "pool '" + spec.name +
                     "' was made from another specification; delete it first ('roamstead pool "
                     "delete'), or give this one another name");
+  RS_CHECK_CTX("vm", PoolVms(files_, spec).check(store_));
   if (!known) {
     std::vector<std::string> names;
     for (std::uint64_t index = 0; index < spec.count; ++index) {
@@ -213,13 +219,13 @@ Result<PoolResult> PoolJob::create(const RunningJob&, const PoolSpec& spec, cons
       if (row.state != CloneState::made) {
         const auto& account = accounts[at];
         if (account.error) made = fail(*account.error);
-        if (made) made = take_away(spec, row.name);
+        if (made) made = take_away(spec, row);
         if (made) made = make_clone(spec, ready, layer, row, account);
         if (!made) {
           auto failed = row;
           failed.state = CloneState::failed;
           failed.error = made.error().to_string();
-          if (auto gone = take_away(spec, row.name); !gone)
+          if (auto gone = take_away(spec, row); !gone)
             failed.error += "; and what was made of it is left: " + gone.error().to_string();
           if (auto noted = store_.set_clone(failed); !noted) made = noted;
           std::lock_guard guard(mutex);
@@ -255,7 +261,34 @@ Result<PoolResult> PoolJob::create(const RunningJob&, const PoolSpec& spec, cons
         fmt::format("{} of {} desktops are made; when the cause is gone, the same command "
                     "makes the rest",
                     result.made + result.present, rows.size())));
+  RS_CHECK(start_vms(spec, result, progress));
   return result;
+}
+
+// A machine that does not start is not undone: its desktop is made, and the same command tries it again.
+Result<void> PoolJob::start_vms(const PoolSpec& spec, PoolResult& result, const Progress& progress) {
+  if (!spec.vm || !spec.vm->power_on) return {};
+  RS_TRY(const auto rows, store_.clones(spec.name));
+  RS_TRY(const auto boots, store_.boots());
+  std::vector<PoolVms::Start> starts;
+  for (const auto& row : rows)
+    if (row.state == CloneState::made && !boots.contains(row.name)) starts.push_back({row, {}});
+  std::uint64_t done = 0;
+  PoolVms(files_, spec).power_on(starts, [&] {
+    if (progress) progress("machines started", ++done, starts.size());
+  });
+  for (auto& start : starts) {
+    if (start.result)
+      start.result =
+          store_.set_boot(start.clone.name, {BootState::started, "", now_100ns()}).map([](bool) {});
+    if (start.result) {
+      ++result.started;
+      continue;
+    }
+    start.clone.error = "is made, but not started: " + start.result.error().to_string();
+    result.not_started.push_back(start.clone);
+  }
+  return {};
 }
 
 Result<void> PoolJob::remove_clone(const RunningJob&, const PoolSpec& spec, const CloneRow& clone) {
@@ -263,7 +296,7 @@ Result<void> PoolJob::remove_clone(const RunningJob&, const PoolSpec& spec, cons
     RS_TRY(auto joined, PoolJoin::connect(files_, spec));
     RS_CHECK(joined.take_away(clone));
   }
-  RS_CHECK(take_away(spec, clone.name));
+  RS_CHECK(take_away(spec, clone));
   return store_.remove_clone(clone.name);
 }
 
@@ -278,7 +311,7 @@ Result<void> PoolJob::remove(const RunningJob&, const PoolSpec& spec, const Prog
   }
   for (const auto& row : rows) {
     if (joined) RS_CHECK_CTX(row.name, joined->take_away(row));
-    RS_CHECK_CTX(row.name, take_away(spec, row.name));
+    RS_CHECK_CTX(row.name, take_away(spec, row));
     RS_CHECK_CTX(row.name, store_.remove_clone(row.name));
     if (progress) progress("desktops", ++done, rows.size());
   }

@@ -9,6 +9,7 @@
 
 #include "coordinator/compose/pool_join.h"
 #include "coordinator/compose/pool_store.h"
+#include "coordinator/compose/pool_vms.h"
 #include "coordinator/compose/template_layer.h"
 
 namespace roamstead::compose {
@@ -47,12 +48,16 @@ struct PoolPlan {
   std::vector<std::string> clones;
   std::uint32_t boots = 1;  // that each desktop needs until it is ready
   std::vector<std::string> warnings;
+  std::string definition;  // of the first clone's virtual machine; "" none
 };
 
 struct PoolResult {
   std::uint64_t made = 0;     // now
   std::uint64_t present = 0;  // made by an earlier call
   std::vector<CloneRow> failed;
+  // With vm.power_on, of those that were never started: how many now run, and which do not, with the error.
+  std::uint64_t started = 0;
+  std::vector<CloneRow> not_started;
 };
 
 // What is given with a RunningJob, rows and specification, was read while it was held.
@@ -83,7 +88,8 @@ class PoolJob {
   Result<CloneFacts> facts_of(const PoolSpec& spec, std::uint64_t index, std::string& serial) const;
   Result<void> make_clone(const PoolSpec& spec, const Ready& ready, const TemplateLayer& layer,
                           const CloneRow& row, const PoolJoin::Account& account);
-  Result<void> take_away(const PoolSpec& spec, const std::string& clone);
+  Result<void> take_away(const PoolSpec& spec, const CloneRow& clone);
+  Result<void> start_vms(const PoolSpec& spec, PoolResult& result, const Progress& progress);
 
   os::FileSystem& files_;
   PoolStore& store_;

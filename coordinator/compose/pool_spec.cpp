@@ -10,6 +10,7 @@
 #include "common/base/host_port.h"
 #include "common/base/text.h"
 #include "coordinator/compose/spec_reader.h"
+#include "coordinator/compose/spec_vm.h"
 #include "coordinator/compose/units_network.h"
 #include "coordinator/config/addresses.h"
 #include "coordinator/config/ascii_toml.h"
@@ -144,6 +145,9 @@ class Reader {
     all.texts("registry", [&](const std::string& path) { return read_reg(path); });
     all.tables("files", [&](SpecTable& table) { read_file(table); });
     all.tables("scripts", [&](SpecTable& table) { read_script(table); });
+    all.table("vm", [&](SpecTable& table) {
+      read_vm(table, spec_, [&](const std::string& path) { return read_host_file(path); });
+    });
     all.done();
     if (!problems_.empty()) return fail(problems_.error());
     return std::move(spec_);

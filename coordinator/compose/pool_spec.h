@@ -11,6 +11,7 @@
 #include "coordinator/compose/ipv6.h"
 #include "coordinator/compose/settings.h"
 #include "coordinator/compose/user_disk.h"
+#include "coordinator/hypervisor/vm_spec.h"
 
 namespace roamstead::compose {
 
@@ -112,6 +113,8 @@ struct PoolSpec {
   ProfilesSpec profiles;
   std::vector<PolicyValue> policies;
   SanPolicy san_policy = SanPolicy::online;
+
+  std::optional<hypervisor::VmSpec> vm;  // none: whoever starts the desktops defines their machines
 
   // Starts of Windows until a desktop is ready: Setup, and a join at the first start, need one more.
   std::uint32_t boots(bool generalised) const {

@@ -18,6 +18,11 @@ CREATE TABLE clones(name TEXT PRIMARY KEY COLLATE NOCASE, pool TEXT NOT NULL REF
   account TEXT NOT NULL);
 CREATE INDEX clones_of_pool ON clones(pool, number);
 )sql";
+// Beside version 1, which knows nothing of it.
+constexpr const char* kBootSchema =
+    "CREATE TABLE IF NOT EXISTS clone_boots(name TEXT PRIMARY KEY COLLATE NOCASE REFERENCES clones(name) ON "
+    "DELETE "
+    "CASCADE, state INTEGER NOT NULL, detail TEXT NOT NULL, since INTEGER NOT NULL)";
 constexpr std::uint64_t kVersion = 1;
 constexpr const char* kImages = "SELECT name, disk, facts, disk_id, modified, imported FROM images ";
 constexpr const char* kPools = "SELECT name, image, specification, directory, layer, created FROM pools ";
@@ -87,6 +92,7 @@ Result<std::unique_ptr<PoolStore>> PoolStore::open(const std::string& state_dire
     RS_CHECK(database->execute("PRAGMA user_version = 1"));
     RS_CHECK(transaction.commit());
   }
+  RS_CHECK(database->execute(kBootSchema));
   return std::unique_ptr<PoolStore>(new PoolStore(std::move(database)));
 }
 

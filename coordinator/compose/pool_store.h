@@ -4,6 +4,7 @@
 // Thread-safe; what a call changed is durable when it returns.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "common/base/guid.h"
+#include "coordinator/compose/clone_boot.h"
 #include "coordinator/compose/running_jobs.h"
 #include "coordinator/database/database.h"
 
@@ -81,6 +83,12 @@ class PoolStore {
   // All are intended, in one transaction.
   Result<void> intend_accounts(const std::vector<std::string>& clones);
   Result<void> remove_clone(const std::string& name);
+
+  // BootState::made while nothing is noted (clone_boot.cpp).
+  Result<CloneBoot> boot(const std::string& clone) const;
+  Result<std::map<std::string, CloneBoot>> boots() const;  // of all for which something is noted
+  // False when there is no clone of that name.
+  Result<bool> set_boot(const std::string& clone, const CloneBoot& boot);
 
  private:
   explicit PoolStore(std::unique_ptr<database::Database> database);

@@ -72,6 +72,14 @@ Result<json> to_json(const ImageRow& row) {
   return facts;
 }
 
+json boot_json(const CloneRow& row, const CloneBoot& boot) {
+  json shown{{"boot", compose::to_string(boot.state)}};
+  if (!boot.detail.empty()) shown["boot_detail"] = boot.detail;
+  if (boot.since_100ns != 0) shown["boot_since_100ns"] = boot.since_100ns;
+  shown["ready"] = row.state == CloneState::made && boot.state == BootState::ready;
+  return shown;
+}
+
 json to_json(const CloneRow& row) {
   json clone{{"clone", row.name}, {"pool", row.pool}, {"number", row.index}, {"state", to_string(row.state)}};
   if (!row.error.empty()) clone["error"] = row.error;
@@ -200,6 +208,7 @@ Result<json> plan_pool(const Invocation& call) {
   RS_TRY(const auto plan, PoolJob(os::real_file_system(), *store, port).plan(wanted.spec));
   auto answer = to_json(plan);
   answer["pool"] = wanted.spec.name;
+  if (!plan.definition.empty()) answer["definition"] = plan.definition;
   return answer;
 }
 
@@ -222,8 +231,10 @@ Result<json> create_pool(const Invocation& call) {
   for (const auto& row : result.failed) failed.push_back(to_json(row));
   log_info("pool '{}': {} desktops made, {} were there, {} failed", wanted.spec.name, result.made,
            result.present, result.failed.size());
-  return json{
-      {"pool", wanted.spec.name}, {"made", result.made}, {"present", result.present}, {"failed", failed}};
+  auto not_started = json::array();
+  for (const auto& row : result.not_started) not_started.push_back(to_json(row));
+  return json{{"pool", wanted.spec.name}, {"made", result.made},       {"present", result.present},
+              {"failed", failed},         {"started", result.started}, {"not_started", not_started}};
 }
 
 Result<json> show_pool(const PoolStore& store, const PoolRow& row) {
@@ -297,8 +308,13 @@ Result<json> list_clones(const Invocation& call) {
   RS_TRY(const auto pool, text_field_or(call.request, "pool", ""));
   if (!pool.empty()) RS_CHECK(store->pool(pool).map([](const PoolRow&) {}));
   RS_TRY(const auto rows, store->clones(pool));
+  RS_TRY(const auto boots, store->boots());
   auto list = json::array();
-  for (const auto& row : rows) list.push_back(to_json(row));
+  for (const auto& row : rows) {
+    list.push_back(to_json(row));
+    const auto boot = boots.find(row.name);
+    list.back().update(boot_json(row, boot == boots.end() ? CloneBoot() : boot->second));
+  }
   return json{{"clones", list}};
 }
 
