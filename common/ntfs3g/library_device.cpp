@@ -14,6 +14,7 @@ LibraryDevice& self(ntfs_device* device) { return *static_cast<LibraryDevice*>(d
 
 s64 failed(LibraryDevice& device, const Error& error) {
   device.last_error = error.to_string();
+  device.was_full = device.was_full || error.code == ErrorCode::full;
   errno = error.code == ErrorCode::full ? ENOSPC : error.code == ErrorCode::denied ? EROFS : EIO;
   return -1;
 }

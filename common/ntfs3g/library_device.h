@@ -15,6 +15,7 @@ struct LibraryDevice {
   bool writable = false;
   std::uint64_t position = 0;
   std::string last_error;  // of the device: the library itself keeps only an errno
+  bool was_full = false;   // at some time: what failed afterwards, with whatever errno, failed for that
 };
 
 // The library frees the result when a mount of it fails or is taken down; null when memory is short.

@@ -41,7 +41,7 @@ tl::unexpected<Error> LibraryVolume::Mount::failed(const std::string& what) {
   const int number = errno;
   auto message = device.device.name() + ": cannot " + what + ": " + std::strerror(number);
   if (!device.last_error.empty()) message += " (" + std::exchange(device.last_error, {}) + ")";
-  return fail(code_of(number), std::move(message));
+  return fail(device.was_full ? ErrorCode::full : code_of(number), std::move(message));
 }
 
 std::string describe(FileReference reference) {

@@ -20,6 +20,20 @@ Result<void> remove_if_there(os::FileSystem& files, const std::string& path) {
   return there ? files.remove(path) : Result<void>();
 }
 
+// With what a kill leaves beside it: a disk being made has ".new" behind its name until it is complete.
+Result<void> remove_disk(os::FileSystem& files, const std::string& path) {
+  for (const auto& each : {path, making_path_of(path)}) {
+    RS_CHECK(remove_if_there(files, each));
+    RS_CHECK(remove_if_there(files, each + ".new"));
+  }
+  return {};
+}
+
+Result<void> sync_if_there(os::FileSystem& files, const std::string& directory) {
+  RS_TRY(const auto there, files.exists(directory));
+  return there ? files.sync_directory(directory) : Result<void>();
+}
+
 // What a plan shows in place of what is made for each desktop.
 CloneFacts example_facts(const PoolSpec& spec) {
   CloneFacts facts;
@@ -141,8 +155,8 @@ Result<CloneFacts> PoolJob::facts_of(const PoolSpec& spec, std::uint64_t index, 
 Result<void> PoolJob::take_away(const PoolSpec& spec, const CloneRow& clone) {
   RS_CHECK_CTX("virtual machine", PoolVms(files_, spec).remove(clone.name, clone.index));
   const auto paths = paths_of(spec, clone.name);
-  RS_CHECK(remove_if_there(files_, paths.active));
-  if (!paths.reference.empty()) RS_CHECK(remove_if_there(files_, paths.reference));
+  RS_CHECK(remove_disk(files_, paths.active));
+  if (!paths.reference.empty()) RS_CHECK(remove_disk(files_, paths.reference));
   return identity_.revoke(clone.name);
 }
 
@@ -297,6 +311,7 @@ Result<void> PoolJob::remove_clone(const RunningJob&, const PoolSpec& spec, cons
     RS_CHECK(joined.take_away(clone));
   }
   RS_CHECK(take_away(spec, clone));
+  RS_CHECK(sync_if_there(files_, spec.directory));
   return store_.remove_clone(clone.name);
 }
 
@@ -312,10 +327,11 @@ Result<void> PoolJob::remove(const RunningJob&, const PoolSpec& spec, const Prog
   for (const auto& row : rows) {
     if (joined) RS_CHECK_CTX(row.name, joined->take_away(row));
     RS_CHECK_CTX(row.name, take_away(spec, row));
-    RS_CHECK_CTX(row.name, store_.remove_clone(row.name));
     if (progress) progress("desktops", ++done, rows.size());
   }
-  RS_CHECK(remove_if_there(files_, template_path_of(spec)));
+  RS_CHECK(remove_disk(files_, template_path_of(spec)));
+  // Nothing is forgotten before it is gone for good.
+  RS_CHECK(sync_if_there(files_, spec.directory));
   return store_.remove_pool(spec.name);
 }
 
@@ -333,8 +349,7 @@ Result<void> PoolJob::refresh_clone(const RunningJob&, const PoolSpec& spec, con
   RS_TRY(const auto facts, facts_of(spec, clone.index, serial));
   const auto own = identity_edits(facts);
   // Beside the old one, which counts until the new one has taken its place.
-  const auto dot = paths.active.rfind('.');
-  const auto making = paths.active.substr(0, dot) + ".making" + paths.active.substr(dot);
+  const auto making = making_path_of(paths.active);
   RS_CHECK(remove_if_there(files_, making));
   RS_CHECK(make_refreshed_disk(files_, layer, paths.reference, making, own));
   RS_CHECK(identity_.revoke(clone.name));

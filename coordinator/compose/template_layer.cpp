@@ -295,17 +295,13 @@ Result<void> apply_edits(registry::Editor& editor, HiveId hive, const std::vecto
   return {};
 }
 
-Result<TemplateLayer> make_template(os::FileSystem& files, const WindowsImage& image, const ImageHives& hives,
-                                    const std::string& path, const Edits& common, const OwnEdits& own) {
-  const auto dot = path.rfind('.');
-  const auto making = path.substr(0, dot) + ".making" + path.substr(dot);
-  RS_TRY(const bool there, files.exists(path));
-  if (there) return fail(ErrorCode::exists, path + ": is there already");
-  RS_TRY(const bool left, files.exists(making));
-  if (left) RS_CHECK(files.remove(making));
+namespace {
+
+// The disk at `making`, complete.
+Result<TemplateLayer> fill_template(os::FileSystem& files, const WindowsImage& image, const ImageHives& hives,
+                                    const std::string& making, const Edits& common, const OwnEdits& own) {
   RS_CHECK(vdisk::create_child(files, image.disk, making));
   TemplateLayer layer;
-  layer.path = path;
   {
     RS_TRY(const auto disk, vdisk::Disk::open(files, making, vdisk::Access::write));
     vdisk::SubDevice device(*disk, image.place.offset_bytes, image.place.size_bytes, making);
@@ -353,6 +349,29 @@ Result<TemplateLayer> make_template(os::FileSystem& files, const WindowsImage& i
       RS_TRY(file.extents, extents_of(*disk, file.path));
     }
   }
+  return layer;
+}
+
+}  // namespace
+
+std::string making_path_of(const std::string& path) {
+  const auto dot = path.rfind('.');
+  return path.substr(0, dot) + ".making" + path.substr(dot);
+}
+
+Result<TemplateLayer> make_template(os::FileSystem& files, const WindowsImage& image, const ImageHives& hives,
+                                    const std::string& path, const Edits& common, const OwnEdits& own) {
+  const auto making = making_path_of(path);
+  RS_TRY(const bool there, files.exists(path));
+  if (there) return fail(ErrorCode::exists, path + ": is there already");
+  RS_TRY(const bool left, files.exists(making));
+  if (left) RS_CHECK(files.remove(making));
+  auto layer = fill_template(files, image, hives, making, common, own);
+  if (!layer) {
+    (void)files.remove(making);  // it takes room that may be what is missing
+    return layer;
+  }
+  layer->path = path;
   RS_CHECK(files.rename(making, path));
   RS_CHECK(files.sync_directory(os::parent_directory(path)));
   return layer;

@@ -55,6 +55,9 @@ struct TemplateLayer {
 // Applied in order. Errors name the edit.
 Result<void> apply_edits(registry::Editor& editor, HiveId hive, const std::vector<RegistryEdit>& edits);
 
+// Beside a disk, the name of one that is to take its place, or to become it, when it is complete.
+std::string making_path_of(const std::string& path);
+
 // Makes the disk at `path`, which must not exist; it appears when it is complete and durable. The image has
 // been inspected, and is not changed. `own` says which values and files get room; their data does not matter.
 Result<TemplateLayer> make_template(os::FileSystem& files, const WindowsImage& image, const ImageHives& hives,

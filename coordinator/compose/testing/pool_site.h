@@ -1,6 +1,7 @@
 // A coordinator's part in making pools, for tests: a golden image, the store, identities that are only noted.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -23,15 +24,18 @@ class PoolSite {
     identity_.ca_pem = "-----CA-----\n";
     identity_.issue = [this](const std::string& desktop) -> Result<IdentityPort::Identity> {
       std::lock_guard guard(mutex_);
+      RS_CHECK(step_());
       return IdentityPort::Identity{"key of " + desktop + "\n", "certificate\n", std::to_string(++serial_)};
     };
     identity_.enrol = [this](const std::string& desktop, const std::string& serial) -> Result<void> {
       std::lock_guard guard(mutex_);
+      RS_CHECK(step_());
       enrolled_[desktop] = serial;
       return {};
     };
     identity_.revoke = [this](const std::string& desktop) -> Result<void> {
       std::lock_guard guard(mutex_);
+      RS_CHECK(step_());
       enrolled_.erase(desktop);
       return {};
     };
@@ -41,14 +45,19 @@ class PoolSite {
     };
   }
 
+  // Disks are made there from now on; the golden image must be there under its path.
+  void use(os::FileSystem& files) { files_ = &files; }
+  // Asked before an identity is issued, enrolled or revoked.
+  void identity_step(std::function<Result<void>()> step) { step_ = std::move(step); }
+
   // As after a start of the coordinator.
   void open_store() {
     store_.reset();
     store_ = support::must(PoolStore::open(folder_.path()));
     ImageRow row{"win10", golden_, "{}", {}, 0, 1};
-    const auto info = support::must(vdisk::inspect(os::real_file_system(), golden_));
+    const auto info = support::must(vdisk::inspect(*files_, golden_));
     row.disk_id = info.id;
-    row.modified_s = support::must(os::real_file_system().modified_seconds(golden_));
+    row.modified_s = files_->modified_seconds(golden_).value_or(0);
     if (!store_->image("win10")) support::must(store_->put_image(row));
   }
 
@@ -69,10 +78,13 @@ class PoolSite {
     RS_TRY(const auto spec, parse(text));
     return job().plan(spec);
   }
-  PoolJob job() { return PoolJob(os::real_file_system(), *store_, identity_); }
+  PoolJob job() { return PoolJob(*files_, *store_, identity_); }
 
   std::string disks() const { return folder_ / "disks"; }
   std::string disk(const std::string& clone) const { return os::join_path(disks(), clone + ".vhdx"); }
+  std::vector<std::string> disk_names() const {
+    return files_->list_directory(disks()).value_or(std::vector<std::string>());
+  }
   const std::string& golden() const { return golden_; }
   const support::TemporaryDirectory& folder() const { return folder_; }
   PoolStore& store() { return *store_; }
@@ -82,11 +94,13 @@ class PoolSite {
  private:
   support::TemporaryDirectory folder_;
   const std::string golden_;
+  os::FileSystem* files_ = &os::real_file_system();
   std::unique_ptr<PoolStore> store_;
   IdentityPort identity_;
   std::mutex mutex_;  // guards what follows
   std::map<std::string, std::string> enrolled_;
   std::uint64_t serial_ = 0;
+  std::function<Result<void>()> step_ = [] { return Result<void>(); };
 };
 
 // The content of a file on a disk's Windows volume; "(none)" where there is no such file.
