@@ -17,14 +17,17 @@ class ExtractedCut final : public Cut {
   std::unique_ptr<extract::Extraction> extraction_;
 };
 
-// Frozen layers of this disk, from the top: freezing names them after the disk. The clone's parent is not
-// among them.
+// Frozen layers of this disk, from the top: freezing names them after the disk, NAME.0001 and so on. The
+// clone's parent is not among them, nor the reference snapshot of a pool's desktop, NAME.reference.
 std::vector<Guid> frozen_of(const std::vector<vdisk::LayerInfo>& layers) {
   std::vector<Guid> frozen;
   if (layers.empty()) return frozen;
   const auto stem = layers.front().path.substr(0, layers.front().path.rfind('.')) + ".";
   for (std::size_t i = 1; i < layers.size(); ++i) {
-    if (layers[i].kind != vdisk::LayerKind::differencing || !layers[i].path.starts_with(stem)) break;
+    const auto& path = layers[i].path;
+    const bool is_ours = path.starts_with(stem) && path.size() > stem.size() && path[stem.size()] >= '0' &&
+                         path[stem.size()] <= '9';
+    if (layers[i].kind != vdisk::LayerKind::differencing || !is_ours) break;
     frozen.push_back(layers[i].id);
   }
   return frozen;

@@ -19,7 +19,23 @@ struct ComposeArguments {
   std::string disk;
   std::string specification;
   bool discard_unsent = false;
+  std::uint64_t within_seconds = 30;
 };
+
+void add_fence(json& request, const ComposeArguments& arguments) {
+  request["discard_unsent"] = arguments.discard_unsent;
+  request["within_seconds"] = arguments.within_seconds;
+}
+
+// What was read from disks before they went.
+std::string saved_text(const json& result) {
+  std::string text;
+  for (const auto& session : json_list(result, "saved"))
+    text += "\nprofile " + json_text(session, "profile") + ": " + json_text(session, "records") +
+            " changes that " + json_text(session, "desktop") + " had not sent are saved" +
+            (session.contains("version") ? " as version " + json_text(session, "version") : "");
+  return text;
+}
 
 std::string image_title(const json& image) {
   auto title = json_text(image, "product");
@@ -161,13 +177,11 @@ Result<void> show_pool(const ComposeArguments& arguments, const Context& context
 }
 
 Result<void> delete_pool(const ComposeArguments& arguments, const Context& context) {
-  RS_TRY(const auto result, run_command(arguments.choice,
-                                        {{"command", "pool.delete"},
-                                         {"pool", arguments.name},
-                                         {"discard_unsent", arguments.discard_unsent}},
-                                        context));
+  json request{{"command", "pool.delete"}, {"pool", arguments.name}};
+  add_fence(request, arguments);
+  RS_TRY(const auto result, run_command(arguments.choice, request, context));
   context.print(result, "pool " + arguments.name + " deleted, with " + json_text(result, "clones") +
-                            " desktops and their disks");
+                            " desktops and their disks" + saved_text(result));
   return {};
 }
 
@@ -213,17 +227,19 @@ Result<void> diff_clone(const ComposeArguments& arguments, const Context& contex
 
 Result<void> refresh_clone(const ComposeArguments& arguments, const Context& context) {
   auto request = clone_request(arguments, "clone.refresh");
-  request["discard_unsent"] = arguments.discard_unsent;
+  add_fence(request, arguments);
   RS_TRY(const auto result, run_command(arguments.choice, request, context));
-  context.print(result, "clone " + arguments.name + " is as it was made, with a new identity");
+  context.print(result, "clone " + arguments.name + " is as it was made, with a new identity" +
+                            (result.value("started", false) ? ", and started again" : "") +
+                            saved_text(result));
   return {};
 }
 
 Result<void> delete_clone(const ComposeArguments& arguments, const Context& context) {
   auto request = clone_request(arguments, "clone.delete");
-  request["discard_unsent"] = arguments.discard_unsent;
+  add_fence(request, arguments);
   RS_TRY(const auto result, run_command(arguments.choice, request, context));
-  context.print(result, "clone " + arguments.name + " deleted, with its disks");
+  context.print(result, "clone " + arguments.name + " deleted, with its disks" + saved_text(result));
   return {};
 }
 
@@ -240,6 +256,9 @@ void add_compose_verbs(CLI::App& app, Context& context) {
   const auto discard = [&](CLI::App* added) {
     added->add_flag("--discard-unsent", arguments->discard_unsent,
                     "Even while a session is open there: what it has not sent is lost");
+    added->add_option("--within", arguments->within_seconds, "Seconds that a desktop has to log its user out")
+        ->capture_default_str()
+        ->check(CLI::Range(0, 600));
   };
 
   auto* image = app.add_subcommand("image", "Golden images that desktops are made from");

@@ -34,6 +34,30 @@ Result<void> sync_if_there(os::FileSystem& files, const std::string& directory) 
   return there ? files.sync_directory(directory) : Result<void>();
 }
 
+// Layers that were frozen above the reference snapshot since: this clone's alone. None where the chain cannot
+// be followed.
+std::vector<std::string> layers_between(os::FileSystem& files, const ClonePaths& paths) {
+  constexpr std::size_t kMostLayers = 64;
+  std::vector<std::string> between;
+  if (paths.reference.empty()) return between;
+  const auto stem = paths.active.substr(0, paths.active.rfind('.') + 1);
+  auto path = paths.active;
+  while (between.size() < kMostLayers) {
+    const auto there = files.exists(path);
+    if (!there || !*there) return between;
+    const auto info = vdisk::inspect(files, path);
+    if (!info || info->parent_path.empty()) return between;
+    path = info->parent_path;
+    // NAME.0001.vhdx and so on; the reference, the template and what else a file may name are not ours to
+    // take.
+    const bool is_frozen = path.rfind(stem, 0) == 0 && path.size() > stem.size() &&
+                           path[stem.size()] >= '0' && path[stem.size()] <= '9';
+    if (!is_frozen) return between;
+    between.push_back(path);
+  }
+  return between;
+}
+
 // What a plan shows in place of what is made for each desktop.
 CloneFacts example_facts(const PoolSpec& spec) {
   CloneFacts facts;
@@ -155,6 +179,7 @@ Result<CloneFacts> PoolJob::facts_of(const PoolSpec& spec, std::uint64_t index, 
 Result<void> PoolJob::take_away(const PoolSpec& spec, const CloneRow& clone) {
   RS_CHECK_CTX("virtual machine", PoolVms(files_, spec).remove(clone.name, clone.index));
   const auto paths = paths_of(spec, clone.name);
+  for (const auto& layer : layers_between(files_, paths)) RS_CHECK(remove_if_there(files_, layer));
   RS_CHECK(remove_disk(files_, paths.active));
   if (!paths.reference.empty()) RS_CHECK(remove_disk(files_, paths.reference));
   return identity_.revoke(clone.name);
@@ -284,9 +309,13 @@ Result<void> PoolJob::start_vms(const PoolSpec& spec, PoolResult& result, const 
   if (!spec.vm || !spec.vm->power_on) return {};
   RS_TRY(const auto rows, store_.clones(spec.name));
   RS_TRY(const auto boots, store_.boots());
+  const auto is_new = [&](const CloneRow& row) {
+    const auto boot = boots.find(row.name);
+    return boot == boots.end() || boot->second.state == BootState::made;
+  };
   std::vector<PoolVms::Start> starts;
   for (const auto& row : rows)
-    if (row.state == CloneState::made && !boots.contains(row.name)) starts.push_back({row, {}});
+    if (row.state == CloneState::made && is_new(row)) starts.push_back({row, {}});
   std::uint64_t done = 0;
   PoolVms(files_, spec).power_on(starts, [&] {
     if (progress) progress("machines started", ++done, starts.size());
@@ -343,6 +372,13 @@ Result<void> PoolJob::refresh_clone(const RunningJob&, const PoolSpec& spec, con
   if (paths.reference.empty())
     return fail(ErrorCode::unsupported,
                 "clone '" + clone.name + "' is a full copy, and has no reference snapshot");
+  if (spec.join && spec.machine_password_change)
+    return fail(
+        ErrorCode::unsupported,
+        "clone '" + clone.name +
+            "': its desktop changes its machine password by itself (system.machine_password_change), so "
+            "that the reference snapshot's no longer counts in the domain; delete it, and 'roamstead "
+            "pool create' makes it again");
   RS_TRY(const auto row, store_.pool(spec.name));
   RS_TRY(const auto layer, TemplateLayer::parse(row.layer, "pool " + spec.name));
   std::string serial;
@@ -353,7 +389,10 @@ Result<void> PoolJob::refresh_clone(const RunningJob&, const PoolSpec& spec, con
   RS_CHECK(remove_if_there(files_, making));
   RS_CHECK(make_refreshed_disk(files_, layer, paths.reference, making, own));
   RS_CHECK(identity_.revoke(clone.name));
+  RS_CHECK(store_.set_boot(clone.name, {BootState::made, "", now_100ns()}).map([](bool) {}));
+  const auto frozen = layers_between(files_, paths);
   RS_CHECK(files_.rename(making, paths.active));
+  for (const auto& gone : frozen) RS_CHECK(remove_if_there(files_, gone));
   RS_CHECK(files_.sync_directory(spec.directory));
   return identity_.enrol(clone.name, serial);
 }

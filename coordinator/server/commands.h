@@ -76,9 +76,10 @@ struct CommandContext {
 //   {"command": "image.list"}, {"command": "image.show" | "image.forget", "image": NAME}
 //   {"command": "pool.plan" | "pool.create", "specification": TOML, "directory": PATH, "source": NAME?}
 //   {"command": "pool.list"}, {"command": "pool.show", "pool": NAME}
-//   {"command": "pool.delete", "pool": NAME, "discard_unsent": true?}
+//   {"command": "pool.delete", "pool": NAME, "discard_unsent": true?, "within_seconds": N?}
 //   {"command": "clone.list", "pool": NAME?}, {"command": "clone.show" | "clone.diff", "clone": NAME}
-//   {"command": "clone.refresh" | "clone.delete", "clone": NAME, "discard_unsent": true?}
+//   {"command": "clone.refresh" | "clone.delete", "clone": NAME, "discard_unsent": true?, "within_seconds":
+//   N?}
 //   {"command": "session.recover-layer", "desktop": NAME, "disk": PATH?, "partition": N?}
 //   {"command": "desktop.disk", "desktop": NAME, "disk": PATH or "", "partition": N?}
 // and those of coordinator/admin/commands.h.

@@ -1,5 +1,6 @@
 // Golden images, pools of desktops made from them, and their clones.
 #include <algorithm>
+#include <set>
 #include <thread>
 
 #include "common/base/file_time.h"
@@ -8,6 +9,7 @@
 #include "coordinator/compose/clone_diff.h"
 #include "coordinator/compose/pool_job.h"
 #include "coordinator/crosscheck/cross_check.h"
+#include "coordinator/server/clone_fence.h"
 #include "coordinator/server/command_table.h"
 
 namespace roamstead::server {
@@ -273,34 +275,30 @@ Result<json> show_one_pool(const Invocation& call) {
   return pool;
 }
 
-// A desktop with a session has changes that nobody else has.
-Result<void> fence(const Invocation& call, const std::vector<CloneRow>& clones) {
-  const auto given = call.request.find("discard_unsent");
-  if (given != call.request.end() && given->is_boolean() && given->get<bool>()) return {};
-  RS_TRY(const auto sessions, call.context.sessions.sessions(true));
-  for (const auto& session : sessions)
-    for (const auto& clone : clones)
-      if (session.row.desktop == clone.name)
-        return fail(ErrorCode::busy,
-                    "desktop '" + clone.name + "' has a session of profile '" + session.row.profile_name +
-                        "': end it ('roamstead session close'), or give --discard-unsent and lose "
-                        "what it has not sent");
-  return {};
-}
-
 Result<json> delete_pool(const Invocation& call) {
   RS_TRY(auto* store, pool_store(call));
   RS_TRY(const auto name, text_field(call.request, "pool"));
   RS_TRY(const auto job, store->jobs().begin(name, "pool delete"));
   RS_TRY(const auto spec, spec_of(*store, name));
   RS_TRY(const auto clones, store->clones(name));
-  RS_CHECK(fence(call, clones));
+  RS_TRY(const auto sessions, call.context.sessions.sessions(true));
+  std::set<std::string> in_use;
+  for (const auto& session : sessions) in_use.insert(session.row.desktop);
+  std::vector<Fenced> fences;  // held until the pool is gone
+  for (const auto& clone : clones)
+    if (in_use.contains(clone.name) || call.context.sessions.is_connected(clone.name)) {
+      RS_TRY_CTX(auto fenced, clone.name, fence_clone(call, spec, clone));
+      fences.push_back(std::move(fenced));
+    }
   const auto port = identity_port(call.context, spec.session_pool);
   RS_CHECK(PoolJob(os::real_file_system(), *store, port)
                .remove(job, spec, [&](const std::string& what, std::uint64_t done, std::uint64_t total) {
                  if (call.progress) call.progress({what, done, total});
                }));
-  return json{{"pool", name}, {"deleted", true}, {"clones", clones.size()}};
+  auto saved = json::array();
+  for (const auto& fenced : fences)
+    for (const auto& session : fenced.saved) saved.push_back(session);
+  return json{{"pool", name}, {"deleted", true}, {"clones", clones.size()}, {"saved", saved}};
 }
 
 Result<json> list_clones(const Invocation& call) {
@@ -384,19 +382,32 @@ Result<json> diff_clone(const Invocation& call) {
 Result<json> refresh_clone(const Invocation& call) {
   RS_TRY(const auto both, chosen_job(call, "clone refresh"));
   const auto& [chosen, job] = both;
-  RS_CHECK(fence(call, {chosen.row}));
+  // It gets a new identity: who revoked the old one decides.
+  RS_TRY(const bool enrolled, call.context.store.is_enrolled(chosen.row.name));
+  if (!enrolled && call.caller.role < Role::administrator)
+    return fail(ErrorCode::denied, "desktop '" + chosen.row.name +
+                                       "' was revoked: letting it in again by a refresh needs the role "
+                                       "administrator");
+  PoolVms vms(os::real_file_system(), chosen.spec);
+  RS_TRY(const auto fenced, fence_clone(call, chosen.spec, chosen.row));
   const auto port = identity_port(call.context, chosen.spec.session_pool);
   RS_CHECK(PoolJob(os::real_file_system(), *chosen.store, port).refresh_clone(job, chosen.spec, chosen.row));
-  return json{{"clone", chosen.row.name}, {"refreshed", true}};
+  json answer{{"clone", chosen.row.name}, {"refreshed", true}, {"saved", fenced.saved}, {"started", false}};
+  if (fenced.was_on) {
+    RS_CHECK_CTX("it is refreshed, but its machine is off", vms.power_on(chosen.row.name, chosen.row.index));
+    RS_CHECK(chosen.store->set_boot(chosen.row.name, {BootState::started, "", now_100ns()}).map([](bool) {}));
+    answer["started"] = true;
+  }
+  return answer;
 }
 
 Result<json> delete_clone(const Invocation& call) {
   RS_TRY(const auto both, chosen_job(call, "clone delete"));
   const auto& [chosen, job] = both;
-  RS_CHECK(fence(call, {chosen.row}));
+  RS_TRY(const auto fenced, fence_clone(call, chosen.spec, chosen.row));
   const auto port = identity_port(call.context, chosen.spec.session_pool);
   RS_CHECK(PoolJob(os::real_file_system(), *chosen.store, port).remove_clone(job, chosen.spec, chosen.row));
-  return json{{"clone", chosen.row.name}, {"deleted", true}};
+  return json{{"clone", chosen.row.name}, {"deleted", true}, {"saved", fenced.saved}};
 }
 
 }  // namespace

@@ -147,7 +147,10 @@ TEST_CASE("machines are defined with their desktops, undone with them, and start
 
   // A machine that runs is switched off before its disk goes.
   site.must(site.of_clone("clone.delete", "SALES-01"));
-  CHECK(content_of(vms + "log").find("off SALES-01\nundefine SALES-01\n") != std::string::npos);
+  const auto since = content_of(vms + "log").substr(log.size());
+  CHECK(count_of(since, "off SALES-01\n") == 1);
+  CHECK(since.find("undefine SALES-01\n") > since.find("off SALES-01\n"));
+  CHECK(count_of(since, "undefine SALES-01\n") == 1);
   CHECK(!std::filesystem::exists(vms + "SALES-01.on"));
   site.must({{"command", "pool.delete"}, {"pool", "sales"}});
   for (const char* name : {"SALES-02", "SALES-03"}) {

@@ -1,12 +1,50 @@
 // Sessions as administrators see them, and the saving of what a dead desktop did not send.
+#include "coordinator/server/clone_fence.h"
 #include "coordinator/server/command_table.h"
 
 #include "common/extract/extract.h"
 
 namespace roamstead::server {
-namespace {
 
 using nlohmann::json;
+
+Result<json> save_from_disk(const Invocation& call, const SessionInfo& session, const std::string& disk,
+                            std::uint32_t partition) {
+  extract::Request wanted;
+  wanted.frozen_path = disk;
+  wanted.below_id = session.last_snapshot;
+  wanted.quiesced = false;
+  wanted.partition = partition;
+  if (call.progress) call.progress({"reading " + disk, 0, 0});
+  RS_TRY_CTX(auto extraction, "extracting " + disk, call.context.extractors.find(disk)->extract(wanted));
+  if (!extraction->journal() || extraction->journal()->session != session.row.id)
+    return fail(ErrorCode::conflict,
+                disk + ": holds " +
+                    (extraction->journal() ? "session " + extraction->journal()->session.to_string()
+                                           : std::string("no session")) +
+                    ", not session " + session.row.id.to_string() + " of '" + session.row.profile_name + "'");
+  const auto& batch = extraction->batch();
+  if (call.progress) call.progress({"saving", 0, batch.records.size()});
+  RS_TRY(auto saved, call.context.sessions.bury(session.row.id, batch, extraction->content()));
+  auto held_back = json::array();
+  for (const auto& item : batch.held_back)
+    held_back.push_back({{"path", item.path}, {"reason", item.reason}});
+  json result{{"session", session.row.id.to_string()},
+              {"profile", session.row.profile_name},
+              {"desktop", session.row.desktop},
+              {"records", batch.records.size()},
+              {"content_bytes", batch.content_bytes()},
+              {"delta_bytes", extraction->statistics().delta_bytes},
+              {"files_examined", extraction->statistics().files_examined},
+              {"held_back", held_back}};
+  if (saved) {
+    result["version"] = saved->version;
+    result["forked"] = saved->forked;
+  }
+  return result;
+}
+
+namespace {
 
 const char* name_of(SessionState state) {
   switch (state) {
@@ -74,43 +112,6 @@ Result<json> close_session(const Invocation& call) {
     return fail(ErrorCode::invalid_argument, "'within_seconds' is at most " + std::to_string(kMostSeconds));
   RS_CHECK(call.context.sessions.ask_to_close(which, std::chrono::seconds(seconds), why));
   return json{{"session", which}, {"asked", true}, {"within_seconds", seconds}};
-}
-
-// What a session's desktop did not send, read from its disk; nothing is written there.
-Result<json> save_from_disk(const Invocation& call, const SessionInfo& session, const std::string& disk,
-                            std::uint32_t partition) {
-  extract::Request wanted;
-  wanted.frozen_path = disk;
-  wanted.below_id = session.last_snapshot;
-  wanted.quiesced = false;
-  wanted.partition = partition;
-  if (call.progress) call.progress({"reading " + disk, 0, 0});
-  RS_TRY_CTX(auto extraction, "extracting " + disk, call.context.extractors.find(disk)->extract(wanted));
-  if (!extraction->journal() || extraction->journal()->session != session.row.id)
-    return fail(ErrorCode::conflict,
-                disk + ": holds " +
-                    (extraction->journal() ? "session " + extraction->journal()->session.to_string()
-                                           : std::string("no session")) +
-                    ", not session " + session.row.id.to_string() + " of '" + session.row.profile_name + "'");
-  const auto& batch = extraction->batch();
-  if (call.progress) call.progress({"saving", 0, batch.records.size()});
-  RS_TRY(auto saved, call.context.sessions.bury(session.row.id, batch, extraction->content()));
-  auto held_back = json::array();
-  for (const auto& item : batch.held_back)
-    held_back.push_back({{"path", item.path}, {"reason", item.reason}});
-  json result{{"session", session.row.id.to_string()},
-              {"profile", session.row.profile_name},
-              {"desktop", session.row.desktop},
-              {"records", batch.records.size()},
-              {"content_bytes", batch.content_bytes()},
-              {"delta_bytes", extraction->statistics().delta_bytes},
-              {"files_examined", extraction->statistics().files_examined},
-              {"held_back", held_back}};
-  if (saved) {
-    result["version"] = saved->version;
-    result["forked"] = saved->forked;
-  }
-  return result;
 }
 
 Result<std::uint32_t> partition_field(const json& request, std::uint32_t otherwise) {

@@ -244,6 +244,15 @@ Result<std::optional<wire::CommitReply>> SessionTable::bury(const Guid& id, prof
   return std::optional(reply);
 }
 
+Result<void> SessionTable::give_up(const Guid& id) {
+  RS_TRY(auto session, by_id(id));
+  RS_TRY(auto lock, lock_for_hand_over(*session));
+  if (state_of(*session) != SessionState::active) return {};
+  log_info("session {} of '{}' ended: the disk of desktop '{}' is given up, with what it had not sent",
+           id.to_string(), session->row.profile_name, session->row.desktop);
+  return end(*session, SessionState::superseded);
+}
+
 SessionInfo SessionTable::describe(Session& session) {
   SessionInfo info;
   {

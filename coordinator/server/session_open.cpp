@@ -93,6 +93,7 @@ Result<OpenStep> SessionTable::open_step(const std::string& desktop, const wire:
                                          OpenAttempt& attempt, const std::function<void()>& wake) {
   if (request.profile.size() > kMaxProfileName || request.profile_root.size() > kMaxRootBytes)
     return fail(ErrorCode::protocol, "open: too long a name or root of a profile");
+  RS_TRY(const auto inside, openings_.enter(desktop));
   RS_TRY(auto profile, find_assigned(desktop, request.profile));
   forget_old_sessions();
   if (request.resume) return resume(desktop, *request.resume, attempt);

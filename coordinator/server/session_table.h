@@ -17,6 +17,7 @@
 #include "common/base/fault.h"
 #include "common/wire/message.h"
 #include "coordinator/server/desktop_port.h"
+#include "coordinator/server/opening_gate.h"
 #include "coordinator/server/session.h"
 #include "coordinator/server/session_policy.h"
 #include "coordinator/server/working_set_store.h"
@@ -131,6 +132,11 @@ class SessionTable {
   Result<std::optional<wire::CommitReply>> bury(const Guid& session, profile::Batch batch,
                                                 profile::ContentSource& content);
 
+  // Ends a session whose desktop and disk are gone for good: what it has not sent is lost.
+  Result<void> give_up(const Guid& session);
+  // As long as the answer lives no profile is opened on that desktop: ErrorCode::busy.
+  OpeningGate::Hold shut_openings(const std::string& desktop) { return openings_.shut(desktop); }
+
   Result<std::vector<SessionInfo>> sessions(bool active_only);
   struct Counts {
     std::size_t active = 0;
@@ -221,6 +227,7 @@ class SessionTable {
   StateStore& store_;
   repository::Repository& repository_;
   SessionOptions options_;
+  OpeningGate openings_;
   Faults faults_;
   // As they are now; options_ has what they were at first.
   std::atomic<std::chrono::seconds> lease_;

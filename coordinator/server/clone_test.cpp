@@ -1,0 +1,298 @@
+// Clones set back and deleted while somebody works on them. The desktop here is a link with the identity from
+// the clone's own disk, and what it writes is written to that disk.
+#include <doctest/doctest.h>
+
+#include <condition_variable>
+#include <filesystem>
+#include <thread>
+
+#include "common/extract/provenance.h"
+#include "common/ntfs3g/library_volume.h"
+#include "coordinator/compose/pool_job.h"
+#include "coordinator/compose/windows_volume.h"
+#include "coordinator/server/testing/pool_site.h"
+#include "coordinator/server/testing/sample_batch.h"
+#include "tests/support/command.h"
+
+namespace roamstead::server {
+namespace {
+
+using nlohmann::json;
+using support::must;
+
+constexpr const char* kRoot = "Users/alice";
+constexpr const char* kClone = "SALES-01";
+
+std::string file_of(const std::string& disk, const std::string& path) {
+  const auto windows = must(compose::WindowsDisk::open(os::real_file_system(), disk));
+  const auto found = windows->volume().lookup(path);
+  if (!found) return "";
+  const auto record = must(windows->volume().record(found->record));
+  for (const auto& stream : record.streams)
+    if (stream.name.empty()) {
+      Bytes content(static_cast<std::size_t>(stream.size_bytes));
+      must(windows->volume().read(stream, 0, content));
+      return std::string(as_text(content));
+    }
+  return "";
+}
+
+void write_on(const std::string& disk, const std::string& path, ByteView content) {
+  auto& files = os::real_file_system();
+  const auto place = must(compose::WindowsDisk::open(files, disk))->place();
+  const auto opened = must(vdisk::Disk::open(files, disk, vdisk::Access::write));
+  vdisk::SubDevice device(*opened, place.offset_bytes, place.size_bytes, disk);
+  const auto volume = must(ntfs3g::LibraryVolume::mount(device, ntfs3g::Access::write));
+  const auto directory = must(volume->make_directories(os::parent_directory(path)));
+  const auto file = must(volume->create(directory, os::base_name(path), ntfs3g::ItemKind::file));
+  must(volume->write(file, "", 0, content));
+  must(volume->unmount());
+  must(opened->flush());
+}
+
+struct CloneSite : PoolSite {
+  std::string active = disk("SALES-01.vhdx");
+
+  explicit CloneSite(const std::string& section = "") {
+    must_do(request("pool.create", section, 1));
+    must_do({{"command", "assignment.add"}, {"desktop", kClone}, {"profile", "alice"}});
+  }
+  json must_do(const json& wanted) { return PoolSite::must(wanted); }
+  // With what the clone's disk holds now.
+  wire::TlsLinkOptions identity() {
+    const auto folder_of = std::string("ProgramData/Roamstead/identity/");
+    const auto pem = file_of(active, folder_of + "identity.pem");
+    const auto certificate = pem.find("-----BEGIN CERTIFICATE");
+    wire::TlsLinkOptions options;
+    options.key_pem = pem.substr(0, certificate);
+    options.certificate_pem = pem.substr(certificate);
+    options.ca_pem = file_of(active, folder_of + "ca.pem");
+    options.address = coordinator->address();
+    return options;
+  }
+  // A session with a file that was not sent, as its disk would have it.
+  wire::OpenReply work(wire::TlsLink& link) {
+    const auto session = support::must(link.open({"alice", kRoot, {}}));
+    write_on(active, "ProgramData/Roamstead/provenance.journal",
+             extract::encode_header(
+                 {session.session, "alice", session.version, kRoot, "ProgramData/Roamstead/staging"}));
+    write_on(active, std::string(kRoot) + "/unsaved.txt", as_bytes("not sent"));
+    return session;
+  }
+  void wait_until_gone() {
+    while (coordinator->sessions().is_connected(kClone))
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  std::string saved_file(std::uint64_t version, const std::string& path) {
+    const auto profile = support::must(coordinator->repository().find_profile("alice"));
+    const auto tree = support::must(coordinator->repository().tree(profile.id, version));
+    Bytes content(8);
+    support::must(tree->read(path_of(path), "", 0, content));
+    return std::string(as_text(content));
+  }
+  std::size_t versions() {
+    return support::must(coordinator->repository().versions(
+                             support::must(coordinator->repository().find_profile("alice")).id))
+        .size();
+  }
+};
+
+TEST_CASE("what a desktop that is gone had not sent is in the repository before its disk is set back") {
+  if (!support::available("mkntfs")) return;
+  CloneSite site;
+  const auto old = site.identity();
+  {
+    auto link = wire::TlsLink::create(old).value();
+    site.work(*link);
+    // It is there: nobody could read its disk.
+    auto refresh = site.of_clone("clone.refresh", kClone);
+    refresh["within_seconds"] = 0;
+    const auto refused = site.refusal(refresh);
+    CHECK(refused.code == ErrorCode::busy);
+    CHECK(refused.to_string().find("did not log out within 0 s") != std::string::npos);
+    CHECK(file_of(site.active, std::string(kRoot) + "/unsaved.txt") == "not sent");
+  }
+  site.wait_until_gone();
+  // Its lease runs: without a hypervisor to ask, it may be alive.
+  const auto too_early = site.refusal(site.of_clone("clone.refresh", kClone));
+  CHECK(too_early.code == ErrorCode::busy);
+  CHECK(too_early.to_string().find("it may be running") != std::string::npos);
+  CHECK(site.versions() == 1);
+  site.coordinator.reset();
+  site.coordinator = site.start(std::chrono::seconds(1));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+
+  const auto refreshed = site.must_do(site.of_clone("clone.refresh", kClone));
+  REQUIRE(refreshed["saved"].size() == 1);
+  CHECK(refreshed["saved"][0]["records"] == 1);
+  CHECK(refreshed["saved"][0]["forked"] == true);
+  CHECK(site.saved_file(refreshed["saved"][0]["version"], "unsaved.txt") == "not sent");
+  CHECK(file_of(site.active, std::string(kRoot) + "/unsaved.txt").empty());
+  CHECK(file_of(site.active, "ProgramData/Roamstead/provenance.journal").empty());
+  CHECK(site.must_do({{"command", "session.list"}})["sessions"].empty());
+
+  // The old identity never counts again; the new one does.
+  auto gone = old;
+  gone.address = site.coordinator->address();
+  CHECK(!wire::TlsLink::create(gone).value()->open({"alice", kRoot, {}}));
+  auto link = wire::TlsLink::create(site.identity()).value();
+  const auto session = link->open({"alice", kRoot, {}});
+  REQUIRE_MESSAGE(session.has_value(), session.error().to_string());
+}
+
+TEST_CASE("a machine that runs is switched off, read, set back and started again") {
+  if (!support::available("mkntfs")) return;
+  support::TemporaryDirectory vms;
+  std::ofstream(vms / "vm") << "case $1 in\n on) touch \"$2\" ;;\n off) rm -f \"$2\" ;;\n state) [ -e \"$2\" "
+                               "] && echo on || echo off ;;\nesac\n";
+  std::string section = "[vm]\nadapter = \"command\"\nformats = [\"vhdx\"]\npower_on = true\n[vm.commands]\n";
+  for (const auto& [key, word] :
+       {std::pair("power_on", "on"), {"power_off", "off"}, {"power_state", "state"}})
+    section += std::string(key) + " = [\"/bin/sh\", \"" + vms / "vm" + "\", \"" + word + "\", \"" +
+               vms / "{name}" + "\"]\n";
+  CloneSite site(section);
+  const auto running = vms / kClone;
+  CHECK(std::filesystem::exists(running));
+  auto refresh = site.of_clone("clone.refresh", kClone);
+
+  SUBCASE("a desktop that is asked logs out by itself") {
+    auto link = wire::TlsLink::create(site.identity()).value();
+    const auto session = site.work(*link);
+    std::mutex mutex;
+    std::condition_variable asked;
+    bool closing = false;
+    link->set_push_listener([&](const wire::Push& push) {
+      std::lock_guard guard(mutex);
+      closing = closing || push.kind == wire::PushKind::close;
+      asked.notify_all();
+    });
+    std::thread desktop([&] {
+      std::unique_lock lock(mutex);
+      asked.wait(lock, [&] { return closing; });
+      lock.unlock();
+      CHECK(link->open({"alice", kRoot, {}}).error().code == ErrorCode::busy);  // nothing new meanwhile
+      SampleBatch last(session.incarnation, 1, {{"unsaved.txt", "sent"}});
+      CHECK(link->commit(session.session_secret, last.batch, last));
+      CHECK(link->close(session.session_secret));
+    });
+    const auto refreshed = site.must_do(refresh);
+    desktop.join();
+    link->set_push_listener(nullptr);
+    CHECK(refreshed["saved"].empty());  // nothing was left to be read
+    CHECK(refreshed["started"] == true);
+    CHECK(site.versions() == 2);
+  }
+  SUBCASE("one that lost its connection is read at once: it is off, that is known") {
+    {
+      auto link = wire::TlsLink::create(site.identity()).value();
+      site.work(*link);
+    }
+    site.wait_until_gone();
+    const auto refreshed = site.must_do(refresh);
+    REQUIRE(refreshed["saved"].size() == 1);
+    CHECK(site.saved_file(refreshed["saved"][0]["version"], "unsaved.txt") == "not sent");
+    CHECK(refreshed["started"] == true);
+  }
+  SUBCASE("a disk that cannot be read is not replaced, unless its changes are given up") {
+    {
+      auto link = wire::TlsLink::create(site.identity()).value();
+      must(link->open({"alice", kRoot, {}}));
+    }
+    site.wait_until_gone();
+    std::filesystem::copy_file(site.active, site.active + ".kept");
+    std::ofstream(site.active, std::ios::trunc) << "damaged";
+    const auto refused = site.refusal(refresh);
+    CHECK(refused.to_string().find("--discard-unsent") != std::string::npos);
+    CHECK(std::filesystem::file_size(site.active) == 7);
+    CHECK(site.must_do({{"command", "session.list"}})["sessions"].size() == 1);
+    refresh["discard_unsent"] = true;
+    const auto refreshed = site.must_do(refresh);
+    CHECK(refreshed["saved"].empty());
+    CHECK(site.must_do({{"command", "session.list"}})["sessions"].empty());
+    CHECK(site.versions() == 1);
+  }
+  SUBCASE("deleting a desktop or its pool saves it too") {
+    {
+      auto link = wire::TlsLink::create(site.identity()).value();
+      site.work(*link);
+    }
+    site.wait_until_gone();
+    json deleted;
+    SUBCASE("the desktop") { deleted = site.must_do(site.of_clone("clone.delete", kClone)); }
+    SUBCASE("the pool") { deleted = site.must_do({{"command", "pool.delete"}, {"pool", "sales"}}); }
+    REQUIRE(deleted["saved"].size() == 1);
+    CHECK(site.saved_file(deleted["saved"][0]["version"], "unsaved.txt") == "not sent");
+    CHECK(!std::filesystem::exists(site.active));
+    CHECK(!std::filesystem::exists(running));
+    return;
+  }
+  CHECK(file_of(site.active, std::string(kRoot) + "/unsaved.txt").empty());
+  CHECK(!file_of(site.active, "ProgramData/Roamstead/identity/identity.pem").empty());
+}
+
+TEST_CASE("certificates that were renewed or revoked since do not come back with a refresh") {
+  if (!support::available("mkntfs")) return;
+  CloneSite site;
+  const auto first = site.identity();
+  // Renewed: another certificate, which only the disk's top layer had.
+  const auto issued = must(site.coordinator->authority().issue_desktop(kClone));
+  must(site.coordinator->store().revoke_desktop(kClone, 1));
+  must(site.coordinator->store().add_desktop({kClone, issued.serial, 1, 0, kDefaultPool}));
+  auto renewed = first;
+  renewed.key_pem = issued.key_pem;
+  renewed.certificate_pem = issued.certificate_pem;
+  const auto opens = [&](wire::TlsLinkOptions options) {
+    options.address = site.coordinator->address();
+    options.call_timeout = std::chrono::seconds(5);
+    const auto link = wire::TlsLink::create(options).value();
+    const auto session = link->open({"alice", kRoot, {}});
+    if (session) must(link->close(session->session_secret));
+    return session.has_value();
+  };
+  CHECK(!opens(first));
+  CHECK(opens(renewed));
+  site.wait_until_gone();
+  site.must_do(site.of_clone("clone.refresh", kClone));
+  CHECK(!opens(first));
+  CHECK(!opens(renewed));
+  CHECK(opens(site.identity()));
+  site.wait_until_gone();
+  // The reference snapshot still holds the first one, and the fresh child another.
+  CHECK(file_of(site.disk("SALES-01.reference.vhdx"), "ProgramData/Roamstead/identity/identity.pem")
+            .find(first.key_pem) == 0);
+  CHECK(site.identity().key_pem != first.key_pem);
+
+  // Revoked by an administrator: an operator's refresh does not let it in again.
+  site.must_do({{"command", "desktop.revoke"}, {"desktop", kClone}});
+  const Caller operator_role{"olga", Role::operator_, "test"};
+  const auto refused = site.coordinator->execute(operator_role, site.of_clone("clone.refresh", kClone), {});
+  REQUIRE(!refused);
+  CHECK(refused.error().code == ErrorCode::denied);
+  CHECK(!opens(site.identity()));
+}
+
+TEST_CASE("layers that were frozen above the reference snapshot go with a refresh, and it stays") {
+  if (!support::available("mkntfs")) return;
+  CloneSite site;
+  auto& files = os::real_file_system();
+  const auto reference = site.disk("SALES-01.reference.vhdx");
+  const auto before = must(vdisk::inspect(files, reference)).id;
+  std::vector<std::string> frozen;
+  {
+    const auto disk = must(vdisk::Disk::open(files, site.active, vdisk::Access::write));
+    for (int i = 0; i < 3; ++i) {
+      must(disk->write(40u << 20, Bytes(4096, static_cast<std::byte>(i))));
+      frozen.push_back(must(disk->freeze()).frozen_path);
+    }
+  }
+  for (const auto& path : frozen) CHECK(std::filesystem::exists(path));
+  site.must_do(site.of_clone("clone.refresh", kClone));
+  for (const auto& path : frozen) CHECK(!std::filesystem::exists(path));
+  CHECK(must(vdisk::inspect(files, reference)).id == before);
+  CHECK(must(vdisk::Disk::open(files, site.active, vdisk::Access::read))->layers().size() == 4);
+  site.must_do({{"command", "pool.delete"}, {"pool", "sales"}});
+  CHECK(std::filesystem::is_empty(site.disk("")));
+}
+
+}  // namespace
+}  // namespace roamstead::server
