@@ -392,8 +392,8 @@ Result<void> PoolJob::refresh_clone(const RunningJob&, const PoolSpec& spec, con
   RS_CHECK(store_.set_boot(clone.name, {BootState::made, "", now_100ns()}).map([](bool) {}));
   const auto frozen = layers_between(files_, paths);
   RS_CHECK(files_.rename(making, paths.active));
-  for (const auto& gone : frozen) RS_CHECK(remove_if_there(files_, gone));
   RS_CHECK(files_.sync_directory(spec.directory));
+  for (const auto& gone : frozen) RS_CHECK(remove_if_there(files_, gone));
   return identity_.enrol(clone.name, serial);
 }
 

@@ -2,8 +2,10 @@
 #include <doctest/doctest.h>
 #include <signal.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "common/base/sha256.h"
 #include "common/vdisk/disk.h"
@@ -82,6 +84,24 @@ TEST_CASE("a command is over when it ends, whatever it leaves running") {
   CHECK(Clock::now() - begin < std::chrono::seconds(2));
   // And all of much output is there.
   CHECK(must(foreign::run_command({"/usr/bin/seq", "100000"}, options)).out.size() == 588'895);
+}
+
+TEST_CASE("a file that was closed is not locked any more while another thread starts programs") {
+  support::TemporaryDirectory folder;
+  std::atomic<bool> over{false};
+  std::vector<std::thread> starters;
+  for (int i = 0; i < 2; ++i)
+    starters.emplace_back([&] {
+      while (!over) must(foreign::run_command({"/bin/true"}, {}));
+    });
+  int busy = 0;
+  for (int i = 0; i < 5000; ++i) {
+    const auto file = must(files().open(folder / "disk", os::OpenMode::create));
+    if (!file->lock(true)) ++busy;
+  }
+  over = true;
+  for (auto& starter : starters) starter.join();
+  CHECK(busy == 0);
 }
 
 TEST_CASE("commands of a specification are checked before they are run") {

@@ -116,6 +116,7 @@ TEST_CASE("machines are defined with their desktops, undone with them, and start
   CHECK(!std::filesystem::exists(vms + "log"));
 
   const auto first = site.must(create);
+  INFO(first.dump(2));
   CHECK(first["made"] == 2);
   CHECK(first["started"] == 1);
   REQUIRE(first["failed"].size() == 1);

@@ -28,7 +28,12 @@ tl::unexpected<Error> system_error(const std::string& what, const std::string& p
 class PosixFile final : public File {
  public:
   PosixFile(int descriptor, std::string path) : descriptor_(descriptor), path_(std::move(path)) {}
-  ~PosixFile() override { ::close(descriptor_); }
+  ~PosixFile() override {
+    // A lock belongs to the open file, which a program that another thread is just starting has too until it
+    // runs: closing alone would leave it locked for that moment.
+    if (is_locked_) ::flock(descriptor_, LOCK_UN);
+    ::close(descriptor_);
+  }
   PosixFile(const PosixFile&) = delete;
   PosixFile& operator=(const PosixFile&) = delete;
 
@@ -92,6 +97,7 @@ class PosixFile final : public File {
   Result<void> lock(bool exclusive) override {
     if (::flock(descriptor_, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0)
       return system_error("in use by another program", path_);
+    is_locked_ = true;
     return {};
   }
 
@@ -99,6 +105,7 @@ class PosixFile final : public File {
 
  private:
   int descriptor_;
+  bool is_locked_ = false;
   std::string path_;
 };
 
