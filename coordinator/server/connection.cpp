@@ -181,10 +181,13 @@ asio::awaitable<bool> Connection::greet() {
 
 Result<void> Connection::dispatch(Frame frame) {
   if (finishing_) return {};  // the desktop asks again, whoever listens then
+  // Counted before the next frame is read, not when a coroutine gets its turn.
+  const auto with_answer = frame.payload.size() + kAnswerBytes;
   switch (frame.type) {
     case FrameType::open:
       ++requests_;
-      asio::co_spawn(channel_->executor(), serve_open(std::move(frame)), asio::detached);
+      asio::co_spawn(channel_->executor(), serve_open(std::move(frame), charged(with_answer)),
+                     asio::detached);
       return {};
     case FrameType::list:
     case FrameType::read:
@@ -196,7 +199,7 @@ Result<void> Connection::dispatch(Frame frame) {
     case FrameType::close:
     case FrameType::hand_over:
       ++requests_;
-      asio::co_spawn(channel_->executor(), serve(std::move(frame)), asio::detached);
+      asio::co_spawn(channel_->executor(), serve(std::move(frame), charged(with_answer)), asio::detached);
       return {};
     case FrameType::renew_certificate:
       ++requests_;
@@ -244,9 +247,8 @@ asio::awaitable<void> Connection::count_unsent() {
   counting_unsent_ = false;
 }
 
-asio::awaitable<void> Connection::serve(Frame frame) {
+asio::awaitable<void> Connection::serve(Frame frame, [[maybe_unused]] Flight::Charge charge) {
   auto self = shared_from_this();
-  auto charge = charged(frame.payload.size() + kAnswerBytes);
   // Closing may wait for a commit under way; reading must not wait behind it.
   bool may_wait = frame.type == FrameType::close || frame.type == FrameType::hand_over;
   auto& pool = may_wait ? context_.commit_pool : context_.request_pool;
@@ -265,9 +267,9 @@ asio::awaitable<void> Connection::serve(Frame frame) {
 
 // However many wait for other desktops to flush, no thread does: else the batches they wait for would find
 // none.
-asio::awaitable<void> Connection::serve_open(Frame frame) {
+asio::awaitable<void> Connection::serve_open(Frame frame, Flight::Charge charge) {
   auto self = shared_from_this();
-  auto charge = charged(frame.payload.size() + kAnswerBytes);
+  const auto request_bytes = frame.payload.size();
   auto bell = std::make_shared<Bell>(channel_->executor());
   bells_.insert(bell);
   auto opening = std::make_shared<RequestHandler::Opening>(std::move(frame), [bell] { Bell::ring(bell); });
@@ -284,8 +286,10 @@ asio::awaitable<void> Connection::serve_open(Frame frame) {
     }
     if (finishing_) break;
     if (!bell->rung && !channel_->closed()) {
+      charge.change(request_bytes);  // there is no answer yet: who waits keeps nobody from being read
       bell->timer.expires_after(step.ask_again);
       co_await wait_for(bell->timer);
+      charge.change(request_bytes + kAnswerBytes);
     }
     bell->rung = false;
   }

@@ -94,8 +94,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void answer(Bytes frame);
   Result<void> begin_upload(wire::Frame frame);
   Result<void> add_part(wire::Frame frame);
-  asio::awaitable<void> serve(wire::Frame frame);
-  asio::awaitable<void> serve_open(wire::Frame frame);
+  asio::awaitable<void> serve(wire::Frame frame, Flight::Charge charge);
+  asio::awaitable<void> serve_open(wire::Frame frame, Flight::Charge charge);
   asio::awaitable<void> converse();  // after the greeting
   asio::awaitable<void> pace();      // waits for this desktop's next request to be due
   asio::awaitable<void> serve_renewal(wire::Frame frame);

@@ -79,6 +79,11 @@ TEST_CASE("a flush asked for while the desktop was cut off reaches it on its nex
 
 TEST_CASE("however many wait for other desktops to flush, the batches they wait for get through") {
   Loopback loop;
+  loop.session_options.lease = 120s;
+  // Room for two answers: log-ins that wait have none yet, and stand in nobody's way.
+  loop.adjust_server = [](ServerOptions& options) { options.flight_bytes_per_desktop = 2u << 20; };
+  loop.session_options.hand_over_wait = 60s;  // were the batches kept waiting, that would end it, with forks
+  loop.restart();
   constexpr int kProfiles = 40;  // more than there are threads that commit
   std::vector<wire::OpenReply> held;
   auto first = loop.link("desk-a");
@@ -94,14 +99,12 @@ TEST_CASE("however many wait for other desktops to flush, the batches they wait 
     }));
   while (loop.sessions->find("p" + std::to_string(kProfiles - 1))->wanted_by.empty())
     std::this_thread::sleep_for(5ms);
-  auto began = std::chrono::steady_clock::now();
   for (auto& session : held) {
     SampleBatch batch(session.incarnation, 1, {{"x", "flushed"}});
     CHECK(!first->commit(session.session_secret, batch.batch, batch)->forked);
     REQUIRE(first->hand_over(session.session_secret));
   }
   for (auto& each : opening) CHECK(each.get()->version == 2);
-  CHECK(std::chrono::steady_clock::now() - began < 5s);
 }
 
 TEST_CASE("a coordinator can be stopped while a log-in waits, and a desktop may give up waiting") {

@@ -521,7 +521,7 @@ TEST_CASE(
   }
   CHECK(loop.server->connections() == 2);
   CHECK(most > 1'000'000);
-  CHECK(most <= 32u << 20);
+  CHECK(most <= (32u + 2) << 20);  // its share, and one frame
   CHECK(served > 20);
   for (int i = 0; i < 500 && loop.server->flight_bytes() != 0; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
