@@ -11,6 +11,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "common/ntfs3g/shrink_log.h"
+
 namespace roamstead::ntfs3g {
 namespace {
 
@@ -106,7 +108,7 @@ Result<void> copy_data(int from, vdisk::BlockDevice& to) {
 }  // namespace
 
 Result<void> format_ntfs(vdisk::BlockDevice& device, const std::string& label,
-                         std::uint64_t partition_offset_bytes) {
+                         std::uint64_t partition_offset_bytes, std::uint64_t most_log_bytes) {
   RS_TRY(const auto mkntfs, find_mkntfs());
   TemporaryImage image;
   RS_CHECK(image.make(device.size_bytes()));
@@ -115,6 +117,8 @@ Result<void> format_ntfs(vdisk::BlockDevice& device, const std::string& label,
                run({mkntfs, "--fast", "--force", "--quiet", "--cluster-size", "4096", "--sector-size",
                     std::to_string(device.sector_bytes()), "--partition-start", start, "--heads", "255",
                     "--sectors-per-track", "63", "--label", label, image.path()}));
+  if (most_log_bytes != 0)
+    RS_CHECK_CTX("formatting " + device.name(), shrink_log(image.path(), image.descriptor(), most_log_bytes));
   RS_CHECK_CTX("formatting " + device.name(), copy_data(image.descriptor(), device));
   return device.flush();
 }

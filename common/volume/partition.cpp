@@ -12,6 +12,8 @@ namespace {
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 constexpr std::size_t kMbrBytes = 512;
 constexpr std::size_t kMbrEntries = 446;
+constexpr std::size_t kMbrSignature = 440;
+constexpr std::uint8_t kTypeNtfs = 0x07;
 constexpr std::uint8_t kTypeProtective = 0xee;
 constexpr std::size_t kMaxLogicalPartitions = 128;
 constexpr std::string_view kGptSignature = "EFI PART";
@@ -116,7 +118,7 @@ Result<void> read_logical(const vdisk::BlockDevice& disk, const MbrEntry& extend
 }
 
 Result<PartitionTable> read_mbr(const vdisk::BlockDevice& disk, ByteView mbr) {
-  PartitionTable table{TableKind::mbr, {}};
+  PartitionTable table{TableKind::mbr, {}, load_le<std::uint32_t>(mbr, kMbrSignature)};
   std::optional<MbrEntry> extended;
   for (std::uint32_t i = 0; i < 4; ++i) {
     auto entry = mbr_entry(mbr, i);
@@ -203,8 +205,8 @@ Result<PartitionTable> read_gpt(const vdisk::BlockDevice& disk, std::uint64_t lb
                          std::to_string(last) + " of " + std::to_string(sectors));
     auto name = utf16le_to_wtf8(entry.subspan(56, 72));
     if (auto end = name.find('\0'); end != std::string::npos) name.resize(end);
-    table.partitions.push_back(
-        {i + 1, first * sector_bytes, (last - first + 1) * sector_bytes, type.to_string(), std::move(name)});
+    table.partitions.push_back({i + 1, first * sector_bytes, (last - first + 1) * sector_bytes,
+                                type.to_string(), std::move(name), Guid::from(entry.subspan(16, 16))});
   }
   RS_CHECK(check_partitions(disk, table.partitions));
   return table;
@@ -264,7 +266,44 @@ Result<PartitionTable> read_partition_table(const vdisk::BlockDevice& disk) {
   return PartitionTable{};
 }
 
-Result<Partition> create_single_partition(vdisk::BlockDevice& disk, const std::string& name) {
+TableIds TableIds::random() {
+  TableIds ids{Guid::random(), Guid::random(), 0};
+  while (ids.signature == 0) {  // none, to Windows
+    Bytes bytes(4);
+    fill_random(bytes);
+    ids.signature = load_le<std::uint32_t>(bytes, 0);
+  }
+  return ids;
+}
+
+Result<Partition> create_single_mbr_partition(vdisk::BlockDevice& disk, const TableIds& ids) {
+  const std::uint64_t sector_bytes = disk.sector_bytes();
+  const auto end = disk.size_bytes() / kMiB * kMiB;
+  if (end < 3 * kMiB)
+    return fail(ErrorCode::invalid_argument, disk.name() + ": too small for a partition, 3 MiB needed");
+  if (end / sector_bytes > 0xffffffff)
+    return fail(ErrorCode::invalid_argument, disk.name() + ": too large for an MBR; a GPT is needed");
+  Partition partition{1, kMiB, end - kMiB, mbr_type(kTypeNtfs), ""};
+  Bytes mbr(kMbrBytes);
+  store_le<std::uint32_t>(mbr, kMbrSignature, ids.signature);
+  // Its geometry is in sectors alone: the old one says "beyond what I can tell".
+  for (const std::size_t at : {1, 5}) {
+    mbr[kMbrEntries + at] = std::byte{0xfe};
+    mbr[kMbrEntries + at + 1] = mbr[kMbrEntries + at + 2] = std::byte{0xff};
+  }
+  mbr[kMbrEntries + 4] = std::byte{kTypeNtfs};
+  store_le<std::uint32_t>(mbr, kMbrEntries + 8, static_cast<std::uint32_t>(kMiB / sector_bytes));
+  store_le<std::uint32_t>(mbr, kMbrEntries + 12,
+                          static_cast<std::uint32_t>(partition.size_bytes / sector_bytes));
+  mbr[510] = std::byte{0x55};
+  mbr[511] = std::byte{0xaa};
+  RS_CHECK(disk.write(0, mbr));
+  RS_CHECK(disk.flush());
+  return partition;
+}
+
+Result<Partition> create_single_partition(vdisk::BlockDevice& disk, const std::string& name,
+                                          const TableIds& ids) {
   std::uint64_t sector_bytes = disk.sector_bytes();
   auto sectors = disk.size_bytes() / sector_bytes;
   auto units = to_utf16(name);
@@ -274,23 +313,16 @@ Result<Partition> create_single_partition(vdisk::BlockDevice& disk, const std::s
     return fail(ErrorCode::invalid_argument, disk.name() + ": too small for a partition, 3 MiB needed");
   std::uint64_t entries_bytes = kGptEntries * kGptEntryBytes;
   auto entries_sectors = (entries_bytes + sector_bytes - 1) / sector_bytes;
-  GptHeader primary{1,
-                    sectors - 1,
-                    2 + entries_sectors,
-                    sectors - 2 - entries_sectors,
-                    Guid::random(),
-                    2,
-                    kGptEntries,
-                    kGptEntryBytes,
+  GptHeader primary{1,        sectors - 1, 2 + entries_sectors, sectors - 2 - entries_sectors,
+                    ids.disk, 2,           kGptEntries,         kGptEntryBytes,
                     0};
-  Partition partition{1, kMiB, 0, kBasicData.to_string(), name};
+  Partition partition{1, kMiB, 0, kBasicData.to_string(), name, ids.partition};
   auto end = (primary.last_usable + 1) * sector_bytes / kMiB * kMiB;
   partition.size_bytes = end - kMiB;
 
   Bytes entries(entries_sectors * sector_bytes);
   std::copy(kBasicData.bytes.begin(), kBasicData.bytes.end(), entries.begin());
-  auto id = Guid::random();
-  std::copy(id.bytes.begin(), id.bytes.end(), entries.begin() + 16);
+  std::copy(ids.partition.bytes.begin(), ids.partition.bytes.end(), entries.begin() + 16);
   store_le<std::uint64_t>(entries, 32, kMiB / sector_bytes);
   store_le<std::uint64_t>(entries, 40, end / sector_bytes - 1);
   std::memcpy(entries.data() + 56, units->data(), units->size() * 2);

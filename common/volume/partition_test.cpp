@@ -101,6 +101,8 @@ TEST_CASE("a written GPT is read back, from the backup when the primary is damag
     CHECK(table->partitions[0].size_bytes == written->size_bytes);
     CHECK(table->partitions[0].name == "Profil \xc3\xa4");
     CHECK(table->partitions[0].type == "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7");
+    CHECK(table->partitions[0].id == written->id);
+    CHECK_FALSE(written->id.is_zero());
   };
   check();
   disk.bytes[512 + 40] ^= std::byte{1};
@@ -192,4 +194,30 @@ TEST_CASE("sgdisk finds nothing wrong with a GPT of ours") {
   auto path = directory / "disk.raw";
   REQUIRE(os::write_file_durably(os::real_file_system(), path, disk.bytes));
   CHECK(std::system(("sgdisk -v " + path + " | grep -q 'No problems found'").c_str()) == 0);
+}
+
+TEST_CASE("a written MBR is read back, by sfdisk too") {
+  MemoryDevice disk((64 << 20) + 512);
+  const auto ids = volume::TableIds::random();
+  const auto written = volume::create_single_mbr_partition(disk, ids);
+  REQUIRE(written);
+  const auto table = volume::read_partition_table(disk);
+  REQUIRE(table);
+  CHECK(table->kind == TableKind::mbr);
+  CHECK(table->signature == ids.signature);
+  REQUIRE(table->partitions.size() == 1);
+  CHECK(table->partitions[0].offset_bytes == 1 << 20);
+  CHECK(table->partitions[0].size_bytes == 63 << 20);
+  CHECK(table->partitions[0].type == "mbr:07");
+  if (std::system("command -v sfdisk >/dev/null 2>&1") != 0) {
+    MESSAGE("skipped: sfdisk is not installed");
+    return;
+  }
+  support::TemporaryDirectory directory;
+  auto path = directory / "disk.raw";
+  REQUIRE(os::write_file_durably(os::real_file_system(), path, disk.bytes));
+  CHECK(std::system(("sfdisk -d " + path + " | grep -q 'start= *2048, size= *129024, type=7'").c_str()) == 0);
+  CHECK(std::system(("sfdisk -V " + path + " >/dev/null 2>&1").c_str()) == 0);
+  MemoryDevice small(2 << 20);
+  CHECK(volume::create_single_mbr_partition(small, ids).error().code == ErrorCode::invalid_argument);
 }
