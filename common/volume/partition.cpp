@@ -266,6 +266,12 @@ Result<PartitionTable> read_partition_table(const vdisk::BlockDevice& disk) {
   return PartitionTable{};
 }
 
+std::uint64_t single_partition_bytes(std::uint64_t disk_bytes, bool gpt, std::uint32_t sector_bytes) {
+  const auto backup = gpt ? std::uint64_t{kGptEntries} * kGptEntryBytes + sector_bytes : 0;
+  const auto end = (disk_bytes / sector_bytes * sector_bytes - std::min(backup, disk_bytes)) / kMiB * kMiB;
+  return end > kSinglePartitionOffset ? end - kSinglePartitionOffset : 0;
+}
+
 TableIds TableIds::random() {
   TableIds ids{Guid::random(), Guid::random(), 0};
   while (ids.signature == 0) {  // none, to Windows
@@ -278,7 +284,7 @@ TableIds TableIds::random() {
 
 Result<Partition> create_single_mbr_partition(vdisk::BlockDevice& disk, const TableIds& ids) {
   const std::uint64_t sector_bytes = disk.sector_bytes();
-  const auto end = disk.size_bytes() / kMiB * kMiB;
+  const auto end = kMiB + single_partition_bytes(disk.size_bytes(), false, disk.sector_bytes());
   if (end < 3 * kMiB)
     return fail(ErrorCode::invalid_argument, disk.name() + ": too small for a partition, 3 MiB needed");
   if (end / sector_bytes > 0xffffffff)
@@ -317,8 +323,8 @@ Result<Partition> create_single_partition(vdisk::BlockDevice& disk, const std::s
                     ids.disk, 2,           kGptEntries,         kGptEntryBytes,
                     0};
   Partition partition{1, kMiB, 0, kBasicData.to_string(), name, ids.partition};
-  auto end = (primary.last_usable + 1) * sector_bytes / kMiB * kMiB;
-  partition.size_bytes = end - kMiB;
+  partition.size_bytes = single_partition_bytes(disk.size_bytes(), true, disk.sector_bytes());
+  const auto end = partition.offset_bytes + partition.size_bytes;
 
   Bytes entries(entries_sectors * sector_bytes);
   std::copy(kBasicData.bytes.begin(), kBasicData.bytes.end(), entries.begin());

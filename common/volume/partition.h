@@ -38,6 +38,10 @@ struct TableIds {
   static TableIds random();
 };
 
+// Of a disk with one partition: where it begins, and how large it is.
+inline constexpr std::uint64_t kSinglePartitionOffset = 1u << 20;
+std::uint64_t single_partition_bytes(std::uint64_t disk_bytes, bool gpt, std::uint32_t sector_bytes = 512);
+
 // Writes protective MBR and both GPTs with one basic-data partition from 1 MiB to the last whole MiB.
 Result<Partition> create_single_partition(vdisk::BlockDevice& disk, const std::string& name,
                                           const TableIds& ids = TableIds::random());

@@ -20,6 +20,7 @@ struct ComposeArguments {
   std::string specification;
   bool discard_unsent = false;
   std::uint64_t within_seconds = 30;
+  bool delete_data = false;
 };
 
 void add_fence(json& request, const ComposeArguments& arguments) {
@@ -176,12 +177,21 @@ Result<void> show_pool(const ComposeArguments& arguments, const Context& context
   return {};
 }
 
+// Disks with what people keep there are not deleted by the way.
+std::string kept_text(const json& result) {
+  std::string text;
+  for (const auto& path : json_list(result, "kept_user_disks"))
+    text += "\nuser disk kept: " + path.get<std::string>();
+  return text;
+}
+
 Result<void> delete_pool(const ComposeArguments& arguments, const Context& context) {
   json request{{"command", "pool.delete"}, {"pool", arguments.name}};
   add_fence(request, arguments);
+  request["delete_data"] = arguments.delete_data;
   RS_TRY(const auto result, run_command(arguments.choice, request, context));
   context.print(result, "pool " + arguments.name + " deleted, with " + json_text(result, "clones") +
-                            " desktops and their disks" + saved_text(result));
+                            " desktops and their disks" + saved_text(result) + kept_text(result));
   return {};
 }
 
@@ -206,7 +216,7 @@ Result<void> show_clone(const ComposeArguments& arguments, const Context& contex
   RS_TRY(const auto clone, run_command(arguments.choice, clone_request(arguments, "clone.show"), context));
   std::string text;
   for (const char* key : {"clone", "pool", "state", "boot", "boot_detail", "power", "enrolled", "address",
-                          "disk", "reference", "definition", "error"})
+                          "disk", "reference", "user_disk", "definition", "error"})
     if (clone.contains(key)) text += fmt::format("{:11}{}\n", key, json_text(clone, key));
   context.print(clone, text);
   return {};
@@ -238,8 +248,10 @@ Result<void> refresh_clone(const ComposeArguments& arguments, const Context& con
 Result<void> delete_clone(const ComposeArguments& arguments, const Context& context) {
   auto request = clone_request(arguments, "clone.delete");
   add_fence(request, arguments);
+  request["delete_data"] = arguments.delete_data;
   RS_TRY(const auto result, run_command(arguments.choice, request, context));
-  context.print(result, "clone " + arguments.name + " deleted, with its disks" + saved_text(result));
+  context.print(result, "clone " + arguments.name + " deleted, with its disks" + saved_text(result) +
+                            kept_text(result));
   return {};
 }
 
@@ -259,6 +271,12 @@ void add_compose_verbs(CLI::App& app, Context& context) {
     added->add_option("--within", arguments->within_seconds, "Seconds that a desktop has to log its user out")
         ->capture_default_str()
         ->check(CLI::Range(0, 600));
+  };
+
+  const auto with_data = [&](CLI::App* added) {
+    added->add_flag("--delete-data", arguments->delete_data,
+                    "User disks too, with all that people keep on them; without it they stay");
+    return added;
   };
 
   auto* image = app.add_subcommand("image", "Golden images that desktops are made from");
@@ -291,7 +309,7 @@ void add_compose_verbs(CLI::App& app, Context& context) {
       ->required();
   auto* deleting = verb(*pool, "delete", "Delete a pool with its desktops and their disks", delete_pool);
   deleting->add_option("name", arguments->name, "The pool")->required();
-  discard(deleting);
+  discard(with_data(deleting));
 
   auto* clone = app.add_subcommand("clone", "The desktops of pools");
   clone->require_subcommand(1);
@@ -305,7 +323,7 @@ void add_compose_verbs(CLI::App& app, Context& context) {
   add_clone(verb(*clone, "diff", "Read its disk back: what differs from the golden image", diff_clone));
   discard(add_clone(
       verb(*clone, "refresh", "Back to its reference snapshot, with a new identity", refresh_clone)));
-  discard(add_clone(verb(*clone, "delete", "Delete a desktop and its disks", delete_clone)));
+  discard(with_data(add_clone(verb(*clone, "delete", "Delete a desktop and its disks", delete_clone))));
 }
 
 }  // namespace roamstead::cli

@@ -11,6 +11,7 @@
 #include "common/base/file_time.h"
 #include "common/base/log.h"
 #include "common/vdisk/convert.h"
+#include "coordinator/compose/first_boot.h"
 
 namespace roamstead::compose {
 namespace {
@@ -84,9 +85,10 @@ struct PoolJob::Ready {
   ImageHives hives;
   PoolJoin joining;
   std::optional<JoinContext> join;
+  Bytes first_boot_program;
 
   UnitContext context(const PoolSpec& spec, const std::string& ca_pem) const {
-    return {spec, image, hives, ca_pem, join ? &*join : nullptr};
+    return {spec, image, hives, ca_pem, join ? &*join : nullptr, &first_boot_program};
   }
   // Enough to see which values differ from desktop to desktop.
   CloneFacts example(const PoolSpec& spec) const { return joining.example(example_facts(spec)); }
@@ -129,7 +131,8 @@ Result<PoolJob::Ready> PoolJob::prepare(const PoolSpec& spec) const {
     if (!made.contains(spec.clone_name(index))) names.push_back(spec.clone_name(index));
   RS_TRY(auto joining, PoolJoin::open(files_, spec, names));
   RS_TRY(auto join, joining.context(spec, hives));
-  return Ready{std::move(image), std::move(hives), std::move(joining), std::move(join)};
+  RS_TRY_CTX(auto program, "first boot", load_first_boot_program(files_, spec, image));
+  return Ready{std::move(image), std::move(hives), std::move(joining), std::move(join), std::move(program)};
 }
 
 Result<PoolPlan> PoolJob::plan(const PoolSpec& spec) const {
@@ -186,10 +189,13 @@ Result<void> PoolJob::take_away(const PoolSpec& spec, const CloneRow& clone) {
 }
 
 Result<void> PoolJob::make_clone(const PoolSpec& spec, const Ready& ready, const TemplateLayer& layer,
-                                 const CloneRow& row, const PoolJoin::Account& account) {
+                                 const CloneRow& row, const PoolJoin::Account& account,
+                                 const DataDisks& data_disks) {
+  RS_TRY_CTX(auto data_disk, "user disk", data_disks.provide(row.name));
   std::string serial;
   RS_TRY_CTX(auto facts, "identity", facts_of(spec, row.index, serial));
   RS_CHECK_CTX("join", ready.joining.complete(facts, account));
+  facts.user_disk = data_disk.ids().value_or(volume::TableIds());
   const auto context = ready.context(spec, identity_.ca_pem);
   RS_TRY(const auto own, own_edits(context, facts));
   const auto paths = paths_of(spec, row.name);
@@ -208,7 +214,9 @@ Result<void> PoolJob::make_clone(const PoolSpec& spec, const Ready& ready, const
   made.state = CloneState::made;
   made.error.clear();
   made.made_100ns = now_100ns();
-  return store_.set_clone(made);
+  RS_CHECK(store_.set_clone(made));
+  data_disk.keep();
+  return {};
 }
 
 Result<PoolResult> PoolJob::create(const RunningJob&, const PoolSpec& spec, const std::string& specification,
@@ -233,12 +241,14 @@ Result<PoolResult> PoolJob::create(const RunningJob&, const PoolSpec& spec, cons
                         "' is enrolled already; revoke it ('roamstead desktop revoke'), or choose "
                         "other names");
     }
+    RS_CHECK(DataDisks::refuse_existing(files_, spec, names));
     RS_CHECK(files_.make_directories(spec.directory));
     PoolRow row{spec.name, spec.image, specification, spec.directory, "", now_100ns()};
     RS_CHECK(store_.add_pool(row, names));
     known = row;
   }
   RS_TRY(const auto layer, layer_of(spec, ready, *known));
+  RS_TRY(const auto data_disks, DataDisks::open(files_, spec));
   RS_TRY(auto rows, store_.clones(spec.name));
   RS_TRY(const auto accounts, ready.joining.accounts(spec, store_, rows));
   for (std::size_t at = 0; at < rows.size(); ++at)
@@ -259,7 +269,7 @@ Result<PoolResult> PoolJob::create(const RunningJob&, const PoolSpec& spec, cons
         const auto& account = accounts[at];
         if (account.error) made = fail(*account.error);
         if (made) made = take_away(spec, row);
-        if (made) made = make_clone(spec, ready, layer, row, account);
+        if (made) made = make_clone(spec, ready, layer, row, account, data_disks);
         if (!made) {
           auto failed = row;
           failed.state = CloneState::failed;
@@ -334,17 +344,20 @@ Result<void> PoolJob::start_vms(const PoolSpec& spec, PoolResult& result, const 
   return {};
 }
 
-Result<void> PoolJob::remove_clone(const RunningJob&, const PoolSpec& spec, const CloneRow& clone) {
+Result<void> PoolJob::remove_clone(const RunningJob&, const PoolSpec& spec, const CloneRow& clone,
+                                   bool delete_data) {
   if (!clone.account.empty()) {
     RS_TRY(auto joined, PoolJoin::connect(files_, spec));
     RS_CHECK(joined.take_away(clone));
   }
   RS_CHECK(take_away(spec, clone));
   RS_CHECK(sync_if_there(files_, spec.directory));
+  if (delete_data) RS_CHECK_CTX("user disk", remove_data_disk(files_, spec, clone.name));
   return store_.remove_clone(clone.name);
 }
 
-Result<void> PoolJob::remove(const RunningJob&, const PoolSpec& spec, const Progress& progress) {
+Result<void> PoolJob::remove(const RunningJob&, const PoolSpec& spec, const Progress& progress,
+                             bool delete_data) {
   RS_TRY(const auto rows, store_.clones(spec.name));
   std::uint64_t done = 0;
   const bool has_accounts =
@@ -356,6 +369,7 @@ Result<void> PoolJob::remove(const RunningJob&, const PoolSpec& spec, const Prog
   for (const auto& row : rows) {
     if (joined) RS_CHECK_CTX(row.name, joined->take_away(row));
     RS_CHECK_CTX(row.name, take_away(spec, row));
+    if (delete_data) RS_CHECK_CTX(row.name, remove_data_disk(files_, spec, row.name));
     if (progress) progress("desktops", ++done, rows.size());
   }
   RS_CHECK(remove_disk(files_, template_path_of(spec)));

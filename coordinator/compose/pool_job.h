@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/compose/data_disk.h"
 #include "coordinator/compose/pool_join.h"
 #include "coordinator/compose/pool_store.h"
 #include "coordinator/compose/pool_vms.h"
@@ -75,9 +76,11 @@ class PoolJob {
   Result<PoolResult> create(const RunningJob& job, const PoolSpec& spec, const std::string& specification,
                             unsigned threads, const Progress& progress);
   // Clones, template and what is remembered of them; the desktops' identities end, and the accounts that were
-  // made for them are deleted.
-  Result<void> remove(const RunningJob& job, const PoolSpec& spec, const Progress& progress);
-  Result<void> remove_clone(const RunningJob& job, const PoolSpec& spec, const CloneRow& clone);
+  // made for them are deleted. User disks stay, but with `delete_data`.
+  Result<void> remove(const RunningJob& job, const PoolSpec& spec, const Progress& progress,
+                      bool delete_data = false);
+  Result<void> remove_clone(const RunningJob& job, const PoolSpec& spec, const CloneRow& clone,
+                            bool delete_data = false);
   // Back to the reference snapshot, with an identity of its own: what was used since is void.
   Result<void> refresh_clone(const RunningJob& job, const PoolSpec& spec, const CloneRow& clone);
 
@@ -87,7 +90,7 @@ class PoolJob {
   Result<TemplateLayer> layer_of(const PoolSpec& spec, const Ready& ready, const PoolRow& row);
   Result<CloneFacts> facts_of(const PoolSpec& spec, std::uint64_t index, std::string& serial) const;
   Result<void> make_clone(const PoolSpec& spec, const Ready& ready, const TemplateLayer& layer,
-                          const CloneRow& row, const PoolJoin::Account& account);
+                          const CloneRow& row, const PoolJoin::Account& account, const DataDisks& data_disks);
   Result<void> take_away(const PoolSpec& spec, const CloneRow& clone);
   Result<void> start_vms(const PoolSpec& spec, PoolResult& result, const Progress& progress);
 

@@ -9,7 +9,9 @@
 
 #include "common/base/host_port.h"
 #include "common/base/text.h"
+#include "coordinator/compose/spec_first_boot.h"
 #include "coordinator/compose/spec_reader.h"
+#include "coordinator/compose/spec_user_disk.h"
 #include "coordinator/compose/spec_vm.h"
 #include "coordinator/compose/units_network.h"
 #include "coordinator/config/addresses.h"
@@ -122,6 +124,7 @@ class Reader {
     all.require("pool");
     all.table("pool", [&](SpecTable& table) { read_pool(table); });
     all.table("network", [&](SpecTable& table) { read_network(table); });
+    all.table("user_disk", [&](SpecTable& table) { read_user_disk(table, spec_); });
     all.table("system", [&](SpecTable& table) { read_system(table); });
     all.table("join", [&](SpecTable& table) { read_join(table); });
     all.table("services", [&](SpecTable& table) {
@@ -144,7 +147,10 @@ class Reader {
     if (spec_.addresses6) put_first(kNetwork6ScriptName, network6_script());  // a join needs the network
     all.texts("registry", [&](const std::string& path) { return read_reg(path); });
     all.tables("files", [&](SpecTable& table) { read_file(table); });
-    all.tables("scripts", [&](SpecTable& table) { read_script(table); });
+    all.tables("scripts", [&](SpecTable& table) {
+      read_first_boot_step(table, spec_, [&](const std::string& path) { return read_host_file(path); });
+    });
+    all.table("first_boot", [&](SpecTable& table) { read_first_boot(table, spec_); });
     all.table("vm", [&](SpecTable& table) {
       read_vm(table, spec_, [&](const std::string& path) { return read_host_file(path); });
     });
@@ -376,29 +382,6 @@ class Reader {
       return {};
     });
     spec_.files.push_back(std::move(file));
-  }
-
-  void read_script(SpecTable& table) {
-    FirstBootScript script;
-    std::uint64_t attempts = script.attempts, timeout = script.timeout_seconds;
-    table.require("source");
-    table.text("source", [&](const std::string& value) -> Result<void> {
-      script.name = os::base_name(value);
-      const auto dot = script.name.rfind('.');
-      const auto ending = dot == std::string::npos ? "" : script.name.substr(dot);
-      if (ending != ".cmd" && ending != ".bat" && ending != ".ps1" && ending != ".exe")
-        return invalid("'" + script.name + "': a script's name ends in .cmd, .bat, .ps1 or .exe");
-      RS_CHECK(parse_windows_path(script.name).map([](const std::string&) {}));
-      for (const auto& other : spec_.scripts)
-        if (same_name(other.name, script.name)) return invalid("'" + script.name + "' is there twice");
-      RS_TRY(script.content, read_host_file(value));
-      return {};
-    });
-    table.number("attempts", 1, 10, attempts);
-    table.number("timeout_seconds", 1, 24 * 3600, timeout);
-    script.attempts = static_cast<std::uint32_t>(attempts);
-    script.timeout_seconds = static_cast<std::uint32_t>(timeout);
-    spec_.scripts.push_back(std::move(script));
   }
 
   os::FileSystem* const files_;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "common/firstboot/steps.h"
 #include "common/registry/reg_text.h"
 #include "common/vdisk/disk.h"
 #include "coordinator/compose/ipv6.h"
@@ -54,6 +55,10 @@ struct FirstBootScript {
   Bytes content;
   std::uint32_t attempts = 3;
   std::uint32_t timeout_seconds = 600;
+  // Else a built-in step, which has a name and no content.
+  firstboot::StepKind kind = firstboot::StepKind::script;
+  char letter = 'D';  // of assign-drive-letter
+  std::string label = {};
 };
 
 // How a desktop becomes a member of an Active Directory domain (docs/domain-join.md).
@@ -106,6 +111,7 @@ struct PoolSpec {
   std::vector<FirstBootScript> scripts;
 
   std::optional<UserDiskSpec> user_disk;  // data_disk.h: where it lies
+  std::string first_boot_program;         // roamstead-firstboot.exe on the host; "" where the package has it
 
   std::optional<AddressRange6> addresses6;  // none: what routers and DHCP say
   std::vector<std::string> dns_servers6;

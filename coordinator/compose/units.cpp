@@ -7,6 +7,7 @@
 
 #include "common/base/host_port.h"
 #include "common/base/text.h"
+#include "coordinator/compose/data_disk.h"
 #include "coordinator/compose/first_boot.h"
 #include "coordinator/compose/unit_tools.h"
 #include "coordinator/compose/units_join.h"
@@ -228,6 +229,7 @@ constexpr Unit kUnits[] = {
     {"no-hibernation", "hibernation and fast startup off", common_hibernation, nullptr},
     {"machine-password", "the machine's password is not changed by the desktop", common_machine_password,
      nullptr},
+    {"user-disk", "the drive letter of the user data disk", nullptr, own_user_disk},
     {"new-disks", "whether disks seen for the first time come online", common_new_disks, nullptr},
     {"kms", "where Windows is activated", common_kms, nullptr},
     {"profiles", "where profiles are made, and from what", common_profiles, nullptr},
@@ -241,6 +243,8 @@ constexpr Unit kUnits[] = {
     {"registry", "the administrator's own registry edits", common_registry, nullptr},
     {"files", "the administrator's own files", common_files, nullptr},
     {"first-boot", "what runs once before anybody logs on", common_first_boot, nullptr},
+    {"first-boot-program", "the program that runs it, and its service, where the image has no agent",
+     common_first_boot_program, nullptr},
     {"identity", "key and certificate towards the coordinator", common_identity, own_identity},
 };
 

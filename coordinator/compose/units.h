@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "common/volume/partition.h"
 #include "coordinator/compose/image.h"
 #include "coordinator/compose/pool_spec.h"
 #include "coordinator/join/direct.h"
@@ -24,6 +25,7 @@ struct CloneFacts {
   std::string identity_pem;                                   // key and certificate: a secret
   std::optional<join::Membership> membership = std::nullopt;  // with a JoinContext
   join::SecretBytes join_blob = {};  // in its binary form, where the account comes from one; else it is made
+  volume::TableIds user_disk = {};   // of a formatted one
 };
 
 struct JoinContext {
@@ -38,7 +40,8 @@ struct UnitContext {
   const WindowsImage& image;
   const ImageHives& hives;
   std::string ca_pem;
-  const JoinContext* join = nullptr;  // null: no domain is joined
+  const JoinContext* join = nullptr;          // null: no domain is joined
+  const Bytes* first_boot_program = nullptr;  // null or empty: the image needs none
 };
 
 // A value or file that differs from desktop to desktop. The template holds room for `capacity_bytes`; no

@@ -275,6 +275,11 @@ Result<json> show_one_pool(const Invocation& call) {
   return pool;
 }
 
+bool delete_data(const Invocation& call) {
+  const auto given = call.request.find("delete_data");
+  return given != call.request.end() && given->is_boolean() && given->get<bool>();
+}
+
 Result<json> delete_pool(const Invocation& call) {
   RS_TRY(auto* store, pool_store(call));
   RS_TRY(const auto name, text_field(call.request, "pool"));
@@ -292,13 +297,23 @@ Result<json> delete_pool(const Invocation& call) {
     }
   const auto port = identity_port(call.context, spec.session_pool);
   RS_CHECK(PoolJob(os::real_file_system(), *store, port)
-               .remove(job, spec, [&](const std::string& what, std::uint64_t done, std::uint64_t total) {
-                 if (call.progress) call.progress({what, done, total});
-               }));
+               .remove(
+                   job, spec,
+                   [&](const std::string& what, std::uint64_t done, std::uint64_t total) {
+                     if (call.progress) call.progress({what, done, total});
+                   },
+                   delete_data(call)));
+  std::vector<std::string> names;
+  for (const auto& clone : clones) names.push_back(clone.name);
+  RS_TRY(const auto kept, data_disks_there(os::real_file_system(), spec, names));
   auto saved = json::array();
   for (const auto& fenced : fences)
     for (const auto& session : fenced.saved) saved.push_back(session);
-  return json{{"pool", name}, {"deleted", true}, {"clones", clones.size()}, {"saved", saved}};
+  return json{{"pool", name},
+              {"deleted", true},
+              {"clones", clones.size()},
+              {"saved", saved},
+              {"kept_user_disks", kept}};
 }
 
 Result<json> list_clones(const Invocation& call) {
@@ -351,6 +366,7 @@ Result<json> show_clone(const Invocation& call) {
   auto clone = to_json(chosen.row);
   clone["disk"] = paths.active;
   if (!paths.reference.empty()) clone["reference"] = paths.reference;
+  if (chosen.spec.user_disk) clone["user_disk"] = data_disk_path(chosen.spec, chosen.row.name);
   if (chosen.spec.addresses)
     clone["address"] =
         address_text(chosen.spec.addresses->first + static_cast<std::uint32_t>(chosen.row.index));
@@ -406,8 +422,11 @@ Result<json> delete_clone(const Invocation& call) {
   const auto& [chosen, job] = both;
   RS_TRY(const auto fenced, fence_clone(call, chosen.spec, chosen.row));
   const auto port = identity_port(call.context, chosen.spec.session_pool);
-  RS_CHECK(PoolJob(os::real_file_system(), *chosen.store, port).remove_clone(job, chosen.spec, chosen.row));
-  return json{{"clone", chosen.row.name}, {"deleted", true}, {"saved", fenced.saved}};
+  RS_CHECK(PoolJob(os::real_file_system(), *chosen.store, port)
+               .remove_clone(job, chosen.spec, chosen.row, delete_data(call)));
+  RS_TRY(const auto kept, data_disks_there(os::real_file_system(), chosen.spec, {chosen.row.name}));
+  return json{
+      {"clone", chosen.row.name}, {"deleted", true}, {"saved", fenced.saved}, {"kept_user_disks", kept}};
 }
 
 }  // namespace
