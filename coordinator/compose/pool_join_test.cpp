@@ -15,12 +15,8 @@ namespace {
 
 using support::must;
 using testing::file_of_disk;
+using testing::generalised_state;
 using testing::PoolSite;
-
-RegistryEdit generalised_state() {
-  return set_string(HiveId::software, "Microsoft\\Windows\\CurrentVersion\\Setup\\State", "ImageState",
-                    "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE");
-}
 
 join::OdjBlob blob_for(const std::string& machine) {
   auto blob = join::testing::sample_blob();

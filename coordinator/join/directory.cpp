@@ -7,6 +7,7 @@
 #include "coordinator/join/ldap_calls.h"
 #include "coordinator/join/ldap_search.h"
 #include "coordinator/join/login_limit.h"
+#include "coordinator/join/pipe_signal.h"
 
 namespace roamstead::join {
 namespace {
@@ -64,7 +65,10 @@ std::string dns_name_of(const std::string& naming_context) {
 
 }  // namespace
 
-void Directory::Unbind::operator()(ldap* connection) const { ldap_unbind_ext(connection, nullptr, nullptr); }
+void Directory::Unbind::operator()(ldap* connection) const {
+  const NoPipeSignal guard;
+  ldap_unbind_ext(connection, nullptr, nullptr);
+}
 
 tl::unexpected<Error> Directory::failure(int code, const std::string& what) const {
   char* detail = nullptr;
@@ -75,6 +79,7 @@ tl::unexpected<Error> Directory::failure(int code, const std::string& what) cons
 }
 
 Result<Directory> Directory::connect(const DirectoryOptions& options) {
+  const NoPipeSignal guard;
   const bool tls = options.url.starts_with("ldaps://");
   if (!tls && !options.url.starts_with("ldap://"))
     return fail(ErrorCode::invalid_argument,
@@ -190,6 +195,7 @@ void Directory::describe_controller(std::string_view host, const std::string& se
 }
 
 Result<std::string> Directory::container(std::string_view wanted) {
+  const NoPipeSignal guard;
   const LdapSearch search{connection_.get(), url_, timeout_};
   const auto base = wanted.empty()
                         ? "<WKGUID=" + std::string(kComputersContainer) + "," + naming_context_ + ">"

@@ -5,6 +5,7 @@
 #include "coordinator/join/directory.h"
 #include "coordinator/join/ldap_calls.h"
 #include "coordinator/join/ldap_search.h"
+#include "coordinator/join/pipe_signal.h"
 
 namespace roamstead::join {
 namespace {
@@ -92,6 +93,7 @@ Result<int> Directory::send_read(const std::string& distinguished_name) {
 std::vector<Result<Account>> Directory::create_accounts(std::span<const AccountRequest> requests,
                                                         const std::string& container,
                                                         ExistingAccount existing) {
+  const NoPipeSignal guard;
   std::vector<Result<Account>> answers(
       requests.size(), fail(ErrorCode::unavailable, url_ + ": the connection was lost before the answer"));
   struct Step {
@@ -179,6 +181,7 @@ Result<Account> Directory::create_account(const AccountRequest& request, const s
 }
 
 Result<std::optional<Account>> Directory::find_account(std::string_view machine_name) {
+  const NoPipeSignal guard;
   RS_CHECK(check_machine_name(machine_name));
   const LdapSearch search{connection_.get(), url_, timeout_};
   RS_TRY(const auto entries,
@@ -202,6 +205,7 @@ Result<Account> Directory::reuse(const AccountRequest& request, Account account)
 }
 
 Result<void> Directory::delete_account(const std::string& distinguished_name) {
+  const NoPipeSignal guard;
   LDAPControl tree{};
   tree.ldctl_oid = const_cast<char*>(kTreeDelete);
   tree.ldctl_iscritical = 1;

@@ -112,6 +112,21 @@ Bytes make_hive(HiveId hive, const GoldenOptions& options) {
   return std::move(editor).take();
 }
 
+RegistryEdit generalised_state() {
+  return set_string(HiveId::software, "Microsoft\\Windows\\CurrentVersion\\Setup\\State", "ImageState",
+                    "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE");
+}
+
+std::map<HiveId, Bytes> read_hives(const std::string& directory) {
+  std::map<HiveId, Bytes> hives;
+  auto& files = os::real_file_system();
+  for (auto hive : kHives) {
+    const auto path = os::join_path(directory, os::base_name(std::string(path_of(hive))));
+    if (must(files.exists(path))) hives[hive] = must(os::read_file(files, path, 1u << 30));
+  }
+  return hives;
+}
+
 void make_golden_image(const std::string& path, const GoldenOptions& options) {
   auto& files = os::real_file_system();
   vdisk::CreateOptions create;

@@ -19,6 +19,11 @@ struct GoldenOptions {
   std::map<std::string, std::string> files;  // more of them: path, content
 };
 
+// What says that sysprep has generalised it.
+RegistryEdit generalised_state();
+// Files of a directory, named as Windows names them; those that are missing are left out.
+std::map<HiveId, Bytes> read_hives(const std::string& directory);
+
 // At `path`, in the format its ending says; what goes wrong throws.
 void make_golden_image(const std::string& path, const GoldenOptions& options = {});
 
