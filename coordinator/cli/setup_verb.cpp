@@ -30,6 +30,7 @@ struct SetupArguments {
   std::string config = config::kDefaultFile;
   std::string user;
   std::string drop_ins = "/etc/systemd/system/roamstead-coordinator.service.d";
+  std::vector<std::string> desktops;  // directories of pools' disks
   bool unattended = false;
 };
 
@@ -149,7 +150,9 @@ Result<bool> make_repository(const SetupArguments& arguments) {
 // The unit may write below its own home only; other places have to be named.
 Result<std::string> write_drop_in(const SetupArguments& arguments) {
   std::string paths;
-  for (const auto& path : {arguments.repository, arguments.state})
+  auto places = arguments.desktops;
+  places.insert(places.begin(), {arguments.repository, arguments.state});
+  for (const auto& path : places)
     if ((path + "/").rfind(std::string(kServiceHome) + "/", 0) != 0) paths += " " + path;
   if (paths.empty() || ::geteuid() != 0 || arguments.drop_ins.empty()) return std::string();
   RS_CHECK(make_public_directory(arguments.drop_ins));
@@ -186,11 +189,13 @@ Result<void> set_up(SetupArguments arguments, const Context& context) {
   if (!arguments.unattended) RS_CHECK(ask_all(arguments));
   RS_CHECK_CTX("--repo", check_place(arguments.repository));
   RS_CHECK_CTX("--state", check_place(arguments.state));
+  for (const auto& place : arguments.desktops) RS_CHECK_CTX("--desktops", check_place(place));
   RS_CHECK_CTX("--name", config::check_host_name(arguments.name));
   RS_CHECK_CTX("--listen", config::check_listen_address(arguments.listen));
   RS_TRY(auto owner, Owner::find(arguments.user));
   RS_CHECK(owner.make_directory(arguments.repository));
   RS_CHECK(owner.make_directory(arguments.state));
+  for (const auto& place : arguments.desktops) RS_CHECK(owner.make_directory(place));
   bool is_new = false;
   ::umask(077);
   RS_CHECK(owner.as_owner([&]() -> Result<void> {
@@ -234,6 +239,8 @@ void add_setup_verb(CLI::App& app, Context& context) {
       ->capture_default_str();
   verb->add_option("--state", arguments->state, "Directory of the coordinator's state, on a local disk")
       ->capture_default_str();
+  verb->add_option("--desktops", arguments->desktops,
+                   "Where disks of pools are to lie (again for each): made, and writable for the service");
   verb->add_option("--name", arguments->name,
                    "Name or address by which desktops find this host (default: its name)");
   verb->add_option("--listen", arguments->listen, "Address and port to listen on")->capture_default_str();
