@@ -132,6 +132,6 @@ function(roamstead_fuzzer name)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_options(${name} PRIVATE -fsanitize=fuzzer,address,undefined)
   # -entropic=0: with as many features as these have, counting them takes more time than running the inputs.
-  add_test(NAME ${name}_smoke COMMAND ${name} -max_total_time=5 -entropic=0 -timeout=5 -rss_limit_mb=1024 -print_final_stats=0 -verbosity=0)
+  add_test(NAME ${name}_smoke COMMAND ${name} -max_total_time=2 -entropic=0 -timeout=5 -rss_limit_mb=1024 -print_final_stats=0 -verbosity=0)
   set_tests_properties(${name}_smoke PROPERTIES LABELS fuzz TIMEOUT 60)
 endfunction()
