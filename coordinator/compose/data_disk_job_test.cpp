@@ -176,6 +176,30 @@ TEST_CASE("an image without the agent gets the program that runs the first start
   CHECK(planned(std::string(kFirstBootFolder) + "steps.json"));
   CHECK(must(farm.create(steps)).made == 3);
 
+  // The very entry that Wine's service manager starts the program by (tests/wine/firstboot).
+  const auto* sources = std::getenv("ROAMSTEAD_SOURCE_DIR");
+  if (sources != nullptr) {
+    const auto text =
+        must(os::read_file(farm.files, std::string(sources) + "/tests/wine/service.reg", 1u << 20));
+    const std::string in_wine = "HKEY_LOCAL_MACHINE\\SYSTEM\\CurrentControlSet\\";
+    std::vector<const RegistryEdit*> written;
+    for (const auto& edit : plan.common.registry)
+      if (edit.unit == "first-boot-program") written.push_back(&edit);
+    std::size_t compared = 0;
+    for (const auto& change : must(registry::parse_reg(text))) {
+      if (change.kind != registry::RegChange::Kind::set_value) continue;
+      REQUIRE(compared < written.size());
+      const auto& edit = *written[compared++];
+      CAPTURE(edit.name);
+      CHECK(change.key == in_wine + edit.key.substr(std::string("ControlSet001\\").size()));
+      CHECK(change.value_name == edit.name);
+      CHECK(change.type == edit.type);
+      CHECK(change.data == edit.data);
+    }
+    CHECK(compared == written.size());
+    CHECK(compared == 9);
+  }
+
   const auto disk = must(WindowsDisk::open(farm.files, paths_of(farm.spec(steps), "SALES-2").active));
   CHECK(content_of(disk->volume(), kFirstBootProgram) == program);
   CHECK(content_of(disk->volume(), std::string(kFirstBootFolder) + "scripts/10-printers.cmd") ==

@@ -1,7 +1,9 @@
 // roamstead-firstboot.exe: what is to run once on a desktop, for images without the agent.
 #include <windows.h>
+// After it.
+#include <objbase.h>
+#include <shlobj.h>
 
-#include <array>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -51,11 +53,13 @@ int usage(const std::string& what) {
   return kUsage;
 }
 
+// Asked of the shell: what %ProgramData% says in a service's environment may be another folder.
 std::string usual_folder() {
-  std::array<wchar_t, 1024> path{};
-  const auto length = ::GetEnvironmentVariableW(L"ProgramData", path.data(), static_cast<DWORD>(path.size()));
-  const auto base =
-      length == 0 || length >= path.size() ? std::string("C:\\ProgramData") : narrow_text(path.data());
+  constexpr GUID kProgramData{0x62AB5D82, 0xFDC1, 0x4DC3, {0xA9, 0xDD, 0x07, 0x0D, 0x1D, 0x49, 0x5D, 0x97}};
+  wchar_t* path = nullptr;
+  std::string base = "C:\\ProgramData";
+  if (::SHGetKnownFolderPath(kProgramData, 0, nullptr, &path) == S_OK) base = narrow_text(path);
+  ::CoTaskMemFree(path);
   return base + "\\Roamstead\\firstboot";
 }
 

@@ -84,11 +84,22 @@ Result<void> serve() {
   return {};
 }
 
+// To the event log, where administrators look first; there are no texts of ours for it to be shown with.
+void report_error(const Error& error) {
+  const auto text = wide_text(error.to_string());
+  const auto log = ::RegisterEventSourceW(nullptr, kServiceName);
+  if (!text || log == nullptr) return;
+  const wchar_t* line = text->c_str();
+  ::ReportEventW(log, EVENTLOG_ERROR_TYPE, 0, 1, nullptr, 1, 0, &line, nullptr);
+  ::DeregisterEventSource(log);
+}
+
 void WINAPI service_main(DWORD, wchar_t**) {
   service->handle = ::RegisterServiceCtrlHandlerExW(kServiceName, control, nullptr);
   if (service->handle == nullptr) return;
   report(SERVICE_RUNNING);
   const auto served = serve();
+  if (!served) report_error(served.error());
   report(SERVICE_STOPPED, served ? NO_ERROR : kSpecificError);
 }
 
