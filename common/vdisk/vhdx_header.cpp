@@ -127,6 +127,7 @@ Result<CurrentHeader> read_header(const os::File& file) {
     if (!current || header.sequence > current->header.sequence) current = CurrentHeader{header, slot};
   }
   if (!current) return fail(ErrorCode::corrupt, at(file, kHeaderOffsets[0]) + "neither header is valid");
+  current->unsynced = true;  // perhaps: whoever wrote it may have ended before a flush
   return *current;
 }
 
@@ -145,12 +146,14 @@ Bytes encode_header(const Header& header) {
 }
 
 Result<void> update_header(os::File& file, CurrentHeader& current, Header next) {
-  for (int copy = 0; copy < 2; ++copy) {
+  // The copy that is written over may be the only durable one.
+  if (current.unsynced) RS_CHECK(file.sync());
+  for (bool first : {true, false}) {
     auto slot = 1 - current.slot;
     next.sequence = current.header.sequence + 1;
     RS_CHECK(file.write_at(kHeaderOffsets[slot], encode_header(next)));
-    RS_CHECK(file.sync());
-    current = {next, slot};
+    if (first) RS_CHECK(file.sync());
+    current = {next, slot, !first};
   }
   return {};
 }

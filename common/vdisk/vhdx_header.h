@@ -33,6 +33,8 @@ struct Header {
 struct CurrentHeader {
   Header header;
   std::size_t slot = 0;  // 0 or 1: which of the copies it is
+  // Whether this copy was written without a flush since; the other one, one older, is durable then.
+  bool unsynced = false;
 };
 
 struct Regions {
@@ -50,8 +52,9 @@ Result<bool> header_copy_is_valid(const os::File& file, std::size_t slot);
 // The valid header with the higher sequence number.
 Result<CurrentHeader> read_header(const os::File& file);
 Bytes encode_header(const Header& header);
-// Writes `next` (its sequence number is set here) over both copies, the older first, with a flush after each:
-// at every moment one of them is valid. `current` becomes what is now in the file.
+// Writes `next` (its sequence number is set here) over both copies, the older first, with a flush after that
+// one: `next` is durable then. The flush of the other copy is left to whoever flushes next, at the latest to
+// the next update: at every moment one of them is valid. `current` becomes what is now in the file.
 Result<void> update_header(os::File& file, CurrentHeader& current, Header next);
 
 // One of the two copies (0 or 1); nothing when it is not valid.

@@ -15,6 +15,7 @@ namespace roamstead::vdisk::vhdx {
 Result<void> VhdxLayer::sync() {
   auto synced = writer_->sync();
   if (!synced) broken_ = true;
+  if (synced) header_.unsynced = false;
   return synced;
 }
 
