@@ -1,6 +1,7 @@
 #include "agent/core/chain_snapshots.h"
 
 #include "common/base/archive.h"
+#include "common/base/log.h"
 
 namespace roamstead::agent {
 namespace {
@@ -51,6 +52,11 @@ Result<std::unique_ptr<Cut>> ChainSnapshots::cut(const FrozenLayer& frozen, cons
   request.partition = options_.partition;
   request.provenance_path = options_.provenance_path;
   RS_TRY(auto extraction, extractor_.extract(request));
+  const auto& found = extraction->statistics();
+  log_info("extracted in {:.0f} ms: {} KiB differ of {} KiB written, {} candidates, {} files examined{}{}",
+           found.seconds * 1e3, found.changed_bytes >> 10, found.delta_bytes >> 10, found.candidate_records,
+           found.files_examined, found.map_built ? ", cluster map built" : "",
+           found.journal_continued ? ", journal continued" : "");
   return std::unique_ptr<Cut>(std::make_unique<ExtractedCut>(std::move(extraction)));
 }
 

@@ -128,7 +128,7 @@ Result<void> Loader::recover() {
   return {};
 }
 
-Result<void> Loader::publish_root(const Entry& entry) {
+Result<void> Loader::publish_root(const Entry& entry, const std::function<Result<void>()>& before_named) {
   const auto& root = journal_.header().profile_root;
   std::optional<ItemIdentity> known;
   journal_.inspect([&](const extract::Provenance& provenance) {
@@ -147,6 +147,7 @@ Result<void> Loader::publish_root(const Entry& entry) {
   RS_TRY(auto identity, volume_.stage(staged, entry));
   RS_TRY(auto id, journal_.append_published(identity, ProfilePath(), entry));
   RS_CHECK(journal_.flush());
+  if (before_named) RS_CHECK(before_named());
   items_.add(std::make_shared<Item>(id, identity.record, ProfilePath(), true, false));
   return volume_.rename(staged, root);
 }

@@ -60,8 +60,10 @@ class Loader {
 
   // Takes over what the journal says an earlier process published.
   Result<void> recover();
-  // Publishes the profile's root, when the journal does not hold it yet.
-  Result<void> publish_root(const profile::Entry& entry);
+  // Publishes the profile's root, when the journal does not hold it yet. `before_named`: called between its
+  // record's flush and its name; a failure leaves it without.
+  Result<void> publish_root(const profile::Entry& entry,
+                            const std::function<Result<void>()>& before_named = {});
 
   // Every child the version lists is there when this returns. Nothing to do for directories made here. In the
   // background small directories below come along.

@@ -110,13 +110,18 @@ Result<void> Opening::send_all(const SessionFacts& facts) {
   }
 }
 
-// Whether what lies on the volume may go: only what a session closed here answers for, or when the caller
-// says so.
+// Whether what lies on the volume may go: only what a session closed here answers for, or what no program has
+// seen, or when the caller says so. The profile's root gets its name when the journal and the change log's
+// note of the session are durable: without it a log-in was interrupted, whatever there is of the two.
 Result<void> Opening::check_leftovers(const std::optional<SessionFacts>& facts) {
   if (config_.replace_leftovers) return {};
   auto root = volume_.stat(config_.profile_root);
   if (!root && root.error().code != ErrorCode::not_found) return fail(root.error());
-  RS_TRY(auto journal, open_journal());
+  auto named = [&](const std::string& path) { return volume_.stat(path).has_value(); };
+  auto opened = open_journal();
+  if (!opened && opened.error().code == ErrorCode::corrupt && !root && !(facts && named(facts->profile_root)))
+    return {};
+  RS_TRY(auto journal, std::move(opened));
   if (!journal && root)
     return fail(ErrorCode::exists,
                 "'" + config_.profile_root + "' is on the volume already and belongs to no session of ours");
@@ -124,30 +129,50 @@ Result<void> Opening::check_leftovers(const std::optional<SessionFacts>& facts) 
   auto& header = journal->header();
   if (facts && !facts->open && facts->session == header.session)
     return {};  // closed: everything was acknowledged
+  if (!root && !named(header.profile_root)) return {};
   return fail(ErrorCode::conflict,
               "the volume holds a session of '" + header.profile + "' (" + header.session.to_string() +
                   ") that this change log does not know as closed: its changes may not be sent");
 }
 
 Result<void> Opening::set_leftovers_aside() {
-  auto aside = config_.agent_root + "/" + kTrashPrefix + Guid::random().to_string();
-  RS_CHECK(volume_.make_directories(aside));
   std::vector<std::pair<std::string, std::string>> moves = {{config_.profile_root, "profile"},
-                                                            {staging_root(), "staging"},
                                                             {config_.agent_root + "/registry", "registry"}};
+  auto staged = volume_.list(staging_root());
+  if (!staged || !staged->empty()) moves.emplace_back(staging_root(), "staging");
   // The former session may have kept its profile elsewhere.
   auto journal = open_journal();
   if (journal && *journal) moves.emplace_back((*journal)->header().profile_root, "former");
-  bool changed = false;
+  std::string aside;  // made when something is there
   for (auto& [from, name] : moves) {
-    auto moved = volume_.rename(from, aside + "/" + name);
-    changed |= moved.has_value();
-    if (!moved && moved.error().code != ErrorCode::not_found) return moved;
+    auto there = volume_.stat(from);
+    if (!there && there.error().code == ErrorCode::not_found) continue;
+    if (aside.empty()) {
+      aside = config_.agent_root + "/" + kTrashPrefix + Guid::random().to_string();
+      RS_CHECK(volume_.make_directories(aside));
+    }
+    RS_CHECK(volume_.rename(from, aside + "/" + name));
   }
   auto removed = volume_.files().remove(volume_.native_path(journal_path()));
   if (!removed && removed.error().code != ErrorCode::not_found) return removed;
-  changed |= removed.has_value();
-  return changed ? volume_.sync() : Result<void>{};
+  return removed || !aside.empty() ? volume_.sync() : Result<void>{};
+}
+
+Result<void> Opening::make_folders() {
+  RS_CHECK(volume_.make_directories(staging_root()));
+  if (auto parent = os::parent_directory(config_.profile_root); parent != ".")
+    RS_CHECK(volume_.make_directories(parent));
+  return {};
+}
+
+Result<void> Opening::prepare() {
+  if (config_.replace_leftovers) return {};  // that is for a log-in to do
+  RS_TRY(auto facts, log_.session());
+  if (facts && facts->open) return {};
+  if (!check_leftovers(facts)) return {};
+  RS_CHECK_CTX("setting the former session aside", set_leftovers_aside());
+  RS_CHECK(make_folders());
+  return volume_.sync();
 }
 
 Result<Opened> Opening::open_afresh() {
@@ -155,9 +180,7 @@ Result<Opened> Opening::open_afresh() {
              link_.open(wire::OpenRequest{config_.profile, config_.profile_root, std::nullopt}));
   if (!reply.root.is_directory()) return fail(ErrorCode::protocol, "the profile's root is not a directory");
   RS_CHECK_CTX("setting the former session aside", set_leftovers_aside());
-  RS_CHECK(volume_.make_directories(staging_root()));
-  if (auto parent = os::parent_directory(config_.profile_root); parent != ".")
-    RS_CHECK(volume_.make_directories(parent));
+  RS_CHECK(make_folders());
   Opened opened;
   opened.facts = {reply.session,
                   reply.session_secret,
@@ -172,13 +195,14 @@ Result<Opened> Opening::open_afresh() {
   opened.lease_seconds = reply.lease_seconds;
   opened.may_save = reply.may_save;
   opened.working_set = std::move(reply.working_set);
-  // From here on a crash leaves a session that is resumed, or closed and opened anew when the journal is
-  // missing.
-  RS_CHECK(log_.begin_session(opened.facts));
+  // From here on a crash leaves a session that is resumed; or, without a whole journal or without the note of
+  // it, one that is closed and opened anew.
   extract::JournalHeader header{reply.session, config_.profile, reply.version, config_.profile_root,
                                 staging_root()};
   RS_TRY(opened.journal,
-         ProvenanceJournal::create(volume_.files(), volume_.native_path(journal_path()), header));
+         ProvenanceJournal::begin(volume_.files(), volume_.native_path(journal_path()), header));
+  opened.noted = std::async(std::launch::async,
+                            [&log = log_, facts = opened.facts] { return log.begin_session(facts); });
   return opened;
 }
 

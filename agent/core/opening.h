@@ -2,6 +2,8 @@
 // set aside.
 #pragma once
 
+#include <future>
+
 #include "agent/core/session.h"
 
 namespace roamstead::agent {
@@ -14,6 +16,9 @@ struct Opened {
   std::uint32_t lease_seconds = 0;
   std::vector<wire::WorkingItem> working_set;
   bool may_save = true;  // false: the profile is open on another desktop
+  // Of a session opened afresh: the change log's note of it, durable when this is ready. It and the journal's
+  // first flush are under way together; the profile's root gets its name after both.
+  std::future<Result<void>> noted;
 };
 
 // Everything durable is done in an order that a crash at any point leaves a state from which calling this
@@ -25,6 +30,9 @@ class Opening {
       : config_(config), link_(link), volume_(volume), snapshots_(snapshots), log_(log) {}
 
   Result<Opened> run();
+  // What can be done before anybody logs in: what a closed session left is set aside, and the volume is ready
+  // for the next one. Does nothing where run() has to decide.
+  Result<void> prepare();
 
  private:
   Result<std::optional<Opened>> resume(const changelog::SessionFacts& facts);
@@ -33,6 +41,7 @@ class Opening {
   Result<void> send_all(const changelog::SessionFacts& facts);
   Result<void> check_leftovers(const std::optional<changelog::SessionFacts>& facts);
   Result<void> set_leftovers_aside();
+  Result<void> make_folders();
   Result<Opened> open_afresh();
   std::string journal_path() const { return config_.agent_root + "/provenance.journal"; }
   std::string staging_root() const { return config_.agent_root + "/staging"; }

@@ -54,7 +54,9 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
   }
   RS_CHECK(session->start_registry());
   if (opened.resumed) RS_CHECK(loader.recover());
-  RS_CHECK(loader.publish_root(opened.root));
+  RS_CHECK(loader.publish_root(opened.root,
+                               [&] { return opened.noted.valid() ? opened.noted.get() : Result<void>(); }));
+  if (opened.noted.valid()) RS_CHECK(opened.noted.get());
   session->sender_ = std::make_unique<Sender>(link, opened.facts.session_secret, *session->log_, snapshots,
                                               loader.activity(), config.sender);
   session->cycle_ =
@@ -70,6 +72,16 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
   session->prefetch_->start(std::move(opened.working_set));
   session->login_seconds_ = Activity::seconds_since(start);
   return session;
+}
+
+Result<void> Session::prepare(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume,
+                              SnapshotPort& snapshots, changelog::ChangeLog& log) {
+  RS_CHECK(Opening(config, link, volume, snapshots, log).prepare());
+  RS_CHECK(empty_trash(volume, config.agent_root));
+  // The layers of the session before, which did not wait for that when it ended.
+  RS_TRY(auto facts, log.session());
+  RS_TRY(auto waiting, log.pending());
+  return facts && !facts->open && waiting == 0 ? snapshots.tidy(facts->last_cut) : Result<void>{};
 }
 
 Session::~Session() { stop_threads(); }
@@ -139,6 +151,8 @@ void Session::note_error(const Result<void>& result) {
 void Session::keep_house() {
   constexpr auto kTagInterval = std::chrono::milliseconds(1000);
   if (auto emptied = empty_trash(volume_, config_.agent_root); !emptied) note_error(emptied);
+  if (auto tidied = cycle_->tidy(); !tidied)
+    log_info("merging frozen layers: {}", tidied.error().to_string());
   auto renew_at = Clock::now() + renew_every_;
   while (housekeeper_.sleep(kTagInterval)) {
     if (auto flushed = loader_->flush_tags(); !flushed) note_error(flushed);
@@ -200,6 +214,7 @@ Result<SessionStatus> Session::status() {
   status.fill = fill_->progress();
   status.prefetched = prefetch_->done();
   status.to_prefetch = prefetch_->total();
+  if (settler_) status.to_settle = settler_->waiting();
   auto& counters = loader_->counters();
   status.directories_populated = counters.directories_populated;
   status.items_published = counters.items_published;
@@ -229,13 +244,19 @@ Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
   if (settler_) settler_->stop();
   fill_->stop();
   snapshotter_.stop();
+  LogoutReport report;
+  report.quiet_seconds = Activity::seconds_since(start);
   RS_TRY_CTX(auto last, "log-out", cycle_->take(SnapshotKind::final, patience));
   if (!last.taken)
     return fail(ErrorCode::busy, "log-out: frozen layers cannot be merged, so no last snapshot can be taken");
   ++snapshots_taken_;
+  report.snapshot_seconds = last.seconds;
+  report.extract_seconds = last.extract_seconds;
+  auto sending = Clock::now();
   RS_CHECK_CTX("log-out", sender_->drain(patience));
   RS_TRY(auto sent, sender_->status());
-  LogoutReport report;
+  report.send_seconds = Activity::seconds_since(sending);
+  auto closing = Clock::now();
   report.records = sent.records;
   report.batches = sent.batches;
   report.content_bytes = sent.content_bytes;
@@ -243,8 +264,7 @@ Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
   report.final_records = last.records;
   report.version = sent.last_version != 0 ? sent.last_version : facts_.version;
   report.forked = sent.forked;
-  auto layers = cycle_->tidy();
-  if (layers) report.frozen_layers = *layers;
+  if (auto layers = snapshots_.frozen_layers()) report.frozen_layers = *layers;  // merged by the next session
   // First here, then there: a crash between leaves a lease that runs out, never a session that cannot be
   // resumed.
   RS_CHECK(log_->close_session());
@@ -255,6 +275,7 @@ Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
   report.sent_bytes = link_.bytes_sent();
   report.saving_bytes += report.sent_bytes - sent_before;
   report.received_bytes = link_.bytes_received();
+  report.close_seconds = Activity::seconds_since(closing);
   report.seconds = Activity::seconds_since(start);
   return report;
 }

@@ -54,6 +54,9 @@ struct LogoutReport {
   bool forked = false;
   std::size_t frozen_layers = 0;
   double seconds = 0;
+  // Of it, one after the other: ending what goes on in the background; the snapshot, within it the
+  // extraction; sending and committing; closing here and there.
+  double quiet_seconds = 0, snapshot_seconds = 0, extract_seconds = 0, send_seconds = 0, close_seconds = 0;
 };
 
 struct SessionStatus {
@@ -64,6 +67,7 @@ struct SessionStatus {
   SenderStatus sender;
   FillProgress fill;
   std::uint64_t prefetched = 0, to_prefetch = 0;  // items of the working set
+  std::uint64_t to_settle = 0;                    // things programs were shown that are not on the volume yet
   std::uint64_t directories_populated = 0, items_published = 0, fetches = 0, fetched_bytes = 0;
   RegistryProgress registry;
   std::uint64_t snapshots = 0;
@@ -83,6 +87,9 @@ class Session {
                                                 ProfileVolume& volume, SnapshotPort& snapshots,
                                                 Faults faults = {},
                                                 std::unique_ptr<changelog::ChangeLog> log = nullptr);
+  // Gets a desktop on which nobody is logged in ready for start(), which works without it too.
+  static Result<void> prepare(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume,
+                              SnapshotPort& snapshots, changelog::ChangeLog& log);
   ~Session();
 
   Loader& loader() { return *loader_; }

@@ -23,7 +23,9 @@ Result<SnapshotResult> SnapshotCycle::take(SnapshotKind kind, std::chrono::milli
   }
   RS_TRY(auto facts, log_.session());
   if (!facts) return fail(ErrorCode::internal, "a snapshot without a session");
+  auto extracting = Activity::Clock::now();
   RS_TRY_CTX(auto cut, "extracting from " + frozen.path, snapshots_.cut(frozen, facts->last_cut));
+  result.extract_seconds = Activity::seconds_since(extracting);
   changelog::QueuedBatch queued{cut->batch(), frozen.path, cut->locators()};
   queued.batch.snapshot = frozen.id;
   queued.batch.final = kind == SnapshotKind::final;

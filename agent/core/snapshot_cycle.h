@@ -17,7 +17,8 @@ struct SnapshotResult {
   std::uint64_t records = 0;
   std::uint64_t content_bytes = 0;
   std::uint64_t held_back = 0;
-  double hold_seconds = 0;  // how long programs were held
+  double hold_seconds = 0;     // how long programs were held
+  double extract_seconds = 0;  // finding out what changed
   double seconds = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <list>
@@ -34,18 +35,20 @@ Result<void> send_line(int socket, const json& value) {
   return {};
 }
 
-// One line, without its end; not_found when the other side closed.
+// One line, without its end; ErrorCode::unavailable when the other side closed. Each side speaks only when it
+// was answered: nothing follows the line.
 Result<std::string> receive_line(int socket) {
   std::string line;
-  for (;;) {
-    char byte = 0;
-    auto count = ::recv(socket, &byte, 1, 0);  // requests are short and rare
+  for (std::array<char, 4096> piece;;) {
+    auto count = ::recv(socket, piece.data(), piece.size(), 0);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return fail(system_error(errno, "read from", "the control socket"));
     if (count == 0) return fail(ErrorCode::unavailable, "the desktop closed the connection");
-    if (byte == '\n') return line;
-    if (line.size() >= kLongestLine) return fail(ErrorCode::protocol, "a line of more than 1 MiB");
-    line += byte;
+    line.append(piece.data(), static_cast<std::size_t>(count));
+    if (line.size() > kLongestLine) return fail(ErrorCode::protocol, "a line of more than 1 MiB");
+    if (line.back() != '\n') continue;
+    line.pop_back();
+    return line;
   }
 }
 

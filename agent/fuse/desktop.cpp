@@ -24,6 +24,8 @@ Result<std::unique_ptr<Desktop>> Desktop::start(const DesktopConfig& config, Fau
 void Desktop::connect() {
   if (auto connected = link_->connect(); !connected)
     log_info("the coordinator cannot be reached yet: {}", connected.error().to_string());
+  if (auto prepared = Session::prepare(config_.session, *link_, *volume_, *snapshots_, *log_); !prepared)
+    log_info("left to the log-in: {}", prepared.error().to_string());
 }
 
 Result<void> Desktop::log_in() {
@@ -153,6 +155,7 @@ Result<json> Desktop::status() {
               {"bytes_received", status.received_bytes},
               {"prefetched", status.prefetched},
               {"to_prefetch", status.to_prefetch},
+              {"to_settle", status.to_settle},
               {"fill", describe(status.fill)},
               {"error", status.sender.last_error.empty() ? status.last_error : status.sender.last_error}};
 }
@@ -186,7 +189,9 @@ Result<json> Desktop::load_key(const json& request) {
 Result<json> Desktop::log_out(const json& request) {
   std::lock_guard lock(log_out_mutex_);
   if (logged_out_) return fail(ErrorCode::not_found, "the session is logged out");
+  auto start = Activity::Clock::now();
   RS_CHECK(mount_->unmount());
+  auto unmount_seconds = Activity::seconds_since(start);
   RS_TRY(auto report, session_->logout(patience_of(request)));
   logged_out_ = true;
   return json{{"records", report.records},
@@ -199,7 +204,14 @@ Result<json> Desktop::log_out(const json& request) {
               {"version", report.version},
               {"forked", report.forked},
               {"frozen_layers", report.frozen_layers},
-              {"seconds", report.seconds}};
+              {"seconds", report.seconds},
+              {"phases",
+               {{"unmount", unmount_seconds},
+                {"quiet", report.quiet_seconds},
+                {"snapshot", report.snapshot_seconds},
+                {"extract", report.extract_seconds},
+                {"send", report.send_seconds},
+                {"close", report.close_seconds}}}};
 }
 
 }  // namespace roamstead::agent

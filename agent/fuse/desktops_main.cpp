@@ -256,7 +256,7 @@ int log_out(const Arguments& arguments) {
     if (std::chrono::steady_clock::now() >= until)
       return report(Error(ErrorCode::timeout, "logged out, but the desktop's process does not end; see " +
                                                   arguments.desktop.state_directory + "/desktop.log"));
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return 0;
 }

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <thread>
 
@@ -251,6 +252,74 @@ TEST_CASE("what a closed session left is replaced; what nobody answers for is re
   machine.config.replace_leftovers = true;
   auto session = machine.must_start();
   REQUIRE(session->logout(kPatience));
+}
+
+TEST_CASE(
+    "a log-in interrupted before the profile's root had its name is begun anew, whatever there is of it") {
+  Machine machine;
+  const auto journal = machine.directory / "ProgramData/Roamstead/provenance.journal";
+  const auto interrupted = [&](const std::string& point) {
+    Faults faults([&](std::string_view reached) -> Result<void> {
+      return reached == point ? fail(ErrorCode::io, "fault") : Result<void>{};
+    });
+    REQUIRE_FALSE(machine.start(faults));
+    REQUIRE(std::filesystem::exists(journal));
+    REQUIRE_FALSE(std::filesystem::exists(machine.directory / "Users/alice"));
+  };
+  SUBCASE("the journal is durable, the change log's note of the session is not") {
+    interrupted("changelog.begin.before_commit");
+  }
+  SUBCASE("the note is, and the journal is torn") {
+    interrupted("changelog.begin.after_commit");
+    SUBCASE("empty") { std::ofstream(journal, std::ios::trunc); }
+    SUBCASE("zeros") { std::ofstream(journal, std::ios::trunc) << std::string(200, '\0'); }
+    SUBCASE("cut") { std::filesystem::resize_file(journal, 30); }
+  }
+  SUBCASE("neither") {
+    interrupted("changelog.begin.before_commit");
+    std::filesystem::resize_file(journal, 30);
+  }
+  auto session = machine.must_start();
+  CHECK(!session->status()->resumed);
+  machine.snapshots.change("f", "x");
+  REQUIRE(session->logout(kPatience));
+  CHECK(machine.arrived() == std::vector<std::string>{"f"});
+}
+
+TEST_CASE("a journal that cannot be read is not thrown away while the profile is there") {
+  Machine machine;
+  machine.must_start().reset();
+  std::filesystem::resize_file(machine.directory / "ProgramData/Roamstead/provenance.journal", 30);
+  auto refused = machine.start();
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::corrupt);
+  machine.config.profile_root = "Users/other";  // it is there still, where the session had it
+  CHECK_FALSE(machine.start());
+}
+
+TEST_CASE("what a desktop prepares before a log-in does no harm, and only where nothing is left to send") {
+  Machine machine;
+  const auto prepare = [&] {
+    auto log = changelog::ChangeLog::open(os::real_file_system(), machine.config.change_log_path);
+    REQUIRE(log);
+    REQUIRE(Session::prepare(machine.config, machine.link, *machine.volume, machine.snapshots, **log));
+  };
+  prepare();
+  auto session = machine.must_start();
+  REQUIRE(session->logout(kPatience));
+  session.reset();
+  std::ofstream(machine.directory / "Users/alice/left behind") << "x";
+  prepare();
+  CHECK_FALSE(std::filesystem::exists(machine.directory / "Users/alice"));
+  session = machine.must_start();
+  machine.snapshots.change("f", "not sent");
+  session.reset();  // the process ends
+  prepare();
+  CHECK(std::filesystem::exists(machine.directory / "Users/alice"));
+  session = machine.must_start();
+  CHECK(session->status()->resumed);
+  REQUIRE(session->logout(kPatience));
+  CHECK(machine.arrived() == std::vector<std::string>{"f"});
 }
 
 TEST_CASE("files at the profile's root that belong to no session are not touched") {

@@ -146,6 +146,9 @@ Result<void> SqliteChangeLog::open_database() {
   if (code != SQLITE_OK) return fail(error(code));
   sqlite3_extended_result_codes(database_, 1);
   sqlite3_limit(database_, SQLITE_LIMIT_LENGTH, 1 << 30);
+  // The write-ahead log is as durable as the database, and is read at the next opening: a log-out need not
+  // wait until it is copied.
+  sqlite3_db_config(database_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   // Exclusive locking keeps the WAL index in our memory; synchronous FULL makes every commit durable before
   // it returns.
   RS_CHECK(

@@ -25,6 +25,20 @@ Result<std::unique_ptr<ProvenanceJournal>> ProvenanceJournal::create(os::FileSys
   return std::unique_ptr<ProvenanceJournal>(new ProvenanceJournal(std::move(file), std::move(provenance)));
 }
 
+Result<std::unique_ptr<ProvenanceJournal>> ProvenanceJournal::begin(os::FileSystem& files,
+                                                                    const std::string& path,
+                                                                    const JournalHeader& header) {
+  auto beginning = encode_header(header);
+  RS_TRY(auto provenance, Provenance::parse(beginning));
+  RS_CHECK(files.make_directories(os::parent_directory(path)));
+  RS_TRY(auto file, files.open(path, os::OpenMode::create_new));
+  std::unique_ptr<ProvenanceJournal> journal(new ProvenanceJournal(std::move(file), std::move(provenance)));
+  journal->pending_ = std::move(beginning);
+  journal->durable_bytes_ = 0;
+  journal->naming_ = &files;
+  return journal;
+}
+
 Result<std::unique_ptr<ProvenanceJournal>> ProvenanceJournal::open(os::FileSystem& files,
                                                                    const std::string& path) {
   RS_TRY(auto file, files.open(path, os::OpenMode::read_write));
@@ -114,10 +128,12 @@ Result<void> ProvenanceJournal::flush() {
     return fail(std::move(written).error().with("provenance journal"));
   }
   if (written) written = file_->sync();
+  if (written && naming_ != nullptr) written = naming_->sync_directory(os::parent_directory(file_->path()));
   if (!written) {
     failure_ = std::move(written).error().with("provenance journal");
     return fail(*failure_);
   }
+  naming_ = nullptr;
   durable_bytes_ += records.size();
   return {};
 }

@@ -20,6 +20,11 @@ class ProvenanceJournal {
   // Makes the file (and its directory), durably, with the header only. ErrorCode::exists when it is there.
   static Result<std::unique_ptr<ProvenanceJournal>> create(os::FileSystem& files, const std::string& path,
                                                            const JournalHeader& header);
+  // The same without waiting: the file is empty until the first flush(), which makes header, records and the
+  // file's name durable together. A crash before leaves no file, or one that is torn (ErrorCode::corrupt for
+  // open()); so nothing the journal speaks of may count before.
+  static Result<std::unique_ptr<ProvenanceJournal>> begin(os::FileSystem& files, const std::string& path,
+                                                          const JournalHeader& header);
   // Replays the file and cuts a torn end off, durably.
   static Result<std::unique_ptr<ProvenanceJournal>> open(os::FileSystem& files, const std::string& path);
 
@@ -55,8 +60,9 @@ class ProvenanceJournal {
   Bytes pending_;
   std::uint64_t appended_bytes_ = 0;
 
-  std::mutex flush_mutex_;  // file_, durable_bytes_, failure_; taken before mutex_
+  std::mutex flush_mutex_;  // all below; taken before mutex_
   std::unique_ptr<os::File> file_;
+  os::FileSystem* naming_ = nullptr;  // not null: the file's name is not durable yet
   std::uint64_t durable_bytes_ = 0;
   std::optional<Error> failure_;
 };

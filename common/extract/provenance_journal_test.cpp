@@ -143,6 +143,37 @@ TEST_CASE("concurrent appends and flushes lose nothing") {
   }));
 }
 
+TEST_CASE("a journal that was begun is whole from its first flush on, whatever point a crash comes at") {
+  auto random = support::seeded_random();
+  const auto begin = [](os::FileSystem& files) -> Result<void> {
+    RS_TRY(auto journal, ProvenanceJournal::begin(files, kPath, header()));
+    RS_CHECK(journal->append_published({10, 0, 5}, path("a"), {}));
+    return journal->flush();
+  };
+  support::CrashFileSystem whole;
+  REQUIRE(begin(whole));
+  CHECK(ProvenanceJournal::begin(whole, kPath, header()).error().code == ErrorCode::exists);
+  for (std::uint64_t crash = 0; crash <= whole.operations(); ++crash)
+    for (int time = 0; time < 8; ++time) {
+      support::CrashFileSystem files;
+      files.crash_after(crash);
+      const bool flushed = begin(files).has_value();
+      const auto seed = random();
+      CAPTURE(crash);
+      CAPTURE(seed);
+      files.power_loss(seed);
+      auto journal = ProvenanceJournal::open(files, kPath);
+      if (!journal) {
+        CHECK(!flushed);
+        CHECK((journal.error().code == ErrorCode::not_found || journal.error().code == ErrorCode::corrupt));
+        continue;
+      }
+      CHECK((*journal)->header().session == header().session);
+      if (flushed)
+        CHECK((*journal)->inspect([](const Provenance& p) { return p.find_by_record(10) != nullptr; }));
+    }
+}
+
 // Publishes, loads, reopens; calls acknowledged(n) after each flush with the number of items flushed.
 Result<void> run(os::FileSystem& files, std::size_t& acknowledged) {
   acknowledged = 0;
