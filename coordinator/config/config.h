@@ -56,7 +56,7 @@ struct Config {
     Duration stall_timeout{30'000};
     Duration idle_timeout{300'000};
     std::uint64_t request_threads = 4;
-    std::uint64_t commit_threads = 16;  // they wait for storage, and share its flushes
+    std::uint64_t commit_threads = 64;  // they wait for storage, and share its flushes
   } limits;
 
   struct Admin {

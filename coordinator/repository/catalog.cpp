@@ -3,6 +3,7 @@
 #include <sqlite3.h>
 
 #include <mutex>
+#include <unordered_map>
 
 namespace roamstead::repository {
 namespace {
@@ -29,13 +30,40 @@ struct CloseDatabase {
 };
 using Database = std::unique_ptr<sqlite3, CloseDatabase>;
 
+// What was prepared, by its text: preparing takes longer than most of these statements. Not thread-safe.
+class Prepared {
+ public:
+  explicit Prepared(sqlite3* database) : database_(database) {}
+  ~Prepared() {
+    for (auto& [text, statement] : statements_) sqlite3_finalize(statement);
+  }
+  Prepared(const Prepared&) = delete;
+  Prepared& operator=(const Prepared&) = delete;
+
+  sqlite3* database() const { return database_; }
+  // Null: it cannot be prepared.
+  sqlite3_stmt* get(const std::string& sql) {
+    auto [place, fresh] = statements_.try_emplace(sql, nullptr);
+    if (place->second == nullptr)
+      sqlite3_prepare_v3(database_, sql.c_str(), -1, SQLITE_PREPARE_PERSISTENT, &place->second, nullptr);
+    return place->second;
+  }
+
+ private:
+  sqlite3* database_;
+  std::unordered_map<std::string, sqlite3_stmt*> statements_;
+};
+
+// A use of a prepared statement; of one text there is one at a time.
 class Statement {
  public:
-  Statement() = default;
-  Statement(sqlite3* database, const std::string& sql) : database_(database) {
-    failed_ = sqlite3_prepare_v2(database, sql.c_str(), -1, &statement_, nullptr) != SQLITE_OK;
+  Statement(Prepared& prepared, const std::string& sql)
+      : database_(prepared.database()), statement_(prepared.get(sql)), failed_(statement_ == nullptr) {}
+  ~Statement() {
+    if (statement_ == nullptr) return;
+    sqlite3_reset(statement_);
+    sqlite3_clear_bindings(statement_);
   }
-  ~Statement() { sqlite3_finalize(statement_); }
   Statement(const Statement&) = delete;
   Statement& operator=(const Statement&) = delete;
 
@@ -97,10 +125,10 @@ class Statement {
   }
 
  private:
-  sqlite3* database_ = nullptr;
-  sqlite3_stmt* statement_ = nullptr;
+  sqlite3* database_;
+  sqlite3_stmt* statement_;
   int bound_ = 0;
-  bool failed_ = false;
+  bool failed_;
 };
 
 Result<Guid> column_guid(Statement& row, int column) {
@@ -137,24 +165,24 @@ class SqliteCatalog final : public Catalog {
 
   Result<void> add_profile(const ProfileId& id, const std::string& name) override {
     std::lock_guard guard(mutex_);
-    Statement insert(database_.get(), "INSERT OR IGNORE INTO profiles VALUES(?, ?, 0)");
+    Statement insert(prepared_, "INSERT OR IGNORE INTO profiles VALUES(?, ?, 0)");
     return insert.bind(id.bytes).bind_text(name).run();
   }
 
   Result<std::vector<ProfileInfo>> profiles() const override {
     std::lock_guard guard(mutex_);
-    Statement select(database_.get(), "SELECT id, name, head FROM profiles ORDER BY name");
+    Statement select(prepared_, "SELECT id, name, head FROM profiles ORDER BY name");
     return profile_rows(select);
   }
   Result<std::optional<ProfileInfo>> find_profile(const std::string& name) const override {
     std::lock_guard guard(mutex_);
-    Statement select(database_.get(), "SELECT id, name, head FROM profiles WHERE name = ?");
+    Statement select(prepared_, "SELECT id, name, head FROM profiles WHERE name = ?");
     select.bind_text(name);
     return first(profile_rows(select));
   }
   Result<std::optional<ProfileInfo>> find_profile(const ProfileId& id) const override {
     std::lock_guard guard(mutex_);
-    Statement select(database_.get(), "SELECT id, name, head FROM profiles WHERE id = ?");
+    Statement select(prepared_, "SELECT id, name, head FROM profiles WHERE id = ?");
     select.bind(id.bytes);
     return first(profile_rows(select));
   }
@@ -170,7 +198,7 @@ class SqliteCatalog final : public Catalog {
 
   Result<std::map<PackNumber, IndexedPack>> indexed() const override {
     std::lock_guard guard(mutex_);
-    Statement select(database_.get(), "SELECT epoch, number, indexed, mark FROM packs");
+    Statement select(prepared_, "SELECT epoch, number, indexed, mark FROM packs");
     std::map<PackNumber, IndexedPack> found;
     for (;;) {
       RS_TRY(auto row, select.step());
@@ -182,7 +210,7 @@ class SqliteCatalog final : public Catalog {
 
   Result<std::vector<VersionInfo>> versions(const ProfileId& profile) const override {
     std::lock_guard guard(mutex_);
-    Statement select(database_.get(), "SELECT record FROM versions WHERE profile = ? ORDER BY number");
+    Statement select(prepared_, "SELECT record FROM versions WHERE profile = ? ORDER BY number");
     select.bind(profile.bytes);
     RS_TRY(auto rows, version_rows(select));
     std::vector<VersionInfo> infos;
@@ -192,42 +220,39 @@ class SqliteCatalog final : public Catalog {
   Result<std::optional<CatalogedVersion>> version(const ProfileId& profile,
                                                   std::uint64_t number) const override {
     std::lock_guard guard(mutex_);
-    Statement select(database_.get(), "SELECT record FROM versions WHERE profile = ? AND number = ?");
+    Statement select(prepared_, "SELECT record FROM versions WHERE profile = ? AND number = ?");
     select.bind(profile.bytes).bind(number);
     return first(version_rows(select));
   }
   Result<std::optional<CatalogedVersion>> find_batch(const ProfileId& profile, const Guid& incarnation,
                                                      std::uint64_t ordinal) const override {
     std::lock_guard guard(mutex_);
-    Statement select(database_.get(),
+    Statement select(prepared_,
                      "SELECT record FROM versions WHERE profile = ? AND incarnation = ? AND ordinal = ?");
     select.bind(profile.bytes).bind(incarnation.bytes).bind(ordinal);
     return first(version_rows(select));
   }
   Result<std::uint64_t> highest_version(const ProfileId& profile) const override {
     std::lock_guard guard(mutex_);
-    Statement select(database_.get(), "SELECT ifnull(max(number), 0) FROM versions WHERE profile = ?");
+    Statement select(prepared_, "SELECT ifnull(max(number), 0) FROM versions WHERE profile = ?");
     RS_TRY(auto row, select.bind(profile.bytes).step());
     return row ? select.number(0) : 0;
   }
 
   Result<std::optional<Location>> find_object(const ObjectId& id) const override {
     std::lock_guard guard(mutex_);
-    if (!find_object_)
-      find_object_ = std::make_unique<Statement>(
-          database_.get(), std::string("SELECT ") + kObjectColumns + " FROM objects WHERE id = ?");
-    RS_TRY(auto row, find_object_->bind(id.bytes).step());
+    static const auto kSelect = std::string("SELECT ") + kObjectColumns + " FROM objects WHERE id = ?";
+    Statement select(prepared_, kSelect);
+    RS_TRY(auto row, select.bind(id.bytes).step());
     if (!row) return std::optional<Location>();
-    auto location = object_row(*find_object_);
-    find_object_->reset();
-    if (!location) return fail(std::move(location).error());
-    return std::optional<Location>(std::move(*location));
+    RS_TRY(auto location, object_row(select));
+    return std::optional<Location>(std::move(location));
   }
   Result<std::vector<Location>> objects_after(PackNumber pack, std::uint64_t offset,
                                               std::size_t limit) const override {
     std::lock_guard guard(mutex_);
     Statement select(
-        database_.get(),
+        prepared_,
         std::string("SELECT ") + kObjectColumns +
             " FROM objects WHERE (epoch, pack, offset) > (?, ?, ?) ORDER BY epoch, pack, offset LIMIT ?");
     select.bind(pack.epoch).bind(pack.number).bind(offset).bind(limit);
@@ -242,8 +267,7 @@ class SqliteCatalog final : public Catalog {
   Result<Totals> totals() const override {
     std::lock_guard guard(mutex_);
     Statement select(
-        database_.get(),
-        "SELECT (SELECT count(*) FROM versions), count(*), ifnull(sum(content), 0) FROM objects");
+        prepared_, "SELECT (SELECT count(*) FROM versions), count(*), ifnull(sum(content), 0) FROM objects");
     RS_TRY(auto row, select.step());
     if (!row) return Totals{};
     return Totals{select.number(0), select.number(1), select.number(2)};
@@ -264,10 +288,10 @@ class SqliteCatalog final : public Catalog {
 
   // Checks that the catalog is this repository's, or notes that it is when it is new.
   Result<void> check_repository(const Guid& repository, bool create) {
-    Statement select(database_.get(), "SELECT repository, schema FROM meta");
+    Statement select(prepared_, "SELECT repository, schema FROM meta");
     RS_TRY(auto row, select.step());
     if (!row && create) {
-      Statement insert(database_.get(), "INSERT INTO meta VALUES(?, ?)");
+      Statement insert(prepared_, "INSERT INTO meta VALUES(?, ?)");
       return insert.bind(repository.bytes).bind(kSchemaVersion).run();
     }
     if (!row) return fail(ErrorCode::corrupt, "catalog: empty; rebuild it ('repo rebuild-catalog')");
@@ -314,7 +338,7 @@ class SqliteCatalog final : public Catalog {
   }
 
   Result<void> apply_in_transaction(const CatalogUpdate& update) {
-    Statement object(database_.get(), "INSERT OR IGNORE INTO objects VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    Statement object(prepared_, "INSERT OR IGNORE INTO objects VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     for (const auto& location : update.objects) {
       const auto& header = location.header;
       RS_CHECK(object.bind(header.id.bytes)
@@ -329,8 +353,8 @@ class SqliteCatalog final : public Catalog {
                    .bind(header.payload_checksum)
                    .run());
     }
-    Statement version(database_.get(), "INSERT OR IGNORE INTO versions VALUES(?, ?, ?, ?, ?)");
-    Statement head(database_.get(), "UPDATE profiles SET head = max(head, ?) WHERE id = ?");
+    Statement version(prepared_, "INSERT OR IGNORE INTO versions VALUES(?, ?, ?, ?, ?)");
+    Statement head(prepared_, "UPDATE profiles SET head = max(head, ?) WHERE id = ?");
     for (const auto& added : update.versions) {
       version.bind(added.profile.bytes).bind(added.info.number);
       if (added.info.incarnation.is_zero())
@@ -344,7 +368,7 @@ class SqliteCatalog final : public Catalog {
       RS_CHECK(version.bind(encode_commit_record(std::move(record))).run());
       if (added.info.on_head_line) RS_CHECK(head.bind(added.info.number).bind(added.profile.bytes).run());
     }
-    Statement pack(database_.get(),
+    Statement pack(prepared_,
                    "INSERT INTO packs VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE SET indexed = max(indexed, "
                    "excluded.indexed)");
     for (const auto& [number, indexed] : update.indexed)
@@ -355,7 +379,7 @@ class SqliteCatalog final : public Catalog {
 
   mutable std::mutex mutex_;
   Database database_;
-  mutable std::unique_ptr<Statement> find_object_;  // the busiest query, prepared once
+  mutable Prepared prepared_{database_.get()};
 };
 
 }  // namespace

@@ -114,18 +114,24 @@ Result<void> ObjectStore::commit(CommitRecord record) {
 }
 
 Result<void> ObjectStore::wait_durable(std::unique_lock<std::mutex>& lock, std::uint64_t ticket) {
+  const auto own = gathering_;
   while (durable_ < ticket) {
     if (failed_) return fail(*failed_);
     if (flushing_) {
-      flushed_.wait(lock);
+      waiting_for(own).wait(lock);
       continue;
     }
     flushing_ = true;
+    auto flushed = gathering_++;
     auto result = flush_group(lock);
     flushing_ = false;
     if (!result)
       failed_ = std::move(result).error().with("the repository stopped writing and must be opened again");
-    flushed_.notify_all();
+    waiting_for(flushed).notify_all();
+    if (result)
+      waiting_for(gathering_).notify_one();  // it flushes the next group
+    else
+      waiting_for(gathering_).notify_all();
   }
   return {};
 }

@@ -6,6 +6,7 @@
 // unknown: the store then refuses to write until the repository is opened again. Thread-safe.
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <list>
 #include <memory>
@@ -63,6 +64,7 @@ class ObjectStore {
   Result<Location> append_locked(RecordHeader header, ByteView payload);
   Result<void> roll_locked();
   Result<void> wait_durable(std::unique_lock<std::mutex>& lock, std::uint64_t ticket);
+  std::condition_variable& waiting_for(std::uint64_t group) { return flushed_[group % flushed_.size()]; }
   Result<void> flush_group(std::unique_lock<std::mutex>& lock);
   SharedBytes cached(const ObjectId& id) const;
   void remember(const ObjectId& id, const SharedBytes& content) const;
@@ -76,7 +78,10 @@ class ObjectStore {
   const ObjectIdMaker ids_;
 
   mutable std::mutex mutex_;  // everything to the next comment
-  std::condition_variable flushed_;
+  // Who waits for the group being flushed, and who for the one after it, which is gathering: there are never
+  // more than these two, and each is woken when it can go on.
+  std::array<std::condition_variable, 2> flushed_;
+  std::uint64_t gathering_ = 0;  // the group that what is appended now belongs to
   std::optional<Open> open_;
   std::uint32_t last_number_ = 0;
   CatalogUpdate pending_;  // appended, not yet in the catalog

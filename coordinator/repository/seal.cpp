@@ -5,6 +5,7 @@
 #include <zstd.h>
 
 #include <cstdlib>
+#include <memory>
 
 namespace roamstead::repository {
 namespace {
@@ -82,10 +83,27 @@ ObjectId ObjectIdMaker::make(ObjectType type, const Guid& profile, ByteView cont
   return outer.finish();
 }
 
+namespace {
+// Making one of these costs as much as packing a small object; each thread keeps its own.
+struct FreeContext {
+  void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
+  void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
+};
+ZSTD_CCtx* compression() {
+  thread_local const std::unique_ptr<ZSTD_CCtx, FreeContext> context(ZSTD_createCCtx());
+  return context.get();
+}
+ZSTD_DCtx* decompression() {
+  thread_local const std::unique_ptr<ZSTD_DCtx, FreeContext> context(ZSTD_createDCtx());
+  return context.get();
+}
+}  // namespace
+
 Sealed seal(const Key& key, const ObjectId& id, ObjectType type, ByteView content) {
   Sealed sealed;
   Bytes packed(ZSTD_compressBound(content.size()));
-  auto size = ZSTD_compress(packed.data(), packed.size(), content.data(), content.size(), kCompressionLevel);
+  auto size = ZSTD_compressCCtx(compression(), packed.data(), packed.size(), content.data(), content.size(),
+                                kCompressionLevel);
   sealed.compressed = ZSTD_isError(size) == 0 && size < content.size();
   auto plain = sealed.compressed ? ByteView(packed).first(size) : content;
 
@@ -133,7 +151,8 @@ Result<Bytes> unseal(const Key& key, const ObjectId& id, ObjectType type, bool c
                 "object " + id.short_text() + " does not open: its seal is broken or the key is another");
   if (compressed) {
     Bytes content(content_bytes);
-    auto size = ZSTD_decompress(content.data(), content.size(), plain.data(), plain.size());
+    auto size =
+        ZSTD_decompressDCtx(decompression(), content.data(), content.size(), plain.data(), plain.size());
     if (ZSTD_isError(size) != 0)
       return fail(ErrorCode::corrupt,
                   "object " + id.short_text() + " does not decompress: " + ZSTD_getErrorName(size));

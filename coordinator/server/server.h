@@ -29,7 +29,7 @@ struct ServerOptions {
   // Half: one desktop's batches, however large, leave the others room.
   std::uint64_t spool_limit_per_desktop_bytes = 32ull << 30;
   std::size_t request_threads = 4;
-  std::size_t commit_threads = 16;  // they wait for storage, and share its flushes
+  std::size_t commit_threads = 64;  // they wait for storage, and share its flushes
   std::size_t max_connections = 4096;
   std::size_t max_connections_per_desktop = 8;
   // Memory for requests, answers and parts of batches under way.

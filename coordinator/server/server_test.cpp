@@ -549,6 +549,39 @@ TEST_CASE("a batch that lies about itself is refused and the session goes on") {
   CHECK(link->commit(session.session_secret, good.batch, good)->version == 2);
 }
 
+TEST_CASE("small batches wait in memory, as long as there are not too many, and are read as from a file") {
+  support::TemporaryDirectory folder;
+  SpoolBudget budget(1u << 30, 1u << 30);
+  const auto wait_in = [&](const std::string& place, std::uint64_t bytes) {
+    auto spool = Spool::create(place, "desk-a", bytes, budget);
+    if (!spool) return spool;
+    Bytes data(bytes);
+    for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i * 7);
+    REQUIRE((*spool)->append(ByteView(data).first(bytes / 3)));
+    REQUIRE((*spool)->append(ByteView(data).subspan(bytes / 3)));
+    CHECK((*spool)->append(ByteView(data).first(1)).error().code == ErrorCode::protocol);
+    Bytes read(bytes - 5);
+    REQUIRE((*spool)->read(5, read));
+    CHECK(std::equal(read.begin(), read.end(), data.begin() + 5));
+    CHECK_FALSE((*spool)->read(6, read));
+    return spool;
+  };
+  const auto nowhere = folder / "missing";
+  CHECK_FALSE(wait_in(nowhere, Spool::kMostInMemory + 1));
+  REQUIRE(wait_in(folder.path(), Spool::kMostInMemory + 1));
+  std::vector<std::unique_ptr<Spool>> waiting;
+  for (std::uint64_t used = 0; used < SpoolBudget::kMostInMemory; used += Spool::kMostInMemory) {
+    auto spool = wait_in(nowhere, Spool::kMostInMemory);
+    REQUIRE(spool);
+    waiting.push_back(std::move(*spool));
+  }
+  CHECK_FALSE(wait_in(nowhere, 100));
+  CHECK(wait_in(folder.path(), 100));
+  waiting.clear();
+  CHECK(wait_in(nowhere, 100));
+  CHECK(budget.used() == 0);
+}
+
 TEST_CASE("a full spool is said, and is free again when the batch that filled it is gone") {
   SpoolBudget budget(1000, 900);
   support::TemporaryDirectory folder;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -51,16 +52,34 @@ void SpoolBudget::give_back(const std::string& desktop, std::uint64_t bytes) {
   if ((known->second -= bytes) == 0) used_by_.erase(known);
 }
 
+bool SpoolBudget::take_memory(std::uint64_t bytes) {
+  std::lock_guard lock(mutex_);
+  if (bytes > kMostInMemory - in_memory_) return false;
+  in_memory_ += bytes;
+  return true;
+}
+
+void SpoolBudget::give_back_memory(std::uint64_t bytes) {
+  std::lock_guard lock(mutex_);
+  in_memory_ -= bytes;
+}
+
 Result<std::unique_ptr<Spool>> Spool::create(const std::string& directory, const std::string& desktop,
                                              std::uint64_t expected_bytes, SpoolBudget& budget) {
   RS_CHECK(budget.take(desktop, expected_bytes));
-  std::unique_ptr<Spool> spool(new Spool(open_nameless(directory), desktop, expected_bytes, budget));
+  std::unique_ptr<Spool> spool(new Spool(-1, desktop, expected_bytes, budget));
+  if (expected_bytes <= kMostInMemory && budget.take_memory(expected_bytes)) {
+    spool->in_memory_ = true;
+    return spool;
+  }
+  spool->descriptor_ = open_nameless(directory);
   if (spool->descriptor_ < 0) return spool_failure("cannot make a file in " + directory);
   return spool;
 }
 
 Spool::~Spool() {
   if (descriptor_ >= 0) ::close(descriptor_);
+  if (in_memory_) budget_.give_back_memory(expected_bytes_);
   budget_.give_back(desktop_, expected_bytes_);
 }
 
@@ -68,6 +87,11 @@ Result<void> Spool::append(ByteView data) {
   if (data.size() > expected_bytes_ - size_)
     return fail(ErrorCode::protocol,
                 "a batch of more than the " + std::to_string(expected_bytes_) + " bytes announced");
+  if (in_memory_) {
+    memory_.insert(memory_.end(), data.begin(), data.end());
+    size_ = memory_.size();
+    return {};
+  }
   while (!data.empty()) {
     auto written = ::pwrite(descriptor_, data.data(), data.size(), static_cast<off_t>(size_));
     if (written < 0 && errno == EINTR) continue;
@@ -79,6 +103,12 @@ Result<void> Spool::append(ByteView data) {
 }
 
 Result<void> Spool::read(std::uint64_t offset, MutableByteView out) const {
+  if (in_memory_) {
+    if (offset > size_ || out.size() > size_ - offset)
+      return fail(ErrorCode::internal, "spool: read beyond the end at " + std::to_string(offset));
+    std::copy_n(memory_.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
+    return {};
+  }
   while (!out.empty()) {
     auto got = ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;

@@ -1,5 +1,6 @@
-// Where a batch waits while it arrives: a file without a name, so that nothing of it outlives the process or
-// can be opened by another.
+// Where a batch waits while it arrives: in memory when it is small, as nearly all are and making a file costs
+// more than committing them; else a file without a name, so that nothing of it outlives the process or can be
+// opened by another.
 #pragma once
 
 #include <map>
@@ -21,6 +22,10 @@ class SpoolBudget {
   // ErrorCode::full says which limit keeps the bytes out.
   Result<void> take(const std::string& desktop, std::uint64_t bytes);
   void give_back(const std::string& desktop, std::uint64_t bytes);
+  // Of what was taken, what may be in memory rather than in a file, for all together.
+  static constexpr std::uint64_t kMostInMemory = 32u << 20;
+  bool take_memory(std::uint64_t bytes);
+  void give_back_memory(std::uint64_t bytes);
   std::uint64_t limit() const { return limit_per_desktop_; }  // of one batch
   std::uint64_t used() const {
     std::lock_guard guard(mutex_);
@@ -31,7 +36,7 @@ class SpoolBudget {
   const std::uint64_t limit_;
   const std::uint64_t limit_per_desktop_;
   mutable std::mutex mutex_;
-  std::uint64_t used_ = 0;
+  std::uint64_t used_ = 0, in_memory_ = 0;
   std::map<std::string, std::uint64_t> used_by_;
 };
 
@@ -41,6 +46,8 @@ class Spool {
   // Sets `expected_bytes` aside; ErrorCode::full when the budget does not allow them.
   static Result<std::unique_ptr<Spool>> create(const std::string& directory, const std::string& desktop,
                                                std::uint64_t expected_bytes, SpoolBudget& budget);
+  // Of a batch that needs no file.
+  static constexpr std::uint64_t kMostInMemory = 32u << 10;
   ~Spool();
   Spool(const Spool&) = delete;
   Spool& operator=(const Spool&) = delete;
@@ -59,6 +66,8 @@ class Spool {
         budget_(budget) {}
 
   int descriptor_;
+  bool in_memory_ = false;  // then there is no file
+  Bytes memory_;
   const std::string desktop_;
   std::uint64_t expected_bytes_;
   SpoolBudget& budget_;
