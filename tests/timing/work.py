@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 PAGE = 4096
@@ -18,21 +19,24 @@ class Absent(Exception):
 
 
 def find_files(root):
-    found = []
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        found += [os.path.relpath(os.path.join(folder, name), root) for name in names]
-    return sorted(found)
+    """Sizes by path, in the paths' order."""
+    found = {}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(folder, name)
+            found[os.path.relpath(path, root)] = os.path.getsize(path)
+    return dict(sorted(found.items()))
 
 
-def session(root, paths, seed):
+def session(root, sizes, seed):
     """What programs do in one session: of 100 files that it changes, 50 are rewritten (settings), 25 appended to (logs), 15
-    edited in place (databases), 10 are new. Paths changed, of `paths` and new ones."""
+    edited in place (databases), 10 are new. `sizes`: of the files there were at first, by path; others are not looked at.
+    Paths changed, new ones too."""
     rnd = random.Random(f"session/{seed}")
-    count = max(20, int(len(paths) * SESSION_SHARE))
+    count = max(20, int(len(sizes) * SESSION_SHARE))
     small, large = [], []
-    for path in paths:
-        (large if os.path.getsize(os.path.join(root, path)) > 16 * PAGE else small).append(path)
+    for path, size in sizes.items():
+        (large if size > 16 * PAGE else small).append(path)
     edits, others = count * 15 // 100, count * 75 // 100
     changed = rnd.sample(large, min(edits, len(large)))
     for path in changed:
@@ -98,8 +102,19 @@ def list_and_first_byte(root, path):
 
 
 def drop_caches():
-    """False where that is not allowed."""
+    """Of what is compared nothing is in the kernel's caches; the programs that look at it (ls, head, cat) are. False where that
+    is not allowed."""
     os.sync()
+    dropped = drop_kernel_caches()
+    with tempfile.TemporaryDirectory() as other:
+        with open(os.path.join(other, "file"), "w") as file:
+            file.write("x")
+        list_and_first_byte(other, "file")
+        read_all(other, ["file"])
+    return dropped
+
+
+def drop_kernel_caches():
     try:
         with open("/proc/sys/vm/drop_caches", "w") as file:
             file.write("3\n")
