@@ -25,7 +25,7 @@ int main(int argc, char** argv) {
     options.software_filler_bytes = software_megabytes << 20;
     options.system_filler_bytes = system_megabytes << 20;
     if (generalised) options.edits.push_back(roamstead::compose::testing::generalised_state());
-    if (!hives.empty()) options.hives = roamstead::compose::testing::read_hives(hives);
+    if (!hives.empty()) roamstead::compose::testing::read_hives(hives, options);
     options.disk_bytes = (128 + 2 * (software_megabytes + system_megabytes)) << 20;
     roamstead::compose::testing::make_golden_image(path, options);
   } catch (const std::exception& error) {

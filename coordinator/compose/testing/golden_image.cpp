@@ -117,14 +117,18 @@ RegistryEdit generalised_state() {
                     "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE");
 }
 
-std::map<HiveId, Bytes> read_hives(const std::string& directory) {
-  std::map<HiveId, Bytes> hives;
+void read_hives(const std::string& directory, GoldenOptions& options) {
+  constexpr std::uint64_t kMostBytes = 1u << 30;
   auto& files = os::real_file_system();
   for (auto hive : kHives) {
-    const auto path = os::join_path(directory, os::base_name(std::string(path_of(hive))));
-    if (must(files.exists(path))) hives[hive] = must(os::read_file(files, path, 1u << 30));
+    const std::string path(path_of(hive));
+    const auto file = os::join_path(directory, os::base_name(path));
+    if (!must(files.exists(file))) continue;
+    options.hives[hive] = must(os::read_file(files, file, kMostBytes));
+    for (const char* log : {".LOG1", ".LOG2"})
+      if (must(files.exists(file + log)))
+        options.logs[path + log] = must(os::read_file(files, file + log, kMostBytes));
   }
-  return hives;
 }
 
 void make_golden_image(const std::string& path, const GoldenOptions& options) {
@@ -145,8 +149,12 @@ void make_golden_image(const std::string& path, const GoldenOptions& options) {
   };
   for (auto hive : kHives) {
     place(std::string(path_of(hive)), make_hive(hive, options));
-    for (const char* log : {".LOG1", ".LOG2"})
-      place(std::string(path_of(hive)) + log, as_bytes(std::string(5000, 'L')));
+    for (const char* log : {".LOG1", ".LOG2"}) {
+      const auto at = std::string(path_of(hive)) + log;
+      const auto given = options.logs.find(at);
+      const auto nobody_needs = std::string(5000, 'L');
+      place(at, given != options.logs.end() ? ByteView(given->second) : as_bytes(nobody_needs));
+    }
   }
   place("Windows/System32/drivers/etc/hosts", as_bytes("127.0.0.1 localhost\r\n"));
   must(volume->make_directories("ProgramData"));

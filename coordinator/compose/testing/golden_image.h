@@ -13,8 +13,9 @@ struct GoldenOptions {
   std::uint64_t disk_bytes = 96u << 20;
   std::uint64_t software_filler_bytes = 0;  // so that SOFTWARE is as large as a real one
   std::uint64_t system_filler_bytes = 0;
-  std::vector<RegistryEdit> edits;  // on top of what every image here has
-  std::map<HiveId, Bytes> hives;    // in place of those made here: real ones
+  std::vector<RegistryEdit> edits;    // on top of what every image here has
+  std::map<HiveId, Bytes> hives;      // in place of those made here: real ones
+  std::map<std::string, Bytes> logs;  // of hives, by path; in place of some that nobody needs
   bool has_agent = true;
   std::map<std::string, std::string> files;  // more of them: path, content
 };
@@ -22,7 +23,8 @@ struct GoldenOptions {
 // What says that sysprep has generalised it.
 RegistryEdit generalised_state();
 // Files of a directory, named as Windows names them; those that are missing are left out.
-std::map<HiveId, Bytes> read_hives(const std::string& directory);
+// With their logs (".LOG1", ".LOG2").
+void read_hives(const std::string& directory, GoldenOptions& options);
 
 // At `path`, in the format its ending says; what goes wrong throws.
 void make_golden_image(const std::string& path, const GoldenOptions& options = {});
