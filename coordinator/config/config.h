@@ -33,7 +33,8 @@ struct Config {
 
   struct Sessions {
     Duration lease{30'000};
-    Duration hand_over_wait{10'000};  // for the desktop that has a wanted profile to send its changes
+    Duration vanished_recovery{60'000};  // how often desktops that vanished are looked at; 0: never
+    Duration hand_over_wait{10'000};     // for the desktop that has a wanted profile to send its changes
   } sessions;
 
   struct Limits {

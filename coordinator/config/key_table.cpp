@@ -52,6 +52,10 @@ const Key kKeys[] = {
      "default 'ca' in the state directory, made when it is missing"},
     {"sessions.lease", DurationKind{RS_IN(sessions.lease), 5s, 1h}, true,
      "Silence after which a desktop's profile may be opened elsewhere"},
+    {"sessions.vanished_recovery", DurationKind{RS_IN(sessions.vanished_recovery), 0s, 24h}, false,
+     "How often it is looked whether the machines of desktops that vanished are off: then what they did not "
+     "send "
+     "is read from their disks and kept as forks. 0s: never"},
     {"sessions.hand_over_wait", DurationKind{RS_IN(sessions.hand_over_wait), 0s, 10min}, true,
      "How long a desktop that wants a profile waits for the one that has it to send its changes"},
     {"limits.connections", CountKind{RS_IN(limits.connections), 1, 100'000}, true,

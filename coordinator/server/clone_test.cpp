@@ -230,6 +230,37 @@ TEST_CASE("a machine that runs is switched off, read, set back and started again
   CHECK(!file_of(site.active, "ProgramData/Roamstead/identity/identity.pem").empty());
 }
 
+TEST_CASE(
+    "what a desktop that vanished had not sent is saved by itself once its machine is off, and not before") {
+  if (!support::available("mkntfs")) return;
+  support::TemporaryDirectory vms;
+  std::ofstream(vms / "on") << "";
+  // Answers "on" as long as that file is there.
+  CloneSite site(
+      "[vm]\nadapter = \"command\"\nformats = [\"vhdx\"]\n[vm.commands]\npower_on = "
+      "[\"/bin/true\"]\npower_off = [\"/bin/true\"]\npower_state = [\"/bin/sh\", \"-c\", \"[ -e " +
+      vms / "on" + " ] && echo on || echo off\"]\n");
+  site.coordinator.reset();
+  site.vanished_recovery = std::chrono::milliseconds(20);
+  site.coordinator = site.start(std::chrono::seconds(1));
+  {
+    auto link = wire::TlsLink::create(site.identity()).value();
+    site.work(*link);
+  }
+  const auto session = [&] { return site.must_do({{"command", "session.list"}})["sessions"]; };
+  while (session()[0]["vanished"] == false) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  CHECK(site.versions() == 1);  // it may be running, cut off
+  CHECK(session().size() == 1);
+  std::filesystem::remove(vms / "on");
+  for (int i = 0; i < 1000 && !session().empty(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  CHECK(session().empty());
+  REQUIRE(site.versions() == 2);
+  CHECK(site.saved_file(2, "unsaved.txt") == "not sent");
+  CHECK(site.must_do({{"command", "profile.forks"}, {"profile", "alice"}})["forks"].size() == 1);
+}
+
 TEST_CASE("certificates that were renewed or revoked since do not come back with a refresh") {
   if (!support::available("mkntfs")) return;
   CloneSite site;

@@ -46,6 +46,7 @@ Result<CoordinatorOptions> options_for(const config::Config& config) {
 
   options.sessions.lease = std::chrono::duration_cast<std::chrono::seconds>(config.sessions.lease);
   options.sessions.hand_over_wait = config.sessions.hand_over_wait;
+  options.vanished_recovery = config.sessions.vanished_recovery;
   return options;
 }
 

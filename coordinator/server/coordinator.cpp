@@ -85,6 +85,9 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
                                     as_bytes(coordinator->rest_address() + "\n")));
     log_info("REST for administrators on {}", coordinator->rest_address());
   }
+  if (options.vanished_recovery.count() > 0)
+    coordinator->vanished_recovery_ = std::make_unique<VanishedRecovery>(
+        [raw = coordinator.get()] { return raw->command_context(); }, options.vanished_recovery);
   return coordinator;
 }
 

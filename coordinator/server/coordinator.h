@@ -14,6 +14,7 @@
 #include "coordinator/server/admin_socket.h"
 #include "coordinator/server/extractor_table.h"
 #include "coordinator/server/server.h"
+#include "coordinator/server/vanished_recovery.h"
 
 namespace roamstead::server {
 
@@ -28,6 +29,8 @@ struct CoordinatorOptions {
   RoleGroups roles = {};                 // of the system's groups, at the administrators' socket
   std::string health_listen = {};        // for /livez, /readyz and /metrics; "": nobody is answered
   rest::RestOptions rest = {};           // its listen "": nobody is answered
+  // How often it is looked whether desktops that vanished are off, and can be saved; 0: never.
+  std::chrono::milliseconds vanished_recovery{60'000};
 };
 
 class Coordinator {
@@ -78,6 +81,7 @@ class Coordinator {
   std::unique_ptr<AdminSocket> admin_;
   std::unique_ptr<http::HealthServer> health_;
   std::unique_ptr<rest::RestServer> rest_;
+  std::unique_ptr<VanishedRecovery> vanished_recovery_;
 };
 
 }  // namespace roamstead::server

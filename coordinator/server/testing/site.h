@@ -22,6 +22,7 @@ namespace roamstead::server {
 struct Site {
   support::TemporaryDirectory folder;
   std::map<std::string, wire::TlsLinkOptions> identities;
+  std::chrono::milliseconds vanished_recovery{0};  // for the next start
 
   Site() {
     auto& files = os::real_file_system();
@@ -47,6 +48,7 @@ struct Site {
     CoordinatorOptions options{folder / "repo", folder / "state", {}, {}};
     options.server.listen = "127.0.0.1:0";
     options.sessions.lease = lease;
+    options.vanished_recovery = vanished_recovery;
     auto coordinator = Coordinator::start(options, std::move(faults));
     if (!coordinator) throw std::runtime_error(coordinator.error().to_string());
     REQUIRE((*coordinator)
