@@ -41,8 +41,11 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
   session->changed_ = opened.resumed;  // what was changed before is not cut yet, perhaps
   if (opened.lease_seconds != 0)
     session->renew_every_ = std::chrono::seconds(std::max<std::uint32_t>(1, opened.lease_seconds / 3));
+  session->prewarmed_ = PrewarmedLink::open(link, volume, config.agent_root, opened.facts.profile,
+                                            opened.facts.version, opened.root);
+  auto& way = session->prewarmed_ ? static_cast<wire::CoordinatorLink&>(*session->prewarmed_) : link;
   session->loader_ =
-      std::make_unique<Loader>(link, opened.facts.session_secret, volume, *session->journal_, config.loader);
+      std::make_unique<Loader>(way, opened.facts.session_secret, volume, *session->journal_, config.loader);
   auto& loader = *session->loader_;
   if (config.learn_for.count() != 0) {
     session->learner_.start(config.learn_for);

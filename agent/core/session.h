@@ -8,6 +8,7 @@
 
 #include "agent/core/fill.h"
 #include "agent/core/hive_file_port.h"
+#include "agent/core/prewarmed_link.h"
 #include "agent/core/registry_loader.h"
 #include "agent/core/sender.h"
 #include "agent/core/settler.h"
@@ -139,6 +140,7 @@ class Session {
   double login_seconds_ = 0;
 
   WorkingSetLearner learner_;
+  std::unique_ptr<PrewarmedLink> prewarmed_;  // null: nothing of use was on the disk
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<HiveFilePort> registry_port_;
   std::unique_ptr<RegistryLoader> registry_;

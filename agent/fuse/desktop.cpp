@@ -1,5 +1,6 @@
 #include "agent/fuse/desktop.h"
 
+#include "agent/fuse/first_boot_report.h"
 #include "common/base/log.h"
 
 namespace roamstead::agent {
@@ -22,8 +23,13 @@ Result<std::unique_ptr<Desktop>> Desktop::start(const DesktopConfig& config, Fau
 }
 
 void Desktop::connect() {
-  if (auto connected = link_->connect(); !connected)
+  if (auto connected = link_->connect(); !connected) {
     log_info("the coordinator cannot be reached yet: {}", connected.error().to_string());
+    return;
+  }
+  const auto report = read_first_boot(os::real_file_system(), config_.volume);
+  const auto told = report ? link_->report_first_boot(*report) : fail(report.error());
+  if (!told) log_warning("first start: not reported: {}", told.error().to_string());
   if (auto prepared = Session::prepare(config_.session, *link_, *volume_, *snapshots_, *log_); !prepared)
     log_info("left to the log-in: {}", prepared.error().to_string());
 }

@@ -43,8 +43,9 @@ enum class FrameType : std::uint8_t {
   learned = 27,            // answered by done
   fetch = 28,              // many folders and files at once
   fetch_reply = 29,
+  first_boot = 30,  // answered by done
 };
-inline constexpr FrameType kLastFrameType = FrameType::fetch_reply;
+inline constexpr FrameType kLastFrameType = FrameType::first_boot;
 
 struct FrameHeader {
   std::uint32_t payload_bytes = 0;

@@ -63,6 +63,7 @@ template Result<profile::KeyStates> decode_message(Frame, const char*);
 template Result<ValueRequest> decode_message(Frame, const char*);
 template Result<SessionRequest> decode_message(Frame, const char*);
 template Result<LearnedRequest> decode_message(Frame, const char*);
+template Result<FirstBootReport> decode_message(Frame, const char*);
 template Result<BatchBegin> decode_message(Frame, const char*);
 template Result<Credit> decode_message(Frame, const char*);
 template Result<CommitReply> decode_message(Frame, const char*);
@@ -122,6 +123,7 @@ Bytes encode_message(const profile::KeyState& message) { return encode(message);
 Bytes encode_message(const ValueRequest& message) { return encode(message); }
 Bytes encode_message(const SessionRequest& message) { return encode(message); }
 Bytes encode_message(const LearnedRequest& message) { return encode(message); }
+Bytes encode_message(const FirstBootReport& message) { return encode(message); }
 Bytes encode_message(const BatchBegin& message) { return encode(message); }
 Bytes encode_message(const Credit& message) { return encode(message); }
 Bytes encode_message(const CommitReply& message) { return encode(message); }

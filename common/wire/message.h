@@ -5,13 +5,14 @@
 #include "common/base/guid.h"
 #include "common/profile/batch.h"
 #include "common/wire/coordinator_link.h"
+#include "common/wire/first_boot.h"
 #include "common/wire/frame.h"
 
 namespace roamstead::wire {
 
 inline constexpr std::uint32_t kProtocolMagic = 0x50415352;  // "RSAP"
-// 2: registry keys; 3: pushes, hand-over, sessions that may not save; 4: fetch
-inline constexpr std::uint16_t kProtocolVersion = 4;
+// 2: registry keys; 3: pushes, hand-over, sessions that may not save; 4: fetch; 5: first_boot
+inline constexpr std::uint16_t kProtocolVersion = 5;
 // Plain bytes of a batch that may be under way before the server has taken any, and so the most that it keeps
 // in memory.
 inline constexpr std::uint64_t kBatchWindowBytes = 4u << 20;
@@ -220,6 +221,7 @@ Bytes encode_message(const profile::KeyState& message);
 Bytes encode_message(const ValueRequest& message);
 Bytes encode_message(const SessionRequest& message);
 Bytes encode_message(const LearnedRequest& message);
+Bytes encode_message(const FirstBootReport& message);
 Bytes encode_message(const BatchBegin& message);
 Bytes encode_message(const Credit& message);
 Bytes encode_message(const CommitReply& message);

@@ -294,6 +294,12 @@ Result<void> TlsLink::learned(const Guid& session_secret, const std::vector<Work
   return {};
 }
 
+Result<void> TlsLink::report_first_boot(const FirstBootReport& report) {
+  auto payload = encode_message(report);
+  RS_TRY(auto frame, impl_->exchange(FrameType::first_boot, payload, FrameType::done));
+  return {};
+}
+
 void TlsLink::set_push_listener(std::function<void(const Push&)> listener) {
   impl_->connection().set_push_listener(std::move(listener));
 }

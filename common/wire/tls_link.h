@@ -13,6 +13,7 @@
 #include "common/os/file.h"
 #include "common/wire/coordinator_link.h"
 #include "common/wire/enrollment.h"
+#include "common/wire/first_boot.h"
 
 namespace roamstead::wire {
 
@@ -56,6 +57,8 @@ class TlsLink final : public CoordinatorLink {
   Result<void> close(const Guid& session_secret) override;
   Result<void> hand_over(const Guid& session_secret) override;
   Result<void> learned(const Guid& session_secret, const std::vector<WorkingItem>& items) override;
+  // Of this desktop, whoever works on it.
+  Result<void> report_first_boot(const FirstBootReport& report);
   void set_push_listener(std::function<void(const Push&)> listener) override;
   std::uint64_t bytes_sent() const override;
   std::uint64_t bytes_received() const override;

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "common/base/file_time.h"
+#include "common/base/log.h"
 #include "coordinator/compose/pool_store.h"
+#include "coordinator/compose/windows_volume.h"
 
 namespace roamstead::compose {
 namespace {
@@ -23,6 +26,65 @@ std::string text_of(const nlohmann::json& object, const char* key) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
+// Of steps.json or state.json: the object, with a list of steps that are objects.
+Result<nlohmann::json> parse_first_boot(const std::string& name, std::string_view text) {
+  constexpr std::size_t kMostSteps = 1000;
+  const auto wrong = [&](const char* what) { return fail(ErrorCode::corrupt, name + " " + what); };
+  auto object = nlohmann::json::parse(text, nullptr, false);
+  if (!object.is_object()) return wrong("is no JSON object");
+  const auto format = object.find("format");
+  if (format == object.end() || *format != 1) return wrong("is of another format than 1");
+  const auto steps = object.find("steps");
+  if (steps == object.end() || !steps->is_array() || steps->size() > kMostSteps)
+    return wrong("has no list of steps");
+  for (const auto& step : *steps)
+    if (!step.is_object()) return wrong("has a step that is no object");
+  return object;
+}
+
+CloneBoot compare(const nlohmann::json& wanted, const nlohmann::json& reached) {
+  CloneBoot boot{BootState::started, "", 0};
+  const auto whole = text_of(reached, "status");
+  std::size_t done = 0;
+  for (const auto& step : reached["steps"]) {
+    const auto status = text_of(step, "status");
+    if (status == "done") ++done;
+    if (status != "failed") continue;
+    boot.state = BootState::failed_first_boot;
+    boot.detail = "step '" + text_of(step, "name") + "' failed";
+    if (const auto why = text_of(step, "error"); !why.empty())
+      boot.detail += ": " + why;
+    else if (const auto exit = step.find("exit"); exit != step.end() && exit->is_number_integer())
+      boot.detail += " with exit status " + exit->dump();
+  }
+  if (boot.state == BootState::started && whole == "failed") {
+    boot.state = BootState::failed_first_boot;
+    boot.detail = text_of(reached, "error");
+  }
+  if (boot.state == BootState::started && whole == "done" && done == reached["steps"].size() &&
+      done >= wanted["steps"].size())
+    boot.state = BootState::ready;
+  return boot;
+}
+
+// A file of the first start on a volume; "" where it is not there.
+Result<std::string> text_on(const ntfs::Volume& volume, const std::string& name) {
+  constexpr std::uint64_t kMostBytes = 256u << 10;
+  const auto path = "ProgramData/Roamstead/firstboot/" + name;
+  const auto found = volume.lookup(path);
+  if (!found)
+    return found.error().code == ErrorCode::not_found ? Result<std::string>("") : fail(found.error());
+  RS_TRY(const auto record, volume.record(found->record));
+  for (const auto& stream : record.streams) {
+    if (!stream.name.empty()) continue;
+    if (stream.size_bytes > kMostBytes) return fail(ErrorCode::full, path + ": larger than 256 KiB");
+    Bytes content(static_cast<std::size_t>(stream.size_bytes));
+    RS_CHECK(volume.read(stream, 0, content));
+    return std::string(as_text(content));
+  }
+  return std::string();
+}
+
 }  // namespace
 
 std::string_view to_string(BootState state) {
@@ -39,44 +101,43 @@ std::string_view to_string(BootState state) {
   return "failed-first-boot";
 }
 
-Result<CloneBoot> parse_first_boot_state(std::string_view json, std::size_t steps) {
-  constexpr std::size_t kMostSteps = 1000;
-  const auto wrong = [](const char* what) {
-    return fail(ErrorCode::corrupt, std::string("firstboot/state.json: ") + what);
-  };
-  const auto state = nlohmann::json::parse(json, nullptr, false);
-  if (!state.is_object()) return wrong("is no JSON object");
-  const auto format = state.find("format");
-  if (format == state.end() || *format != 1) return wrong("is of another format than 1");
-  const auto list = state.find("steps");
-  if (list == state.end() || !list->is_array() || list->size() > kMostSteps)
-    return wrong("has no list of steps");
+CloneBoot judge_first_boot(std::string_view steps, std::string_view state) {
   CloneBoot boot;
-  boot.state = BootState::started;
-  const auto whole = text_of(state, "status");
-  std::size_t done = 0;
-  for (const auto& step : *list) {
-    if (!step.is_object()) return wrong("a step is no object");
-    const auto status = text_of(step, "status");
-    if (status == "done") ++done;
-    if (status != "failed") continue;
-    boot.state = BootState::failed_first_boot;
-    boot.detail = "step '" + text_of(step, "name") + "' failed";
-    if (const auto why = text_of(step, "error"); !why.empty())
-      boot.detail += ": " + why;
-    else if (const auto exit = step.find("exit"); exit != step.end() && exit->is_number_integer())
-      boot.detail += " with exit status " + exit->dump();
+  if (steps.empty()) {
+    boot.state = BootState::ready;  // there is nothing to do
+    return boot;
   }
-  if (boot.state != BootState::failed_first_boot && whole == "failed") {
-    boot.state = BootState::failed_first_boot;
-    boot.detail = text_of(state, "error");
-  }
-  // Older writers said nothing of the whole.
-  if (boot.state == BootState::started && (whole == "done" || whole.empty()) && done == list->size() &&
-      done >= steps)
-    boot.state = BootState::ready;
+  auto judged = [&]() -> Result<CloneBoot> {
+    RS_TRY(const auto wanted, parse_first_boot("steps.json", steps));
+    if (state.empty()) return CloneBoot{BootState::started, "", 0};
+    RS_TRY(const auto reached, parse_first_boot("state.json", state));
+    return compare(wanted, reached);
+  }();
+  if (judged)
+    boot = std::move(*judged);
+  else
+    boot = {BootState::failed_first_boot, judged.error().to_string(), 0};
   boot.detail = shown(boot.detail);
   return boot;
+}
+
+Result<void> note_first_boot(PoolStore& store, const std::string& desktop, CloneBoot boot) {
+  RS_TRY(const auto known, store.boot(desktop));
+  if (known.state == boot.state && known.detail == boot.detail) return {};
+  boot.since_100ns = now_100ns();
+  RS_TRY(const bool is_clone, store.set_boot(desktop, boot));
+  if (is_clone)
+    log_info("desktop '{}': {}{}", desktop, to_string(boot.state),
+             boot.detail.empty() ? "" : " (" + boot.detail + ")");
+  return {};
+}
+
+Result<std::optional<CloneBoot>> read_first_boot(os::FileSystem& files, const std::string& disk) {
+  RS_TRY(const auto windows, WindowsDisk::open(files, disk));
+  RS_TRY(const auto state, text_on(windows->volume(), "state.json"));
+  if (state.empty()) return std::nullopt;
+  RS_TRY(const auto steps, text_on(windows->volume(), "steps.json"));
+  return judge_first_boot(steps, state);
 }
 
 Result<CloneBoot> PoolStore::boot(const std::string& clone) const {

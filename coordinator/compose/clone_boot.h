@@ -2,10 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
-#include "common/base/result.h"
+#include "common/os/file.h"
 
 namespace roamstead::compose {
 
@@ -23,8 +24,15 @@ struct CloneBoot {
   std::uint64_t since_100ns = 0;  // 0: since it was made
 };
 
-// What ProgramData/Roamstead/firstboot/state.json says (docs/format-firstboot.md); foreign input. `steps`
-// are those that there are to do.
-Result<CloneBoot> parse_first_boot_state(std::string_view json, std::size_t steps);
+// From what a desktop that was started has in ProgramData/Roamstead/firstboot (docs/format-firstboot.md):
+// steps.json and state.json, each "" where it is not there. Foreign input; what cannot be understood is
+// a failure, with the reason.
+CloneBoot judge_first_boot(std::string_view steps, std::string_view state);
+
+class PoolStore;
+// Fine for a desktop that is no clone. What says nothing new is not written.
+Result<void> note_first_boot(PoolStore& store, const std::string& desktop, CloneBoot boot);
+// Looks at the clone's disk, which nobody writes to: nothing where it holds no state of a first start.
+Result<std::optional<CloneBoot>> read_first_boot(os::FileSystem& files, const std::string& disk);
 
 }  // namespace roamstead::compose

@@ -208,6 +208,7 @@ Result<void> PoolJob::make_clone(const PoolSpec& spec, const Ready& ready, const
     RS_CHECK_CTX("disk", vdisk::convert_disk(files_, layer.path, paths.active, options).map([](auto) {}));
     RS_CHECK_CTX("disk", patch_clone_disk(files_, layer, paths.active, own));
   }
+  prewarm(spec, row, paths.active);
   RS_CHECK_CTX("virtual machine", PoolVms(files_, spec).define(row.name, row.index));
   RS_CHECK_CTX("enrolment", identity_.enrol(row.name, serial));
   auto made = row;
@@ -314,6 +315,13 @@ Result<PoolResult> PoolJob::create(const RunningJob&, const PoolSpec& spec, cons
   return result;
 }
 
+void PoolJob::prewarm(const PoolSpec& spec, const CloneRow& clone, const std::string& disk) const {
+  if (!prewarm_) return;
+  const auto edits = prewarm_(spec, clone.index);
+  const auto placed = edits ? place_files(files_, disk, *edits) : fail(edits.error());
+  if (!placed) log_warning("desktop '{}': not prewarmed: {}", clone.name, placed.error().to_string());
+}
+
 // A machine that does not start is not undone: its desktop is made, and the same command tries it again.
 Result<void> PoolJob::start_vms(const PoolSpec& spec, PoolResult& result, const Progress& progress) {
   if (!spec.vm || !spec.vm->power_on) return {};
@@ -402,6 +410,7 @@ Result<void> PoolJob::refresh_clone(const RunningJob&, const PoolSpec& spec, con
   const auto making = making_path_of(paths.active);
   RS_CHECK(remove_if_there(files_, making));
   RS_CHECK(make_refreshed_disk(files_, layer, paths.reference, making, own));
+  prewarm(spec, clone, making);
   RS_CHECK(identity_.revoke(clone.name));
   RS_CHECK(store_.set_boot(clone.name, {BootState::made, "", now_100ns()}).map([](bool) {}));
   const auto frozen = layers_between(files_, paths);

@@ -66,6 +66,11 @@ class PoolJob {
  public:
   using Progress = std::function<void(const std::string& what, std::uint64_t done, std::uint64_t total)>;
 
+  // Files to lay on a desktop's disk for its users (prewarm), the specification's assignments being made on
+  // the way. A failure costs the first log-in some time, and is only logged.
+  using PrewarmPort = std::function<Result<std::vector<FileEdit>>(const PoolSpec&, std::uint64_t index)>;
+  void set_prewarm(PrewarmPort prewarm) { prewarm_ = std::move(prewarm); }
+
   // All must outlive it.
   PoolJob(os::FileSystem& files, PoolStore& store, const IdentityPort& identity)
       : files_(files), store_(store), identity_(identity) {}
@@ -92,11 +97,13 @@ class PoolJob {
   Result<void> make_clone(const PoolSpec& spec, const Ready& ready, const TemplateLayer& layer,
                           const CloneRow& row, const PoolJoin::Account& account, const DataDisks& data_disks);
   Result<void> take_away(const PoolSpec& spec, const CloneRow& clone);
+  void prewarm(const PoolSpec& spec, const CloneRow& clone, const std::string& disk) const;
   Result<void> start_vms(const PoolSpec& spec, PoolResult& result, const Progress& progress);
 
   os::FileSystem& files_;
   PoolStore& store_;
   const IdentityPort& identity_;
+  PrewarmPort prewarm_;  // may be empty
 };
 
 }  // namespace roamstead::compose

@@ -9,6 +9,7 @@
 #include "common/firstboot/steps.h"
 #include "common/registry/reg_text.h"
 #include "common/vdisk/disk.h"
+#include "coordinator/compose/assign.h"
 #include "coordinator/compose/ipv6.h"
 #include "coordinator/compose/settings.h"
 #include "coordinator/compose/user_disk.h"
@@ -119,6 +120,8 @@ struct PoolSpec {
   ProfilesSpec profiles;
   std::vector<PolicyValue> policies;
   SanPolicy san_policy = SanPolicy::online;
+
+  AssignSpec assign;  // users of desktops
 
   std::optional<hypervisor::VmSpec> vm;  // none: whoever starts the desktops defines their machines
 

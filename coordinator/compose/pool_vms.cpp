@@ -54,6 +54,10 @@ Result<std::string> PoolVms::example() const {
   return any() ? adapter_->definition(vm_of(spec_.clone_name(0), 0)) : std::string();
 }
 
+std::string PoolVms::definition_path(const std::string& clone) const {
+  return any() ? adapter_->definition_path(clone) : std::string();
+}
+
 Result<void> PoolVms::define(const std::string& clone, std::uint64_t index) const {
   return any() ? adapter_->define(vm_of(clone, index)) : Result<void>();
 }

@@ -26,6 +26,7 @@ class PoolVms {
   // What the first desktop's would be; "" where there is none.
   Result<std::string> example() const;
 
+  std::string definition_path(const std::string& clone) const;  // "" where there is none
   Result<void> define(const std::string& clone, std::uint64_t index) const;
   // Off, and undefined; fine when it is neither.
   Result<void> remove(const std::string& clone, std::uint64_t index) const;

@@ -391,6 +391,19 @@ Result<void> patch_clone_disk(os::FileSystem& files, const TemplateLayer& base, 
   return disk->flush();
 }
 
+Result<void> place_files(os::FileSystem& files, const std::string& disk_path,
+                         const std::vector<FileEdit>& edits) {
+  if (edits.empty()) return {};
+  RS_TRY(const auto disk, vdisk::Disk::open(files, disk_path, vdisk::Access::write));
+  RS_TRY(const auto place, find_windows(*disk));
+  vdisk::SubDevice device(*disk, place.offset_bytes, place.size_bytes, disk_path);
+  RS_TRY(const auto volume, ntfs3g::LibraryVolume::mount(device, ntfs3g::Access::write));
+  VolumeWriter writer(*volume);
+  for (const auto& edit : edits) RS_CHECK_CTX(edit.path, writer.place(edit));
+  RS_CHECK(volume->unmount());
+  return disk->flush();
+}
+
 Result<void> make_refreshed_disk(os::FileSystem& files, const TemplateLayer& base,
                                  const std::string& reference, const std::string& path, const OwnEdits& own) {
   RS_CHECK(vdisk::create_child(files, reference, path));

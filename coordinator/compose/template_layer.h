@@ -70,6 +70,8 @@ Result<void> make_clone_disk(os::FileSystem& files, const TemplateLayer& base, c
 // The same on a disk that is there: a full copy of the template.
 Result<void> patch_clone_disk(os::FileSystem& files, const TemplateLayer& base, const std::string& path,
                               const OwnEdits& own);
+// Makes or replaces files on the Windows volume of a disk that nobody uses, with their directories.
+Result<void> place_files(os::FileSystem& files, const std::string& disk, const std::vector<FileEdit>& edits);
 // A new child, at `path`, of a disk that was made so, in which the files are others: a new identity.
 Result<void> make_refreshed_disk(os::FileSystem& files, const TemplateLayer& base,
                                  const std::string& reference, const std::string& path, const OwnEdits& own);

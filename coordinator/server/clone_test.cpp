@@ -6,6 +6,9 @@
 #include <filesystem>
 #include <thread>
 
+#include "agent/core/session.h"
+#include "agent/library/library_profile_volume.h"
+#include "agent/testing/scripted_snapshots.h"
 #include "common/extract/provenance.h"
 #include "common/ntfs3g/library_volume.h"
 #include "coordinator/compose/pool_job.h"
@@ -44,8 +47,10 @@ void write_on(const std::string& disk, const std::string& path, ByteView content
   vdisk::SubDevice device(*opened, place.offset_bytes, place.size_bytes, disk);
   const auto volume = must(ntfs3g::LibraryVolume::mount(device, ntfs3g::Access::write));
   const auto directory = must(volume->make_directories(os::parent_directory(path)));
-  const auto file = must(volume->create(directory, os::base_name(path), ntfs3g::ItemKind::file));
-  must(volume->write(file, "", 0, content));
+  auto file = volume->find_child(directory, os::base_name(path));
+  if (!file) file = volume->create(directory, os::base_name(path), ntfs3g::ItemKind::file);
+  must(volume->truncate(must(file), "", 0));
+  must(volume->write(must(file), "", 0, content));
   must(volume->unmount());
   must(opened->flush());
 }
@@ -53,7 +58,9 @@ void write_on(const std::string& disk, const std::string& path, ByteView content
 struct CloneSite : PoolSite {
   std::string active = disk("SALES-01.vhdx");
 
-  explicit CloneSite(const std::string& section = "") {
+  // `prepare` is called before the desktop is made.
+  explicit CloneSite(const std::string& section = "", const std::function<void(PoolSite&)>& prepare = {}) {
+    if (prepare) prepare(*this);
     must_do(request("pool.create", section, 1));
     must_do({{"command", "assignment.add"}, {"desktop", kClone}, {"profile", "alice"}});
   }
@@ -323,6 +330,241 @@ TEST_CASE("layers that were frozen above the reference snapshot go with a refres
   CHECK(must(vdisk::Disk::open(files, site.active, vdisk::Access::read))->layers().size() == 4);
   site.must_do({{"command", "pool.delete"}, {"pool", "sales"}});
   CHECK(std::filesystem::is_empty(site.disk("")));
+}
+
+constexpr const char* kSteps =
+    R"({"format": 1, "steps": [{"kind": "script", "name": "a.cmd", "attempts": 3, "timeout_seconds": 9},
+        {"kind": "script", "name": "b.cmd", "attempts": 3, "timeout_seconds": 9}]})";
+std::string state_of(const std::string& whole, const std::string& steps) {
+  return R"({"format": 1, "status": ")" + whole + R"(", "restarts": 0, "steps": [)" + steps + "]}";
+}
+constexpr const char* kDoneA =
+    R"({"name": "a.cmd", "attempts": 1, "status": "done", "exit": 0, "error": ""})";
+constexpr const char* kDoneB =
+    R"(,{"name": "b.cmd", "attempts": 2, "status": "done", "exit": 0, "error": ""})";
+constexpr const char* kFailedB =
+    R"(,{"name": "b.cmd", "attempts": 3, "status": "failed", "error": "timed out after 9 s"})";
+
+TEST_CASE("a desktop is ready when all that it runs once is done, and not before") {
+  using compose::BootState;
+  const auto judged = [](const std::string& steps, const std::string& state) {
+    return compose::judge_first_boot(steps, state);
+  };
+  CHECK(judged("", "").state == BootState::ready);
+  CHECK(judged(kSteps, "").state == BootState::started);
+  CHECK(judged(kSteps, state_of("running", kDoneA)).state == BootState::started);
+  CHECK(judged(kSteps, state_of("restarting", kDoneA)).state == BootState::started);
+  CHECK(judged(kSteps, state_of("done", kDoneA)).state == BootState::started);  // one is missing
+  CHECK(judged(kSteps, state_of("running", std::string(kDoneA) + kDoneB)).state == BootState::started);
+  CHECK(judged(kSteps, state_of("done", std::string(kDoneA) + kDoneB)).state == BootState::ready);
+  const auto failed = judged(kSteps, state_of("failed", std::string(kDoneA) + kFailedB));
+  CHECK(failed.state == BootState::failed_first_boot);
+  CHECK(failed.detail == "step 'b.cmd' failed: timed out after 9 s");
+  // Foreign input.
+  for (const auto& [steps, state] :
+       {std::pair<std::string, std::string>{"x", ""},
+        {kSteps, "{}"},
+        {kSteps, "[1"},
+        {kSteps, R"({"format": 2, "steps": []})"},
+        {kSteps, R"({"format": 1, "steps": [7]})"},
+        {kSteps, R"({"format": 1, "steps": {"a": 1}})"},
+        {kSteps, "{\"format\": 1, \"steps\": [{\"status\": \"failed\", \"error\": \"" +
+                     std::string(100'000, 'e') + "\"}]}"}}) {
+    const auto wrong = judged(steps, state);
+    CHECK(wrong.state == BootState::failed_first_boot);
+    CHECK(!wrong.detail.empty());
+    CHECK(wrong.detail.size() <= 1000);
+  }
+}
+
+TEST_CASE("desktops report how far they are, or their disk tells, and a refresh begins anew") {
+  if (!support::available("mkntfs")) return;
+  CloneSite site;
+  const auto boot_of = [&] { return site.must_do(site.of_clone("clone.show", kClone)); };
+  const auto list = [&] { return site.must_do({{"command", "clone.list"}})["clones"][0]; };
+  CHECK(boot_of()["boot"] == "made");
+  {
+    auto link = wire::TlsLink::create(site.identity()).value();
+    REQUIRE(link->report_first_boot({kSteps, ""}));
+    CHECK(list()["boot"] == "started");
+    CHECK(list()["ready"] == false);
+    REQUIRE(link->report_first_boot({kSteps, state_of("failed", std::string(kDoneA) + kFailedB)}));
+    CHECK(list()["boot"] == "failed-first-boot");
+    CHECK(list()["boot_detail"] == "step 'b.cmd' failed: timed out after 9 s");
+    REQUIRE(link->report_first_boot({kSteps, state_of("done", std::string(kDoneA) + kDoneB)}));
+    CHECK(list()["ready"] == true);
+    const auto large = link->report_first_boot({std::string(wire::kMostFirstBootBytes + 1, 's'), ""});
+    REQUIRE(!large);
+    CHECK(large.error().code == ErrorCode::protocol);
+    // A desktop that is no clone says it in vain.
+    auto other = site.link("desk-a", site.coordinator->address());
+    CHECK(other->report_first_boot({"", ""}));
+  }
+  site.wait_until_gone();
+  site.must_do(site.of_clone("clone.refresh", kClone));
+  CHECK(boot_of()["boot"] == "made");
+  // An image without an agent: what lies on the disk counts, while nobody writes to it.
+  const std::string folder = "ProgramData/Roamstead/firstboot/";
+  write_on(site.active, folder + "steps.json", as_bytes(std::string_view(kSteps)));
+  CHECK(boot_of()["boot"] == "made");
+  write_on(site.active, folder + "state.json", as_bytes(state_of("running", kDoneA)));
+  CHECK(boot_of()["boot"] == "started");
+  write_on(site.active, folder + "state.json", as_bytes(state_of("done", std::string(kDoneA) + kDoneB)));
+  {
+    const auto used = must(vdisk::Disk::open(os::real_file_system(), site.active, vdisk::Access::write));
+    const auto shown = boot_of();
+    CHECK(shown["boot"] == "started");
+    CHECK(shown["boot_unread"].get<std::string>().find("in use") != std::string::npos);
+  }
+  CHECK(boot_of()["boot"] == "ready");
+  CHECK(list()["ready"] == true);
+}
+
+// The agent's core on a clone's disk, in this process: what it reads and what it asks the coordinator for.
+struct FirstLogIn {
+  std::string content;                      // of a.txt and Documents/b.txt
+  std::uint64_t fetched = 0;                // bytes received after the session was opened
+  std::uint64_t received = 0;               // all of them
+  bool had_file = false, has_file = false;  // prewarmed, before and after
+};
+FirstLogIn log_in(CloneSite& site) {
+  auto& files = os::real_file_system();
+  const auto place = must(compose::WindowsDisk::open(files, site.active))->place();
+  const auto options = site.identity();
+  const auto disk = must(vdisk::Disk::open(files, site.active, vdisk::Access::write));
+  vdisk::SubDevice device(*disk, place.offset_bytes, place.size_bytes, site.active);
+  FirstLogIn result;
+  const auto library = must(ntfs3g::LibraryVolume::mount(device, ntfs3g::Access::write));
+  agent::LibraryProfileVolume volume(*library);
+  must(volume.make_directories("Users"));
+  const auto prewarmed = "ProgramData/Roamstead/prewarm/" + wire::prewarm_file_name("alice");
+  result.had_file = must(volume.files().exists(prewarmed));
+  support::TemporaryDirectory state;
+  agent::SessionConfig config;
+  config.profile = "alice";
+  config.profile_root = kRoot;
+  config.change_log_path = state / "change.log";
+  config.snapshot_interval = std::chrono::milliseconds(0);
+  agent::testing::ScriptedSnapshots snapshots;
+  const auto link = must(wire::TlsLink::create(options));
+  {
+    const auto session = must(agent::Session::start(config, *link, volume, snapshots, {}));
+    const auto before = link->bytes_received();
+    for (const char* path : {"a.txt", "Documents/b.txt"}) {
+      must(session->loader().populate_above(path_of(path), agent::Priority::foreground));
+      const auto file = must(volume.open(std::string(kRoot) + "/" + path, ""));
+      const auto size = must(file->size());
+      must(session->loader().load(*file, {0, size}, agent::Priority::foreground));
+      Bytes content(static_cast<std::size_t>(size));
+      must(file->read(0, content));
+      result.content += as_text(content);
+    }
+    result.received = link->bytes_received();
+    result.fetched = result.received - before;
+    must(session->logout(std::chrono::seconds(10)));
+  }
+  result.has_file = must(volume.files().exists(prewarmed));
+  must(library->unmount());
+  return result;
+}
+
+TEST_CASE(
+    "a user's first log-in on a desktop that was prewarmed for him fetches nothing that is on the disk") {
+  if (!support::available("mkntfs")) return;
+  const auto learn = [](PoolSite& site) {
+    const auto link = site.link("desk-a", site.coordinator->address());
+    const auto session = must(link->open({"alice", "", {}}));
+    using Kind = wire::WorkingItem::Kind;
+    must(link->learned(
+        session.session_secret,
+        {{Kind::file, "a.txt", ""}, {Kind::file, "Documents/b.txt", ""}, {Kind::file, "gone.txt", ""}}));
+    must(link->close(session.session_secret));
+  };
+  const std::string expected = "first" + std::string(200'000, 'b');
+  const std::string assign = "[[assign]]\ndesktop = \"sales-01\"\nprofile = \"alice\"\n";
+  SUBCASE("at its making, after a refresh, and not of a version that is past") {
+    CloneSite site(assign, learn);
+    CHECK(must(site.coordinator->store().assignments()).size() == 3);
+    const auto first = log_in(site);
+    CHECK(first.content == expected);
+    CHECK(first.had_file);
+    CHECK(first.fetched == 0);
+    // Set back: it is laid there again.
+    site.wait_until_gone();
+    site.must_do(site.of_clone("clone.refresh", kClone));
+    const auto second = log_in(site);
+    CHECK(second.had_file);
+    CHECK(second.fetched == 0);
+    CHECK(second.content == expected);
+    // Saved elsewhere since: what lies there is of another version, and goes.
+    site.wait_until_gone();
+    site.must_do(site.of_clone("clone.refresh", kClone));
+    {
+      const auto link = site.link("desk-a", site.coordinator->address());
+      const auto session = must(link->open({"alice", "", {}}));
+      SampleBatch batch(session.incarnation, 1, {{"a.txt", "other"}});
+      must(link->commit(session.session_secret, batch.batch, batch));
+      must(link->close(session.session_secret));
+    }
+    const auto third = log_in(site);
+    CHECK(third.had_file);
+    CHECK(!third.has_file);
+    CHECK(third.received > first.received + 200);  // lists and contents, however well they compress
+    CHECK(third.content == "other" + std::string(200'000, 'b'));
+  }
+  SUBCASE("within its bound, which may be nothing") {
+    CloneSite site(assign + "[prewarm]\nmegabytes = 0\n", learn);
+    const auto first = log_in(site);
+    CHECK(first.content == expected);
+    CHECK(!first.had_file);
+    CHECK(first.received > 200);
+  }
+}
+
+TEST_CASE("assignments of a specification are checked with it") {
+  if (!support::available("mkntfs")) return;
+  PoolSite site;
+  const auto refused = [&](const std::string& section) {
+    return site.refusal(site.request("pool.plan", section)).to_string();
+  };
+  CHECK(refused("[[assign]]\ndesktop = \"SALES-04\"\nprofile = \"alice\"\n")
+            .find("'SALES-04' is no desktop of this pool") != std::string::npos);
+  CHECK(refused("[[assign]]\ndesktop = \"SALES-\"\nprofile = \"alice\"\n").find("no desktop of this pool") !=
+        std::string::npos);
+  CHECK(refused("[[assign]]\nprofile = \"alice\"\n").find("a name with {n}") != std::string::npos);
+  CHECK(refused("[[assign]]\nprofile = \"user-{n}\"\n").find("desktop 'SALES-01': no profile 'user-1'") !=
+        std::string::npos);
+  for (const char* name : {"user-1", "user-2", "user-3"})
+    site.must({{"command", "profile.create"}, {"profile", name}});
+  site.must(site.request("pool.create", "[[assign]]\nprofile = \"user-{n}\"\n"));
+  std::map<std::string, std::string> users;
+  for (const auto& each : must(site.coordinator->store().assignments()))
+    users[each.desktop] = each.profile_name;
+  CHECK(users["SALES-02"] == "user-2");
+  CHECK(users["SALES-03"] == "user-3");
+}
+
+TEST_CASE("a prewarm file that was not written so is left alone") {
+  wire::Prewarm prewarm;
+  prewarm.profile = "alice";
+  prewarm.version = 7;
+  prewarm.files.push_back({path_of("a.txt"), 5, to_bytes("first")});
+  prewarm.directories.push_back({{}, {{"a.txt", {}}}});
+  const auto file = wire::encode_prewarm(prewarm);
+  const auto read = must(wire::decode_prewarm(file));
+  CHECK(read.version == 7);
+  CHECK(read.files.at(0).content == to_bytes("first"));
+  for (std::size_t at = 0; at < file.size(); ++at) {
+    auto damaged = file;
+    damaged[at] ^= std::byte{0x10};
+    const bool is_unused = at >= 12 && at < 16;
+    CHECK(wire::decode_prewarm(damaged).has_value() == is_unused);
+    CHECK(!wire::decode_prewarm(ByteView(file).first(at)));
+  }
+  prewarm.files[0].size_bytes = 4;
+  CHECK(!wire::decode_prewarm(wire::encode_prewarm(prewarm)));
+  CHECK(wire::prewarm_file_name("../../x") != wire::prewarm_file_name("alice"));
+  CHECK(wire::prewarm_file_name("alice").find_first_not_of("0123456789abcdef.rsp") == std::string::npos);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Golden images, pools of desktops made from them, and their clones.
 #include <algorithm>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -43,6 +44,47 @@ IdentityPort identity_port(const CommandContext& context, const std::string& ses
   };
   port.is_enrolled = [&context](const std::string& desktop) { return context.store.is_enrolled(desktop); };
   return port;
+}
+
+// Makes the specification's assignments, and gets what the desktop's users would fetch first.
+Result<PoolJob::PrewarmPort> prewarm_port(const CommandContext& context) {
+  using Users = std::map<std::string, std::set<std::string>>;  // profiles, by desktop
+  auto users = std::make_shared<Users>();                      // shared with the port, which is copied
+  RS_TRY(const auto assignments, context.store.assignments());
+  for (const auto& assignment : assignments)
+    if (assignment.until_100ns == 0 || assignment.until_100ns > now_100ns())
+      (*users)[assignment.desktop].insert(assignment.profile_name);
+  return [&context, users](const PoolSpec& spec, std::uint64_t index) -> Result<std::vector<FileEdit>> {
+    const auto desktop = spec.clone_name(index);
+    std::set<std::string> profiles;
+    if (const auto known = users->find(desktop); known != users->end()) profiles = known->second;
+    for (const auto& name : profiles_of(spec, index)) {
+      RS_TRY(const auto profile, context.repository.find_profile(name));
+      RS_CHECK(context.store.assign({desktop, profile.id, profile.name, 0}));
+      profiles.insert(profile.name);
+    }
+    std::vector<FileEdit> edits;
+    auto left = spec.assign.prewarm_bytes;
+    for (const auto& name : profiles) {
+      if (left == 0) break;
+      RS_TRY(const auto prewarm, context.sessions.prewarm(name, left));
+      auto content = wire::encode_prewarm(prewarm);
+      left -= std::min<std::uint64_t>(left, content.size());
+      edits.push_back({std::string("ProgramData/Roamstead/") + wire::kPrewarmFolder + "/" +
+                           wire::prewarm_file_name(prewarm.profile),
+                       std::move(content), true, "prewarm"});
+    }
+    return edits;
+  };
+}
+
+// A profile that is not there is better known before anything is made.
+Result<void> check_profiles(const CommandContext& context, const PoolSpec& spec) {
+  for (std::uint64_t index = 0; index < spec.count && !spec.assign.rules.empty(); ++index)
+    for (const auto& name : profiles_of(spec, index))
+      RS_CHECK_CTX("assign: desktop '" + spec.clone_name(index) + "'",
+                   context.repository.find_profile(name).map([](const auto&) {}));
+  return {};
 }
 
 json to_json(const WindowsImage& image) {
@@ -207,6 +249,7 @@ Result<json> plan_pool(const Invocation& call) {
   RS_TRY(auto* store, pool_store(call));
   RS_TRY(const auto wanted, wanted_pool(call));
   const auto port = identity_port(call.context, wanted.spec.session_pool);
+  RS_CHECK(check_profiles(call.context, wanted.spec));
   RS_TRY(const auto plan, PoolJob(os::real_file_system(), *store, port).plan(wanted.spec));
   auto answer = to_json(plan);
   answer["pool"] = wanted.spec.name;
@@ -219,16 +262,19 @@ Result<json> create_pool(const Invocation& call) {
   RS_TRY(const auto wanted, wanted_pool(call));
   RS_CHECK(call.context.store.pool(wanted.spec.session_pool.empty() ? kDefaultPool : wanted.spec.session_pool)
                .map([](const Pool&) {}));
+  RS_CHECK(check_profiles(call.context, wanted.spec));
   RS_TRY(const auto job, store->jobs().begin(wanted.spec.name, "pool create"));
   const auto port = identity_port(call.context, wanted.spec.session_pool);
   // Twice as many as there are cores: half of them wait for the disk.
   const auto threads = 2 * std::max(1u, std::thread::hardware_concurrency());
+  PoolJob making(os::real_file_system(), *store, port);
+  RS_TRY(auto prewarm, prewarm_port(call.context));
+  making.set_prewarm(std::move(prewarm));
   RS_TRY(const auto result,
-         PoolJob(os::real_file_system(), *store, port)
-             .create(job, wanted.spec, wanted.text, threads,
-                     [&](const std::string& what, std::uint64_t done, std::uint64_t total) {
-                       if (call.progress) call.progress({what, done, total});
-                     }));
+         making.create(job, wanted.spec, wanted.text, threads,
+                       [&](const std::string& what, std::uint64_t done, std::uint64_t total) {
+                         if (call.progress) call.progress({what, done, total});
+                       }));
   auto failed = json::array();
   for (const auto& row : result.failed) failed.push_back(to_json(row));
   log_info("pool '{}': {} desktops made, {} were there, {} failed", wanted.spec.name, result.made,
@@ -370,6 +416,26 @@ Result<json> show_clone(const Invocation& call) {
   if (chosen.spec.addresses)
     clone["address"] =
         address_text(chosen.spec.addresses->first + static_cast<std::uint32_t>(chosen.row.index));
+  RS_TRY(auto boot, chosen.store->boot(chosen.row.name));
+  const PoolVms vms(os::real_file_system(), chosen.spec);
+  const auto power = vms.power(chosen.row.name, chosen.row.index);
+  if (vms.any()) {
+    clone["power"] = power ? std::string(hypervisor::to_string(*power)) : power.error().to_string();
+    clone["definition"] = vms.definition_path(chosen.row.name);
+  }
+  // Nobody reports from an image without the agent; while nobody writes, its disk tells.
+  const bool in_use =
+      !power || *power == hypervisor::Power::on || call.context.sessions.is_connected(chosen.row.name);
+  if (chosen.row.state == CloneState::made && boot.state != BootState::ready && !in_use) {
+    const auto read = read_first_boot(os::real_file_system(), paths.active);
+    if (!read) {
+      clone["boot_unread"] = read.error().to_string();
+    } else if (*read) {
+      RS_CHECK(note_first_boot(*chosen.store, chosen.row.name, **read));
+      RS_TRY(boot, chosen.store->boot(chosen.row.name));
+    }
+  }
+  clone.update(boot_json(chosen.row, boot));
   RS_TRY(clone["enrolled"], call.context.store.is_enrolled(chosen.row.name));
   return clone;
 }
@@ -407,7 +473,10 @@ Result<json> refresh_clone(const Invocation& call) {
   PoolVms vms(os::real_file_system(), chosen.spec);
   RS_TRY(const auto fenced, fence_clone(call, chosen.spec, chosen.row));
   const auto port = identity_port(call.context, chosen.spec.session_pool);
-  RS_CHECK(PoolJob(os::real_file_system(), *chosen.store, port).refresh_clone(job, chosen.spec, chosen.row));
+  PoolJob making(os::real_file_system(), *chosen.store, port);
+  RS_TRY(auto prewarm, prewarm_port(call.context));
+  making.set_prewarm(std::move(prewarm));
+  RS_CHECK(making.refresh_clone(job, chosen.spec, chosen.row));
   json answer{{"clone", chosen.row.name}, {"refreshed", true}, {"saved", fenced.saved}, {"started", false}};
   if (fenced.was_on) {
     RS_CHECK_CTX("it is refreshed, but its machine is off", vms.power_on(chosen.row.name, chosen.row.index));

@@ -196,6 +196,7 @@ Result<void> Connection::dispatch(Frame frame) {
     case FrameType::value:
     case FrameType::renew:
     case FrameType::learned:
+    case FrameType::first_boot:
     case FrameType::close:
     case FrameType::hand_over:
       ++requests_;

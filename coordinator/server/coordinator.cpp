@@ -54,6 +54,10 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
   options.server.state_directory = state;
   options.server.audit = coordinator->audit_.get();
   options.server.metrics = &coordinator->metrics_;
+  options.server.first_boot = [pools = coordinator->pools_.get()](const std::string& desktop,
+                                                                  const wire::FirstBootReport& report) {
+    return compose::note_first_boot(*pools, desktop, compose::judge_first_boot(report.steps, report.state));
+  };
   if (options.server.alive_interval.count() == 0) options.server.alive_interval = kAliveInterval;
   coordinator->pulse_->last_alive = Clock::now().time_since_epoch().count();
   options.server.on_alive = [pulse = coordinator->pulse_, also = std::move(options.server.on_alive)] {

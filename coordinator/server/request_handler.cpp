@@ -102,6 +102,14 @@ Bytes RequestHandler::answer(const std::string& desktop, Frame request) {
       return handle<wire::LearnedRequest>(
           std::move(request), "learned", FrameType::done, Compression::no,
           [&](const auto& message) { return nothing(sessions_.learned(desktop, message)); });
+    case FrameType::first_boot:
+      return handle<wire::FirstBootReport>(
+          std::move(request), "first-boot", FrameType::done, Compression::no,
+          [&](const auto& message) -> Result<Bytes> {
+            if (std::max(message.steps.size(), message.state.size()) > wire::kMostFirstBootBytes)
+              return fail(ErrorCode::protocol, "first-boot: a file larger than 256 KiB");
+            return nothing(first_boot_(desktop, message));
+          });
     case FrameType::hand_over:
       return handle<wire::SessionRequest>(
           std::move(request), "hand-over", FrameType::done, Compression::no,

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "coordinator/server/first_boot_sink.h"
 #include "coordinator/server/server_metrics.h"
 #include "coordinator/server/session_table.h"
 #include "coordinator/server/spool.h"
@@ -12,13 +13,16 @@ namespace roamstead::server {
 class RequestHandler {
  public:
   RequestHandler(SessionTable& sessions, std::string spool_directory, std::uint64_t spool_limit_bytes,
-                 std::uint64_t spool_limit_per_desktop_bytes, metrics::Registry& registry)
+                 std::uint64_t spool_limit_per_desktop_bytes, metrics::Registry& registry,
+                 FirstBootSink first_boot)
       : sessions_(sessions),
+        first_boot_(std::move(first_boot)),
         metrics_(registry),
         spool_directory_(std::move(spool_directory)),
         budget_(spool_limit_bytes, spool_limit_per_desktop_bytes) {}
 
-  // list, read, fetch, keys, value, renew, close, hand_over: the reply as a frame, a failure included.
+  // list, read, fetch, keys, value, renew, learned, first_boot, close, hand_over: the reply as a frame, a
+  // failure included.
   Bytes answer(const std::string& desktop, wire::Frame request);
 
   // A request to open, asked again and again until there is an answer.
@@ -62,6 +66,7 @@ class RequestHandler {
   OpeningStep try_open(const std::string& desktop, Opening& opening);
 
   SessionTable& sessions_;
+  const FirstBootSink first_boot_;
   ServerMetrics metrics_;
   std::string spool_directory_;
   SpoolBudget budget_;

@@ -103,7 +103,7 @@ class Server::Impl final : public DesktopPort {
         commit_pool_(options.commit_threads),
         handler_(sessions, os::join_path(options.state_directory, "spool"), options.spool_limit_bytes,
                  options.spool_limit_per_desktop_bytes,
-                 options.metrics != nullptr ? *options.metrics : own_metrics_),
+                 options.metrics != nullptr ? *options.metrics : own_metrics_, options.first_boot),
         context_{request_pool_, commit_pool_, handler_, store,        presence_,
                  large_batch_,  enroller_,    flight_,  options.audit} {}
   ~Impl() override { stop(); }

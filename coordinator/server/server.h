@@ -12,6 +12,7 @@
 
 #include "coordinator/identity/certificate_authority.h"
 #include "coordinator/metrics/metrics.h"
+#include "coordinator/server/first_boot_sink.h"
 #include "coordinator/server/session_table.h"
 
 namespace roamstead::audit {
@@ -53,6 +54,7 @@ struct ServerOptions {
   double all_enrolments_per_second = 20, all_enrolments_at_once = 200;
   metrics::Registry* metrics = nullptr;  // counts what desktops ask; null: nobody sees it
   audit::AuditLog* audit = nullptr;      // who was let in or refused is recorded there; null: nowhere (tests)
+  FirstBootSink first_boot = [](const std::string&, const wire::FirstBootReport&) { return Result<void>(); };
 };
 
 // The part of them that a running server takes: limits on connections, and timeouts.

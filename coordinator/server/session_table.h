@@ -16,6 +16,7 @@
 
 #include "common/base/fault.h"
 #include "common/wire/message.h"
+#include "common/wire/prewarm.h"
 #include "coordinator/server/desktop_port.h"
 #include "coordinator/server/opening_gate.h"
 #include "coordinator/server/session.h"
@@ -131,6 +132,10 @@ class SessionTable {
   // and snapshot of the batch count.
   Result<std::optional<wire::CommitReply>> bury(const Guid& session, profile::Batch batch,
                                                 profile::ContentSource& content);
+
+  // What the next log-in to the profile would fetch first, of its head: folders and files of its working set,
+  // about so many bytes at most. ErrorCode::not_found for an unknown profile.
+  Result<wire::Prewarm> prewarm(const std::string& profile_name, std::uint64_t most_bytes);
 
   // Ends a session whose desktop and disk are gone for good: what it has not sent is lost.
   Result<void> give_up(const Guid& session);

@@ -1,0 +1,12 @@
+// Tells the coordinator how far a desktop is with what it runs once at its first start.
+#pragma once
+
+#include "common/os/file.h"
+#include "common/wire/first_boot.h"
+
+namespace roamstead::agent {
+
+// What lies on the mounted volume. ErrorCode::full for files beyond wire::kMostFirstBootBytes.
+Result<wire::FirstBootReport> read_first_boot(os::FileSystem& files, const std::string& volume);
+
+}  // namespace roamstead::agent
