@@ -25,11 +25,11 @@ Result<std::unique_ptr<Desktop>> Desktop::start(const DesktopConfig& config, Fau
 void Desktop::connect() {
   if (auto connected = link_->connect(); !connected) {
     log_info("the coordinator cannot be reached yet: {}", connected.error().to_string());
-    return;
+  } else {
+    const auto report = read_first_boot(os::real_file_system(), config_.volume);
+    const auto told = report ? link_->report_first_boot(*report) : fail(report.error());
+    if (!told) log_warning("first start: not reported: {}", told.error().to_string());
   }
-  const auto report = read_first_boot(os::real_file_system(), config_.volume);
-  const auto told = report ? link_->report_first_boot(*report) : fail(report.error());
-  if (!told) log_warning("first start: not reported: {}", told.error().to_string());
   if (auto prepared = Session::prepare(config_.session, *link_, *volume_, *snapshots_, *log_); !prepared)
     log_info("left to the log-in: {}", prepared.error().to_string());
 }
