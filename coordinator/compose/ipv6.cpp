@@ -4,12 +4,9 @@
 
 #include <charconv>
 
+#include "coordinator/compose/refused.h"
+
 namespace roamstead::compose {
-namespace {
-
-tl::unexpected<Error> refused(std::string what) { return fail(ErrorCode::invalid_argument, std::move(what)); }
-
-}  // namespace
 
 Ipv6 Ipv6::masked(std::uint32_t prefix_bits) const {
   const auto ones = [](std::uint32_t bits) {

@@ -6,12 +6,11 @@
 #include "common/base/text.h"
 #include "common/registry/format.h"
 #include "coordinator/compose/edit.h"
+#include "coordinator/compose/refused.h"
 #include "coordinator/compose/spec_reader.h"
 
 namespace roamstead::compose {
 namespace {
-
-tl::unexpected<Error> refused(std::string what) { return fail(ErrorCode::invalid_argument, std::move(what)); }
 
 Result<void> take_text(std::string& out, const std::string& value) {
   if (value.empty() || !is_wtf8(value)) return refused("expected a text that is not empty");

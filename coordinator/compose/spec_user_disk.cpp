@@ -1,6 +1,7 @@
 #include "coordinator/compose/spec_user_disk.h"
 
 #include "common/firstboot/steps.h"
+#include "coordinator/compose/refused.h"
 #include "coordinator/compose/spec_reader.h"
 #include "coordinator/config/units.h"
 
@@ -12,8 +13,6 @@ constexpr std::uint64_t kMostBytes = std::uint64_t{64} << 40;  // of a VHDX
 constexpr std::uint64_t kMostVhdBytes = std::uint64_t{2040} << 30;
 constexpr std::uint64_t kMostMbrBytes = std::uint64_t{2} << 40;
 constexpr std::uint64_t kMiB = 1u << 20;
-
-tl::unexpected<Error> refused(std::string what) { return fail(ErrorCode::invalid_argument, std::move(what)); }
 
 // One of two words; true for the second.
 SpecTable::CheckText one_of(bool& second, const char* first_word, const char* second_word) {
