@@ -5,6 +5,7 @@
 #include "common/base/text.h"
 #include "common/firstboot/state.h"
 #include "tests/support/must.h"
+#include "tests/support/seed.h"
 
 namespace roamstead::firstboot {
 namespace {
@@ -98,6 +99,43 @@ TEST_CASE("a state is read as it was written, and what is none is refused") {
        {"", "[]", "{\"format\":1,\"status\":\"lost\",\"steps\":[]}", "{\"format\":1,\"status\":\"done\"}",
         "{\"format\":1,\"status\":\"done\",\"steps\":[{}]}", "{\"format\":1,\"status\":1,\"steps\":[]}"})
     CHECK(parse_state(bad, "state.json").error().code == ErrorCode::corrupt);
+}
+
+TEST_CASE(
+    "whatever is damaged in the files, they are refused or read as something that can be written again") {
+  auto random = support::seeded_random();
+  State state;
+  state.steps = {{"a.cmd", 2, Status::done, 3010u, "", "2026-11-22T19:00:00Z", "2026-11-22T19:00:01Z"},
+                 {"b.cmd", 1, Status::failed, std::nullopt, "timed out after 1 s", "", ""}};
+  Step script;
+  script.name = "10-printers.cmd";
+  const std::string texts[] = {state_json(state), steps_json({built_in(StepKind::format_data_disk), script})};
+  std::size_t read = 0;
+  for (int round = 0; round < 4000; ++round) {
+    auto text = texts[round % 2];
+    for (auto changes = random() % 3 + 1; changes > 0; --changes) {
+      const auto at = random() % text.size();
+      const char bytes[] = {
+          '"', '{', '}', '[', ']', ',', ':', '9', '-', '\\', '\xff', '\0', static_cast<char>(random())};
+      if (random() % 4 == 0)
+        text.erase(at, random() % 8 + 1);
+      else
+        text[at] = bytes[random() % std::size(bytes)];
+      if (text.empty()) text = " ";
+    }
+    if (round % 2 == 0) {
+      if (const auto parsed = parse_state(text, "state.json")) {
+        ++read;
+        CHECK(state_json(must(parse_state(state_json(*parsed), "again"))) == state_json(*parsed));
+      }
+    } else if (const auto parsed = parse_steps(text, "steps.json")) {
+      ++read;
+      for (const auto& step : *parsed)
+        if (const auto command = command_of(step, "C:\\x")) CHECK(command->line.size() < 32'767);
+    }
+  }
+  CHECK(read > 100);
+  CHECK(parse_state(std::string(100'000, '['), "deep").error().code == ErrorCode::corrupt);
 }
 
 TEST_CASE("commands name Windows' own programs by their full paths, and quote what is given") {

@@ -215,6 +215,17 @@ TEST_CASE("an image without the agent gets the program that runs the first start
   CHECK(placed[2].attempts == 5);
   CHECK(placed[3].letter == 'X');
   CHECK(placed[3].label == "Archive");
+  // What runs as SYSTEM lies where nobody else can put anything.
+  const auto security_of = [&](const std::string& path) {
+    const auto record = must(disk->volume().record(must(disk->volume().lookup(path)).record));
+    return must(disk->volume().security_descriptor(record.security_id));
+  };
+  const std::string folder(kFirstBootFolder, std::string_view(kFirstBootFolder).size() - 1);
+  const auto closed = security_of("ProgramData/Roamstead/identity");
+  CHECK(security_of(folder) == closed);
+  CHECK(security_of(folder + "/scripts") == closed);
+  CHECK(security_of(folder + "/steps.json") == security_of("ProgramData/Roamstead/identity/identity.pem"));
+  CHECK(security_of("ProgramData") != closed);
   const auto hives = must(ImageHives::load(disk->volume()));
   const std::string key = "ControlSet001\\Services\\RoamsteadFirstBoot";
   CHECK(hives.number(HiveId::system, key, "Type") == 0x10u);

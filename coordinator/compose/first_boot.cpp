@@ -83,9 +83,10 @@ Result<void> common_first_boot(const UnitContext& context, Edits& edits) {
   if (steps.size() > firstboot::kMostSteps)
     return fail(ErrorCode::invalid_argument,
                 "more than " + std::to_string(firstboot::kMostSteps) + " steps for the first start");
+  // First: with it the folder is made, for SYSTEM and Administrators alone.
+  place(edits, "steps.json", as_bytes(firstboot::steps_json(steps)));
   for (const auto& script : context.spec.scripts)
     if (script.kind == StepKind::script) place(edits, "scripts/" + script.name, script.content);
-  place(edits, "steps.json", as_bytes(firstboot::steps_json(steps)));
   return {};
 }
 

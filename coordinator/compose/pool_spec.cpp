@@ -150,7 +150,7 @@ class Reader {
     all.tables("scripts", [&](SpecTable& table) {
       read_first_boot_step(table, spec_, [&](const std::string& path) { return read_host_file(path); });
     });
-    all.table("first_boot", [&](SpecTable& table) { read_first_boot(table, spec_); });
+    all.table("first_boot", [&](SpecTable& table) { read_first_boot_section(table, spec_); });
     all.tables("assign", [&](SpecTable& table) { read_assign(table, spec_); });
     all.table("prewarm", [&](SpecTable& table) { read_prewarm(table, spec_); });
     all.table("vm", [&](SpecTable& table) {

@@ -1,6 +1,7 @@
 #include "coordinator/compose/spec_first_boot.h"
 
 #include "common/base/text.h"
+#include "coordinator/compose/refused.h"
 #include "coordinator/compose/spec_reader.h"
 
 namespace roamstead::compose {
@@ -8,13 +9,9 @@ namespace {
 
 using firstboot::StepKind;
 
-tl::unexpected<Error> refused_step(std::string what) {
-  return fail(ErrorCode::invalid_argument, std::move(what));
-}
-
 Result<void> take_name_of_step(const PoolSpec& spec, FirstBootScript& script, const std::string& name) {
   for (const auto& other : spec.scripts)
-    if (same_name(other.name, name)) return refused_step("'" + name + "' is there twice");
+    if (same_name(other.name, name)) return refused("'" + name + "' is there twice");
   script.name = name;
   return {};
 }
@@ -37,10 +34,10 @@ void read_first_boot_step(SpecTable& table, PoolSpec& spec,
     step = true;
     script.kind = firstboot::parse_step_kind(value);
     if (script.kind != StepKind::assign_drive_letter && script.kind != StepKind::activate)
-      return refused_step("'" + value + "' is neither assign-drive-letter nor activate" +
-                          (script.kind == StepKind::format_data_disk
-                               ? "; a user disk with mode = \"raw\" is formatted without being asked"
-                               : ""));
+      return refused("'" + value + "' is neither assign-drive-letter nor activate" +
+                     (script.kind == StepKind::format_data_disk
+                          ? "; a user disk with mode = \"raw\" is formatted without being asked"
+                          : ""));
     return {};
   });
   if (source == step) table.note(source ? "has both 'source' and 'step'" : "needs 'source' or 'step'");
@@ -73,9 +70,9 @@ void read_first_boot_step(SpecTable& table, PoolSpec& spec,
   spec.scripts.push_back(std::move(script));
 }
 
-void read_first_boot(SpecTable& table, PoolSpec& spec) {
+void read_first_boot_section(SpecTable& table, PoolSpec& spec) {
   table.text("program", [&](const std::string& value) -> Result<void> {
-    if (value.empty() || value.front() != '/') return refused_step("expected an absolute path on this host");
+    if (value.empty() || value.front() != '/') return refused("expected an absolute path on this host");
     spec.first_boot_program = value;
     return {};
   });

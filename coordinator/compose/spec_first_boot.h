@@ -13,6 +13,6 @@ class SpecTable;
 // content of a file on the host.
 void read_first_boot_step(SpecTable& table, PoolSpec& spec,
                           const std::function<Result<Bytes>(const std::string&)>& read);
-void read_first_boot(SpecTable& table, PoolSpec& spec);
+void read_first_boot_section(SpecTable& table, PoolSpec& spec);
 
 }  // namespace roamstead::compose
