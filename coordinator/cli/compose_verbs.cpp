@@ -216,7 +216,7 @@ Result<void> show_clone(const ComposeArguments& arguments, const Context& contex
   RS_TRY(const auto clone, run_command(arguments.choice, clone_request(arguments, "clone.show"), context));
   std::string text;
   for (const char* key : {"clone", "pool", "state", "boot", "boot_detail", "power", "enrolled", "address",
-                          "disk", "reference", "user_disk", "definition", "error"})
+                          "address6", "disk", "reference", "user_disk", "definition", "error"})
     if (clone.contains(key)) text += fmt::format("{:11}{}\n", key, json_text(clone, key));
   context.print(clone, text);
   return {};

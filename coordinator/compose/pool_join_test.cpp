@@ -2,9 +2,11 @@
 // domain.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
+#include "common/ntfs/security_text.h"
 #include "coordinator/compose/testing/pool_site.h"
 #include "coordinator/join/routes.h"
 #include "coordinator/join/testing_blob.h"
@@ -53,6 +55,23 @@ class BlobFolder {
   std::map<std::string, join::OdjBlob> blobs_;
 };
 
+// Whom a file or folder of a disk names in its access list, and the list.
+std::string access_of(const std::string& disk, const std::string& path) {
+  const auto opened = must(WindowsDisk::open(os::real_file_system(), disk));
+  const auto record = must(opened->volume().record(must(opened->volume().lookup(path)).record));
+  return must(ntfs::describe_security(must(opened->volume().security_descriptor(record.security_id)))).sddl;
+}
+// SYSTEM and Administrators, and nothing that is inherited.
+void check_closed(const std::string& disk, const std::string& path) {
+  const auto sddl = access_of(disk, path);
+  const auto list = sddl.substr(sddl.find("D:"));
+  CAPTURE(sddl);
+  CHECK(list.rfind("D:P", 0) == 0);
+  CHECK(std::count(list.begin(), list.end(), '(') == 2);
+  CHECK(list.find(";;;S-1-5-18)") != std::string::npos);
+  CHECK(list.find(";;;S-1-5-32-544)") != std::string::npos);
+}
+
 std::string problems_of(const Result<PoolPlan>& plan) { return plan ? "" : plan.error().to_string(); }
 
 }  // namespace
@@ -98,6 +117,7 @@ TEST_CASE("unattend: Setup of a generalised image finds name and blob, and remov
     const auto begin = answers.find(open) + open.size();
     const auto data = answers.substr(begin, answers.find("</AccountData>") - begin);
     CHECK(join::testing::equal(must(join::parse_odj_text(as_bytes(data))), blobs[machine]));
+    check_closed(site.disk(machine), join::kUnattendPath);
     CHECK(file_of_disk(site.disk(machine), join::kSetupCompletePath).find("del /f /q") != std::string::npos);
   }
 }
@@ -116,6 +136,9 @@ TEST_CASE("runonce: the first step of the first start gives the blob to djoin") 
     const auto file = file_of_disk(disk, folder + join::kRunonceBlobName);
     CHECK(join::testing::equal(must(join::parse_odj_text(as_bytes(file))), blobs[machine]));
     CHECK(file_of_disk(disk, folder + "scripts/" + join::kRunonceScriptName) == join::runonce_join_script());
+    for (const char* closed : {"ProgramData/Roamstead/firstboot", "ProgramData/Roamstead/firstboot/scripts",
+                               "ProgramData/Roamstead/firstboot/domain-join.txt"})
+      check_closed(disk, closed);
     const auto steps = file_of_disk(disk, folder + "steps.json");
     CHECK(steps.find(join::kRunonceScriptName) < steps.find("10-after.cmd"));
   };

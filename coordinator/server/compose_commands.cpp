@@ -416,6 +416,7 @@ Result<json> show_clone(const Invocation& call) {
   if (chosen.spec.addresses)
     clone["address"] =
         address_text(chosen.spec.addresses->first + static_cast<std::uint32_t>(chosen.row.index));
+  if (chosen.spec.addresses6) clone["address6"] = chosen.spec.addresses6->address(chosen.row.index).text();
   RS_TRY(auto boot, chosen.store->boot(chosen.row.name));
   const PoolVms vms(os::real_file_system(), chosen.spec);
   const auto power = vms.power(chosen.row.name, chosen.row.index);
