@@ -224,7 +224,11 @@ std::vector<Schema> provisioning_schemas() {
        "A desktop made from an image",
        {text("clone", "Its name"), text("pool", "Its pool"), integer("number", "In the pool, from 0"),
         text("state", "Where it stands"), not_always(text("error", "Of one that failed")),
-        not_always(time("made_time", "When it was made"))}},
+        not_always(time("made_time", "When it was made")),
+        choice(text("boot", "How far its first start is"), {"made", "started", "ready", "failed-first-boot"}),
+        not_always(text("boot_detail", "Which step, and why")),
+        not_always(time("boot_since_time", "When it got so far")),
+        flag("ready", "It is made, and all that is run once is done")}},
   };
 }
 
