@@ -12,13 +12,13 @@ namespace {
 
 auto digest_of(const std::string& text) { return sha256(as_bytes(text)); }
 
+}  // namespace
+
 int hexadecimal(char digit) {
   if (digit >= '0' && digit <= '9') return digit - '0';
   if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
   return digit >= 'A' && digit <= 'F' ? digit - 'A' + 10 : -1;
 }
-
-}  // namespace
 
 std::string mac_text(std::uint64_t mac) {
   std::string text;

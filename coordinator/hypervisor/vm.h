@@ -28,6 +28,7 @@ struct Vm {
 };
 
 // "52:54:00:0a:00:01", and back: ErrorCode::invalid_argument for what is no address of one adapter.
+int hexadecimal(char digit);  // -1: none
 std::string mac_text(std::uint64_t mac);
 Result<std::uint64_t> parse_mac(const std::string& text);
 
