@@ -10,10 +10,11 @@ namespace {
 constexpr std::size_t kMostEntries = 512;  // of a part, as the coordinator's are
 
 // Nothing when it cannot be of use, now or ever.
-std::optional<wire::Prewarm> load(os::FileSystem& files, const std::string& path, const std::string& profile,
-                                  std::uint64_t version, const profile::Entry& root) {
-  const auto content = os::read_file(files, path, wire::kMostPrewarmBytes);
-  auto prewarm = content ? wire::decode_prewarm(*content) : fail(content.error());
+std::optional<profile::Prewarm> load(os::FileSystem& files, const std::string& path,
+                                     const std::string& profile, std::uint64_t version,
+                                     const profile::Entry& root) {
+  const auto content = os::read_file(files, path, profile::kMostPrewarmBytes);
+  auto prewarm = content ? profile::decode_prewarm(*content) : fail(content.error());
   if (!prewarm) {
     log_warning("{}: {}", path, prewarm.error().to_string());
     return std::nullopt;
@@ -27,7 +28,7 @@ std::optional<wire::Prewarm> load(os::FileSystem& files, const std::string& path
 
 }  // namespace
 
-PrewarmedLink::PrewarmedLink(wire::CoordinatorLink& link, wire::Prewarm prewarm)
+PrewarmedLink::PrewarmedLink(wire::CoordinatorLink& link, profile::Prewarm prewarm)
     : link_(link), prewarm_(std::move(prewarm)) {
   for (const auto& each : prewarm_.directories) directories_[each.path.text()] = &each;
   for (const auto& each : prewarm_.files) files_[each.path.text()] = &each;
@@ -37,8 +38,8 @@ std::unique_ptr<PrewarmedLink> PrewarmedLink::open(wire::CoordinatorLink& link, 
                                                    const std::string& agent_root, const std::string& profile,
                                                    std::uint64_t version, const profile::Entry& root) {
   auto& files = volume.files();
-  const auto path =
-      volume.native_path(agent_root + "/" + wire::kPrewarmFolder + "/" + wire::prewarm_file_name(profile));
+  const auto path = volume.native_path(agent_root + "/" + profile::kPrewarmFolder + "/" +
+                                       profile::prewarm_file_name(profile));
   const auto there = files.exists(path);
   if (!there || !*there) return nullptr;
   auto prewarm = load(files, path, profile, version, root);

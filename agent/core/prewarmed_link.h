@@ -7,8 +7,8 @@
 #include <unordered_map>
 
 #include "agent/core/profile_volume.h"
+#include "common/profile/prewarm.h"
 #include "common/wire/coordinator_link.h"
-#include "common/wire/prewarm.h"
 
 namespace roamstead::agent {
 
@@ -57,16 +57,16 @@ class PrewarmedLink final : public wire::CoordinatorLink {
   std::uint64_t bytes_received() const override { return link_.bytes_received(); }
 
  private:
-  PrewarmedLink(wire::CoordinatorLink& link, wire::Prewarm prewarm);
+  PrewarmedLink(wire::CoordinatorLink& link, profile::Prewarm prewarm);
   // Nothing when it is not there.
   std::optional<wire::DirectoryPart> part_of(const profile::ProfilePath& path,
                                              const std::string& after) const;
   std::optional<wire::Fetched> fetched(const wire::FetchItem& item) const;
 
   wire::CoordinatorLink& link_;
-  const wire::Prewarm prewarm_;
-  std::unordered_map<std::string, const wire::Prewarm::Directory*> directories_;  // of prewarm_, by path
-  std::unordered_map<std::string, const wire::Prewarm::File*> files_;
+  const profile::Prewarm prewarm_;
+  std::unordered_map<std::string, const profile::Prewarm::Directory*> directories_;  // of prewarm_, by path
+  std::unordered_map<std::string, const profile::Prewarm::File*> files_;
   std::atomic<std::uint64_t> answered_{0};
 };
 

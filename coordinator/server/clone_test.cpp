@@ -437,7 +437,7 @@ FirstLogIn log_in(CloneSite& site) {
   const auto library = must(ntfs3g::LibraryVolume::mount(device, ntfs3g::Access::write));
   agent::LibraryProfileVolume volume(*library);
   must(volume.make_directories("Users"));
-  const auto prewarmed = "ProgramData/Roamstead/prewarm/" + wire::prewarm_file_name("alice");
+  const auto prewarmed = "ProgramData/Roamstead/prewarm/" + profile::prewarm_file_name("alice");
   result.had_file = must(volume.files().exists(prewarmed));
   support::TemporaryDirectory state;
   agent::SessionConfig config;
@@ -545,26 +545,26 @@ TEST_CASE("assignments of a specification are checked with it") {
 }
 
 TEST_CASE("a prewarm file that was not written so is left alone") {
-  wire::Prewarm prewarm;
+  profile::Prewarm prewarm;
   prewarm.profile = "alice";
   prewarm.version = 7;
   prewarm.files.push_back({path_of("a.txt"), 5, to_bytes("first")});
   prewarm.directories.push_back({{}, {{"a.txt", {}}}});
-  const auto file = wire::encode_prewarm(prewarm);
-  const auto read = must(wire::decode_prewarm(file));
+  const auto file = profile::encode_prewarm(prewarm);
+  const auto read = must(profile::decode_prewarm(file));
   CHECK(read.version == 7);
   CHECK(read.files.at(0).content == to_bytes("first"));
   for (std::size_t at = 0; at < file.size(); ++at) {
     auto damaged = file;
     damaged[at] ^= std::byte{0x10};
     const bool is_unused = at >= 12 && at < 16;
-    CHECK(wire::decode_prewarm(damaged).has_value() == is_unused);
-    CHECK(!wire::decode_prewarm(ByteView(file).first(at)));
+    CHECK(profile::decode_prewarm(damaged).has_value() == is_unused);
+    CHECK(!profile::decode_prewarm(ByteView(file).first(at)));
   }
   prewarm.files[0].size_bytes = 4;
-  CHECK(!wire::decode_prewarm(wire::encode_prewarm(prewarm)));
-  CHECK(wire::prewarm_file_name("../../x") != wire::prewarm_file_name("alice"));
-  CHECK(wire::prewarm_file_name("alice").find_first_not_of("0123456789abcdef.rsp") == std::string::npos);
+  CHECK(!profile::decode_prewarm(profile::encode_prewarm(prewarm)));
+  CHECK(profile::prewarm_file_name("../../x") != profile::prewarm_file_name("alice"));
+  CHECK(profile::prewarm_file_name("alice").find_first_not_of("0123456789abcdef.rsp") == std::string::npos);
 }
 
 }  // namespace

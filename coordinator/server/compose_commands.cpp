@@ -68,10 +68,10 @@ Result<PoolJob::PrewarmPort> prewarm_port(const CommandContext& context) {
     for (const auto& name : profiles) {
       if (left == 0) break;
       RS_TRY(const auto prewarm, context.sessions.prewarm(name, left));
-      auto content = wire::encode_prewarm(prewarm);
+      auto content = profile::encode_prewarm(prewarm);
       left -= std::min<std::uint64_t>(left, content.size());
-      edits.push_back({std::string("ProgramData/Roamstead/") + wire::kPrewarmFolder + "/" +
-                           wire::prewarm_file_name(prewarm.profile),
+      edits.push_back({std::string("ProgramData/Roamstead/") + profile::kPrewarmFolder + "/" +
+                           profile::prewarm_file_name(prewarm.profile),
                        std::move(content), true, "prewarm"});
     }
     return edits;

@@ -12,14 +12,14 @@ constexpr std::uint64_t kBytesOfAnEntry = 256;  // about, encoded, beside its na
 // Collects within a bound: what does not fit is left for the log-in itself.
 class Collector {
  public:
-  Collector(const repository::Tree& tree, std::uint64_t most_bytes, wire::Prewarm& out)
+  Collector(const repository::Tree& tree, std::uint64_t most_bytes, profile::Prewarm& out)
       : tree_(tree), left_(most_bytes), out_(out) {}
 
   // With all above it: a log-in lists its way down.
   Result<void> directory(const profile::ProfilePath& path) {
     if (!path.is_root()) RS_CHECK(directory(path.parent()));
     if (!seen_.insert(path.text()).second) return {};
-    wire::Prewarm::Directory one{path, {}};
+    profile::Prewarm::Directory one{path, {}};
     std::uint64_t bytes = 0;
     for (std::string after;;) {
       RS_TRY(auto entries, tree_.list(path, after, kEntriesAtOnce));
@@ -41,7 +41,7 @@ class Collector {
     if (entry.kind != profile::EntryKind::file || !seen_.insert(path.text()).second) return {};
     const auto bytes = entry.size_bytes + kBytesOfAnEntry + path.text().size();
     if (entry.size_bytes > left_ || bytes > left_) return {};
-    wire::Prewarm::File one{path, entry.size_bytes, Bytes(static_cast<std::size_t>(entry.size_bytes))};
+    profile::Prewarm::File one{path, entry.size_bytes, Bytes(static_cast<std::size_t>(entry.size_bytes))};
     RS_CHECK(tree_.read(path, "", 0, one.content));
     left_ -= bytes;
     out_.files.push_back(std::move(one));
@@ -51,16 +51,16 @@ class Collector {
  private:
   const repository::Tree& tree_;
   std::uint64_t left_;
-  wire::Prewarm& out_;
+  profile::Prewarm& out_;
   std::set<std::string> seen_;
 };
 
 }  // namespace
 
-Result<wire::Prewarm> SessionTable::prewarm(const std::string& profile_name, std::uint64_t most_bytes) {
+Result<profile::Prewarm> SessionTable::prewarm(const std::string& profile_name, std::uint64_t most_bytes) {
   RS_TRY(const auto profile, repository_.find_profile(profile_name));
   RS_TRY(const auto tree, repository_.tree(profile.id, profile.head));
-  wire::Prewarm prewarm;
+  profile::Prewarm prewarm;
   prewarm.profile = profile.name;
   prewarm.version = profile.head;
   RS_TRY(prewarm.root, tree->lookup({}));

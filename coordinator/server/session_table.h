@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "common/base/fault.h"
+#include "common/profile/prewarm.h"
 #include "common/wire/message.h"
-#include "common/wire/prewarm.h"
 #include "coordinator/server/desktop_port.h"
 #include "coordinator/server/opening_gate.h"
 #include "coordinator/server/session.h"
@@ -135,7 +135,7 @@ class SessionTable {
 
   // What the next log-in to the profile would fetch first, of its head: folders and files of its working set,
   // about so many bytes at most. ErrorCode::not_found for an unknown profile.
-  Result<wire::Prewarm> prewarm(const std::string& profile_name, std::uint64_t most_bytes);
+  Result<profile::Prewarm> prewarm(const std::string& profile_name, std::uint64_t most_bytes);
 
   // Ends a session whose desktop and disk are gone for good: what it has not sent is lost.
   Result<void> give_up(const Guid& session);

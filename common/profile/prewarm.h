@@ -9,7 +9,7 @@
 #include "common/profile/entry.h"
 #include "common/profile/path.h"
 
-namespace roamstead::wire {
+namespace roamstead::profile {
 
 inline constexpr std::uint64_t kMostPrewarmBytes =
     64u << 20;  // of the file; a larger one is as if it were not there
@@ -17,8 +17,8 @@ inline constexpr const char* kPrewarmFolder = "prewarm";  // in the agent's own 
 
 struct Prewarm {
   struct Directory {
-    profile::ProfilePath path;
-    std::vector<profile::NamedEntry> entries;  // all of them, in the order in which `list` gives them
+    ProfilePath path;
+    std::vector<NamedEntry> entries;  // all of them, in the order in which `list` gives them
 
     template <class Archive>
     void serialize(Archive& archive) {
@@ -26,7 +26,7 @@ struct Prewarm {
     }
   };
   struct File {
-    profile::ProfilePath path;
+    ProfilePath path;
     std::uint64_t size_bytes = 0;
     Bytes content;  // of its unnamed stream, from the beginning; not more than size_bytes
 
@@ -38,7 +38,7 @@ struct Prewarm {
 
   std::string profile;
   std::uint64_t version = 0;
-  profile::Entry root;  // of that version
+  Entry root;  // of that version
   std::vector<Directory> directories;
   std::vector<File> files;
 
@@ -55,4 +55,4 @@ Bytes encode_prewarm(const Prewarm& prewarm);
 // ErrorCode::corrupt for what was not written so; unsupported for a later format.
 Result<Prewarm> decode_prewarm(ByteView file);
 
-}  // namespace roamstead::wire
+}  // namespace roamstead::profile

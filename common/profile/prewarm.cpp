@@ -1,4 +1,4 @@
-#include "common/wire/prewarm.h"
+#include "common/profile/prewarm.h"
 
 #include <algorithm>
 #include <cstring>
@@ -6,7 +6,7 @@
 #include "common/base/archive.h"
 #include "common/base/sha256.h"
 
-namespace roamstead::wire {
+namespace roamstead::profile {
 namespace {
 
 constexpr char kMagic[] = "RSPREWRM";
@@ -57,4 +57,4 @@ Result<Prewarm> decode_prewarm(ByteView file) {
   return prewarm;
 }
 
-}  // namespace roamstead::wire
+}  // namespace roamstead::profile
