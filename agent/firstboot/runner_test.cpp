@@ -119,6 +119,31 @@ TEST_CASE("a step that needs a restart is done, and nothing is run before the re
   }
 }
 
+TEST_CASE("an attempt is noted before it begins, and counts when a kill interrupts it") {
+  Desk desk({script("1.cmd", 2)});
+  std::vector<std::uint32_t> noted;
+  desk.machine.answers["1.cmd"] = {[&]() -> Result<Machine::Ended> {
+    const auto state = desk.state();
+    CHECK(state.status == Status::running);
+    CHECK(state.steps.at(0).status == Status::running);
+    CHECK(!state.steps.at(0).exit);
+    noted.push_back(state.steps.at(0).attempts);
+    return Machine::Ended{7, false};
+  }};
+  CHECK(desk.run() == Outcome::failed);
+  CHECK(noted == std::vector<std::uint32_t>{1, 2});
+
+  // As a kill in the middle of the last attempt leaves it.
+  Desk killed({script("1.cmd", 2)});
+  State state;
+  state.steps = {{"1.cmd", 2, Status::running, std::nullopt, "", "2026-11-22T19:00:00Z", ""}};
+  must(os::write_file_durably(killed.files, state_path(kFolder), as_bytes(state_json(state))));
+  CHECK(killed.run() == Outcome::failed);
+  CHECK(killed.machine.ran.empty());
+  CHECK(killed.state().steps.at(0).status == Status::failed);
+  CHECK(killed.state().steps.at(0).error == "interrupted");
+}
+
 TEST_CASE("a request to stop ends the attempt, which counts") {
   Desk desk({script("1.cmd", 2)});
   desk.machine.answers["1.cmd"] = {[&]() -> Result<Machine::Ended> {

@@ -27,8 +27,8 @@ struct Vm {
   std::string definition;     // the file that defines it; "" where the hypervisor needs none
 };
 
+int hexadecimal(char digit);  // its value; -1: no digit
 // "52:54:00:0a:00:01", and back: ErrorCode::invalid_argument for what is no address of one adapter.
-int hexadecimal(char digit);  // -1: none
 std::string mac_text(std::uint64_t mac);
 Result<std::uint64_t> parse_mac(const std::string& text);
 
