@@ -104,4 +104,26 @@ RegistryEdit delete_value(HiveId hive, std::string key, std::string name) {
   return edit;
 }
 
+Result<std::pair<HiveId, std::string>> place_in_hives(const std::string& key,
+                                                      const std::string& control_set) {
+  const std::pair<const char*, HiveId> kRoots[] = {{"HKEY_LOCAL_MACHINE\\SYSTEM", HiveId::system},
+                                                   {"HKEY_LOCAL_MACHINE\\SOFTWARE", HiveId::software},
+                                                   {"HKEY_USERS\\.DEFAULT-USER", HiveId::default_user}};
+  for (const auto& [root, hive] : kRoots) {
+    const std::string prefix(root);
+    if (!same_name(key.substr(0, prefix.size()), prefix)) continue;
+    if (key.size() > prefix.size() && key[prefix.size()] != '\\') continue;
+    auto rest = key.size() > prefix.size() ? key.substr(prefix.size() + 1) : "";
+    const std::string current = "CurrentControlSet";
+    if (hive == HiveId::system && same_name(rest.substr(0, current.size()), current) &&
+        (rest.size() == current.size() || rest[current.size()] == '\\'))
+      rest = control_set + rest.substr(current.size());
+    return std::pair(hive, rest);
+  }
+  return fail(ErrorCode::invalid_argument,
+              "'" + key +
+                  "' is in none of HKEY_LOCAL_MACHINE\\SYSTEM, HKEY_LOCAL_MACHINE\\SOFTWARE and "
+                  "HKEY_USERS\\.DEFAULT-USER (what new profiles begin with)");
+}
+
 }  // namespace roamstead::compose

@@ -51,6 +51,10 @@ struct Edits {
   void append(Edits more);
 };
 
+// "HKEY_LOCAL_MACHINE\\SYSTEM\\CurrentControlSet\\..." as a hive and a key below its root.
+// ErrorCode::invalid_argument for what is in none of the hives that an administrator's own edits may change.
+Result<std::pair<HiveId, std::string>> place_in_hives(const std::string& key, const std::string& control_set);
+
 // Of REG_SZ and REG_EXPAND_SZ: UTF-16LE with its ending NUL. The text must be WTF-8.
 Bytes registry_string(std::string_view text);
 Bytes registry_strings(const std::vector<std::string>& texts);  // REG_MULTI_SZ

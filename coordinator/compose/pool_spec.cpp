@@ -146,6 +146,7 @@ class Reader {
     all.table("policy", [&](SpecTable& table) { read_policies(table, spec_.policies); });
     if (spec_.addresses6) put_first(kNetwork6ScriptName, network6_script());  // a join needs the network
     all.texts("registry", [&](const std::string& path) { return read_reg(path); });
+    all.tables("values", [&](SpecTable& table) { read_registry_value(table, spec_.registry); });
     all.tables("files", [&](SpecTable& table) { read_file(table); });
     all.tables("scripts", [&](SpecTable& table) {
       read_first_boot_step(table, spec_, [&](const std::string& path) { return read_host_file(path); });

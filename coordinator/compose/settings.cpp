@@ -1,6 +1,7 @@
 #include "coordinator/compose/settings.h"
 
 #include <algorithm>
+#include <cctype>
 #include <limits>
 
 #include "common/base/text.h"
@@ -41,7 +42,9 @@ Result<void> check_folder_path(const std::string& path) {
   return {};
 }
 
-Result<void> read_value(const toml::node& node, PolicyValue& value) {
+// What a TOML value is in the registry, of a PolicyValue or a RegChange.
+template <class Value>
+Result<void> read_value(const toml::node& node, Value& value) {
   using registry::ValueType;
   const auto set = [&](ValueType type, Bytes data) {
     value.type = static_cast<std::uint32_t>(type);
@@ -51,7 +54,7 @@ Result<void> read_value(const toml::node& node, PolicyValue& value) {
     set(ValueType::dword, registry_number(flag->get() ? 1 : 0));
   } else if (const auto* number = node.as_integer()) {
     if (number->get() < 0 || number->get() > std::numeric_limits<std::uint32_t>::max())
-      return refused("a policy's number is 0 to 4294967295");
+      return refused("a number here is 0 to 4294967295");
     set(ValueType::dword, registry_number(static_cast<std::uint32_t>(number->get())));
   } else if (const auto* text = node.as_string()) {
     if (!is_wtf8(text->get())) return refused("not a text");
@@ -66,6 +69,46 @@ Result<void> read_value(const toml::node& node, PolicyValue& value) {
     set(ValueType::multi_string, registry_strings(texts));
   } else {
     return refused("expected a number, true or false, a text or a list of texts");
+  }
+  return {};
+}
+
+// "de ad be ef", as REG_BINARY.
+Result<Bytes> parse_bytes(const std::string& text) {
+  Bytes bytes;
+  std::string digits;
+  for (const char c : text) {
+    if (c == ' ' || c == ',') continue;
+    if (std::isxdigit(static_cast<unsigned char>(c)) == 0)
+      return refused("'" + text + "' is not hexadecimal, such as de ad be ef");
+    digits += c;
+    if (digits.size() < 2) continue;
+    bytes.push_back(static_cast<std::byte>(std::stoul(digits, nullptr, 16)));
+    digits.clear();
+  }
+  if (!digits.empty()) return refused("'" + text + "' has half a byte at its end");
+  return bytes;
+}
+
+// The types that do not follow from what kind of value TOML has.
+Result<void> read_value_as(const std::string& type, const toml::node& node, registry::RegChange& change) {
+  using registry::ValueType;
+  if (type.empty()) return read_value(node, change);
+  const auto* text = node.as_string();
+  const auto* number = node.as_integer();
+  if (type == "expand" && text != nullptr && is_wtf8(text->get())) {
+    change.type = static_cast<std::uint32_t>(ValueType::expand_string);
+    change.data = registry_string(text->get());
+  } else if (type == "binary" && text != nullptr) {
+    change.type = static_cast<std::uint32_t>(ValueType::binary);
+    RS_TRY(change.data, parse_bytes(text->get()));
+  } else if (type == "qword" && number != nullptr) {
+    change.type = static_cast<std::uint32_t>(ValueType::qword);
+    change.data.resize(sizeof(std::uint64_t));
+    store_le<std::uint64_t>(change.data, 0, static_cast<std::uint64_t>(number->get()));
+  } else {
+    return refused("'" + type +
+                   "' is not the type of such a value: a text may be expand or binary, a number qword");
   }
   return {};
 }
@@ -130,6 +173,38 @@ void read_profiles(SpecTable& table, ProfilesSpec& out) {
       return refused("none of the folders " + all);
     });
   });
+}
+
+void read_registry_value(SpecTable& table, std::vector<registry::RegChange>& out) {
+  using Kind = registry::RegChange::Kind;
+  registry::RegChange change;
+  change.kind = Kind::set_value;
+  std::string type;
+  bool gone = false;
+  table.require("key");
+  table.text("key", [&](const std::string& value) -> Result<void> {
+    RS_TRY(const auto place, place_in_hives(value, "CurrentControlSet"));
+    if (place.second.empty()) return refused("'" + value + "' is a whole hive");
+    return take_text(change.key, value);
+  });
+  table.text("name", [&](const std::string& value) -> Result<void> {
+    if (!is_wtf8(value)) return refused("not a text");
+    change.value_name = value;  // "" the default value
+    return {};
+  });
+  table.text("type", [&](const std::string& value) { return take_text(type, value); });
+  table.flag("delete", gone);
+  if (gone) {
+    change.kind = Kind::delete_value;
+    for (const char* key : {"value", "type"})
+      if (table.has(key)) table.note_at(key, "does not go with 'delete'");
+  } else {
+    table.require("value");
+  }
+  table.value("value", [&](const toml::node& node) {
+    return gone ? Result<void>() : read_value_as(type, node, change);
+  });
+  out.push_back(std::move(change));
 }
 
 void read_policies(SpecTable& table, std::vector<PolicyValue>& out) {

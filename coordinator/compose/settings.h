@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/base/bytes.h"
+#include "common/registry/reg_text.h"
 #include "coordinator/join/secret.h"
 
 namespace roamstead::compose {
@@ -50,9 +51,11 @@ enum class SanPolicy : std::uint32_t { online = 1, offline_shared = 2, offline =
 // Reading files that a specification names: their first line.
 using ReadSecretLine = std::function<Result<join::SecretBytes>(const std::string& path)>;
 
-// [logon], [profiles] but its 'directory', [policy]. What is wrong is noted in the table.
+// [logon], [[values]], [profiles] but its 'directory', [policy]. What is wrong is noted in the table.
 void read_logon(SpecTable& table, const ReadSecretLine& read, std::optional<LogonSpec>& out);
 void read_profiles(SpecTable& table, ProfilesSpec& out);
+// One of [[values]]: a value of the registry, set or deleted.
+void read_registry_value(SpecTable& table, std::vector<registry::RegChange>& out);
 void read_policies(SpecTable& table, std::vector<PolicyValue>& out);
 Result<SanPolicy> parse_san_policy(const std::string& text);
 

@@ -34,6 +34,13 @@ void SpecTable::text(const char* key, const CheckText& take) {
     problems_.note(node->source(), full_name(key) + ": " + taken.error().to_string());
 }
 
+void SpecTable::value(const char* key, const std::function<Result<void>(const toml::node& value)>& take) {
+  const auto* node = find(key);
+  if (node == nullptr) return;
+  if (auto taken = take(*node); !taken)
+    problems_.note(node->source(), full_name(key) + ": " + taken.error().to_string());
+}
+
 void SpecTable::texts(const char* key, const CheckText& take_each) {
   const auto* node = find(key);
   if (node == nullptr) return;

@@ -32,6 +32,8 @@ class SpecTable {
   // Each is without effect where the key is missing, and notes what is of another kind or refused.
   using CheckText = std::function<Result<void>(const std::string&)>;
   void text(const char* key, const CheckText& take);
+  // Of any kind.
+  void value(const char* key, const std::function<Result<void>(const toml::node& value)>& take);
   void texts(const char* key, const CheckText& take_each);
   void flag(const char* key, bool& out);
   void number(const char* key, std::uint64_t least, std::uint64_t most, std::uint64_t& out);

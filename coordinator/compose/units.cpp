@@ -151,31 +151,9 @@ Result<void> common_services(const UnitContext& context, Edits& edits) {
   return {};
 }
 
-// "HKEY_LOCAL_MACHINE\\SYSTEM\\CurrentControlSet\\..." as a hive and a key below its root.
-Result<std::pair<HiveId, std::string>> place_of(const std::string& key, const std::string& control_set) {
-  const std::pair<const char*, HiveId> kRoots[] = {{"HKEY_LOCAL_MACHINE\\SYSTEM", HiveId::system},
-                                                   {"HKEY_LOCAL_MACHINE\\SOFTWARE", HiveId::software},
-                                                   {"HKEY_USERS\\.DEFAULT-USER", HiveId::default_user}};
-  for (const auto& [root, hive] : kRoots) {
-    const std::string prefix(root);
-    if (!same_name(key.substr(0, prefix.size()), prefix)) continue;
-    if (key.size() > prefix.size() && key[prefix.size()] != '\\') continue;
-    auto rest = key.size() > prefix.size() ? key.substr(prefix.size() + 1) : "";
-    const std::string current = "CurrentControlSet";
-    if (hive == HiveId::system && same_name(rest.substr(0, current.size()), current) &&
-        (rest.size() == current.size() || rest[current.size()] == '\\'))
-      rest = control_set + rest.substr(current.size());
-    return std::pair(hive, rest);
-  }
-  return fail(ErrorCode::invalid_argument,
-              "'" + key +
-                  "' is in none of HKEY_LOCAL_MACHINE\\SYSTEM, HKEY_LOCAL_MACHINE\\SOFTWARE and "
-                  "HKEY_USERS\\.DEFAULT-USER (what new profiles begin with)");
-}
-
 Result<void> common_registry(const UnitContext& context, Edits& edits) {
   for (const auto& change : context.spec.registry) {
-    RS_TRY(auto place, place_of(change.key, context.image.control_set));
+    RS_TRY(auto place, place_in_hives(change.key, context.image.control_set));
     auto edit = set_data(place.first, std::move(place.second), change.value_name, change.type, change.data);
     using Kind = registry::RegChange::Kind;
     using Action = RegistryEdit::Action;

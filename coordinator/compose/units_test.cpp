@@ -130,6 +130,28 @@ TEST_CASE("units: profiles, folders and policies, each as a table") {
               "SOFTWARE Policies\\Microsoft\\Windows\\System | Hosts REG_MULTI_SZ a | b",
               "SOFTWARE Policies\\Microsoft\\Windows\\System | Level REG_SZ Block",
               "DEFAULT-USER Software\\Policies\\Contoso | Quiet REG_DWORD 0x00000001 (1)"});
+  CHECK(site.rows(
+            "registry",
+            "[[values]]\nkey = 'HKEY_LOCAL_MACHINE\\SOFTWARE\\Contoso'\nname = \"Server\"\nvalue = \"srv1\"\n"
+            "[[values]]\nkey = 'HKEY_LOCAL_MACHINE\\SOFTWARE\\Contoso'\nvalue = 'the default'\n"
+            "[[values]]\nkey = 'HKEY_LOCAL_MACHINE\\SYSTEM\\CurrentControlSet\\Control\\X'\nname = "
+            "'N'\nvalue = 7\n"
+            "[[values]]\nkey = 'HKEY_USERS\\.DEFAULT-USER\\Software\\X'\nname = 'P'\nvalue = '%TEMP%'\n"
+            "type = 'expand'\n"
+            "[[values]]\nkey = 'HKEY_LOCAL_MACHINE\\SOFTWARE\\X'\nname = 'B'\nvalue = 'de ad,BEEF'\ntype = "
+            "'binary'\n"
+            "[[values]]\nkey = 'HKEY_LOCAL_MACHINE\\SOFTWARE\\X'\nname = 'Old'\ndelete = true\n") ==
+        Table{"SOFTWARE Contoso | Server REG_SZ srv1", "SOFTWARE Contoso |  REG_SZ the default",
+              "SYSTEM ControlSet001\\Control\\X | N REG_DWORD 0x00000007 (7)",
+              "DEFAULT-USER Software\\X | P REG_EXPAND_SZ %TEMP%", "SOFTWARE X | B REG_BINARY deadbeef",
+              "SOFTWARE X | Old deleted"});
+  CHECK(site.refusal("[[values]]\nkey = 'HKLM\\X'\nvalue = 1\n").find("is in none of") != std::string::npos);
+  CHECK(site.refusal("[[values]]\nkey = 'HKEY_LOCAL_MACHINE\\SOFTWARE\\X'\nvalue = 1\ntype = 'expand'\n")
+            .find("is not the type of such a value") != std::string::npos);
+  CHECK(site.refusal("[[values]]\nkey = 'HKEY_LOCAL_MACHINE\\SOFTWARE\\X'\nvalue = 'abc'\ntype = 'binary'\n")
+            .find("half a byte") != std::string::npos);
+  CHECK(site.refusal("[[values]]\nkey = 'HKEY_LOCAL_MACHINE\\SOFTWARE\\X'\n").find("value") !=
+        std::string::npos);
   CHECK(site.refusal("[profiles.folders]\nDesktops = \"D:\\\\x\"\n").find("none of the folders Desktop, ") !=
         std::string::npos);
   CHECK(site.refusal("[profiles]\npublic = \"here\"\n").find("is not a full path") != std::string::npos);
