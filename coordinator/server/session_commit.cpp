@@ -168,10 +168,10 @@ bool SessionTable::may_save(const Session& session, const Incarnation& incarnati
 tl::unexpected<Error> SessionTable::report_storage(const Error& error, bool beside_the_head) {
   // A fork is never behind: then it is this coordinator that is.
   bool superseded = error.code == ErrorCode::stale && beside_the_head;
-  const bool broken = error.code == ErrorCode::io || error.code == ErrorCode::full;
-  if (broken || superseded) options_.on_storage_failure(error);
-  if (broken || superseded)
-    return fail(ErrorCode::unavailable, "the coordinator's storage: " + error.to_string());
+  if (error.code == ErrorCode::io || error.code == ErrorCode::full || superseded)
+    options_.on_storage_failure(error);
+  if (superseded)  // for the desktop: not its session, but this coordinator
+    return fail(ErrorCode::unavailable, error.to_string());
   return fail(error);
 }
 
