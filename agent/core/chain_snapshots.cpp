@@ -18,26 +18,26 @@ class ExtractedCut final : public Cut {
   std::unique_ptr<extract::Extraction> extraction_;
 };
 
-// Frozen layers of this disk, from the top: freezing names them after the disk, NAME.0001 and so on. The
-// clone's parent is not among them, nor the reference snapshot of a pool's desktop, NAME.reference.
-std::vector<Guid> frozen_of(const std::vector<vdisk::LayerInfo>& layers) {
-  std::vector<Guid> frozen;
-  if (layers.empty()) return frozen;
-  const auto stem = layers.front().path.substr(0, layers.front().path.rfind('.')) + ".";
-  for (std::size_t i = 1; i < layers.size(); ++i) {
-    const auto& path = layers[i].path;
-    const bool is_ours = path.starts_with(stem) && path.size() > stem.size() && path[stem.size()] >= '0' &&
-                         path[stem.size()] <= '9';
-    if (layers[i].kind != vdisk::LayerKind::differencing || !is_ours) break;
-    frozen.push_back(layers[i].id);
-  }
-  return frozen;
-}
-
 }  // namespace
 
 ChainSnapshots::ChainSnapshots(os::FileSystem& files, Options options)
     : files_(files), options_(std::move(options)), extractor_(files, {options_.map_path, true}) {}
+
+bool ChainSnapshots::is_frozen(const vdisk::LayerInfo& top, const vdisk::LayerInfo& layer) const {
+  const auto stem = top.path.substr(0, top.path.rfind('.')) + ".";
+  const auto& path = layer.path;
+  return path.starts_with(stem) && path.size() > stem.size() && path[stem.size()] >= '0' &&
+         path[stem.size()] <= '9';
+}
+
+std::vector<Guid> ChainSnapshots::frozen_of(const std::vector<vdisk::LayerInfo>& layers) const {
+  std::vector<Guid> frozen;
+  for (std::size_t i = 1; i < layers.size(); ++i) {
+    if (layers[i].kind != vdisk::LayerKind::differencing || !is_frozen(layers.front(), layers[i])) break;
+    frozen.push_back(layers[i].id);
+  }
+  return frozen;
+}
 
 Result<FrozenLayer> ChainSnapshots::freeze() {
   std::lock_guard lock(mutex_);
@@ -76,6 +76,7 @@ Result<std::size_t> ChainSnapshots::frozen_layers() {
 
 Result<void> ChainSnapshots::tidy(const Guid& keep) {
   std::lock_guard lock(mutex_);
+  if (!can_merge()) return {};
   for (;;) {
     RS_TRY(const auto layers, chain());
     const auto frozen = frozen_of(layers);

@@ -37,8 +37,15 @@ class ChainSnapshots : public SnapshotPort {
   virtual Result<FrozenLayer> freeze_chain() = 0;
   virtual Result<std::vector<vdisk::LayerInfo>> chain() = 0;  // from the top
   virtual Result<void> merge(std::size_t index) = 0;          // as vdisk::Disk::merge
+  virtual bool can_merge() const { return true; }
+  // Whether a layer below the top was frozen from this disk, and is not what the clone was made of. By its
+  // name: freezing calls layers after the disk, NAME.0001 and so on; the clone's parent is not among them,
+  // nor the reference snapshot of a pool's desktop, NAME.reference.
+  virtual bool is_frozen(const vdisk::LayerInfo& top, const vdisk::LayerInfo& layer) const;
 
  private:
+  std::vector<Guid> frozen_of(const std::vector<vdisk::LayerInfo>& layers) const;  // from the top
+
   os::FileSystem& files_;
   const Options options_;
   std::mutex mutex_;  // one operation on the chain at a time

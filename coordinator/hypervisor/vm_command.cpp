@@ -5,25 +5,6 @@
 #include "coordinator/foreign/command.h"
 
 namespace roamstead::hypervisor {
-namespace {
-
-constexpr std::size_t kMostShown = 2000;  // bytes of a program's output in an error
-
-std::string one_line(const std::string& output) {
-  std::string line;
-  for (const char c : output) {
-    if (line.size() >= kMostShown) return line + " ...";
-    const bool blank = static_cast<unsigned char>(c) <= ' ' || c == '\x7f';
-    if (!blank)
-      line += c;
-    else if (!line.empty() && line.back() != ' ')
-      line += ' ';
-  }
-  while (!line.empty() && line.back() == ' ') line.pop_back();
-  return line;
-}
-
-}  // namespace
 
 std::vector<std::string> placeholders() {
   return {"name",   "uuid",      "mac",        "pool",      "number", "disk",
@@ -95,9 +76,7 @@ Result<std::string> run_for(const Vm& vm, const VmCommands::Words& words, const 
   options.environment = {"LC_ALL=C"};  // what they say is read, and shown
   RS_TRY_CTX(const auto output, "VM " + vm.name, foreign::run_command(arguments, options));
   if (output.status == 0) return output.out;
-  auto said = one_line(output.err.empty() ? output.out : output.err);
-  return fail(ErrorCode::io, "VM " + vm.name + ": " + arguments[0] + " ended with status " +
-                                 std::to_string(output.status) + (said.empty() ? "" : ": " + said));
+  return fail(ErrorCode::io, "VM " + vm.name + ": " + os::describe_failure(arguments[0], output));
 }
 
 std::string last_line(const std::string& text) {
