@@ -78,6 +78,11 @@ Result<std::optional<Opened>> Opening::resume(const SessionFacts& facts) {
 }
 
 Result<void> Opening::salvage(const SessionFacts& facts) {
+  if (config_.registry_port) {
+    const auto registry =
+        config_.registry_port([this] { return staging_root() + "/" + Guid::random().to_string(); });
+    RS_CHECK_CTX("registry", registry->flush());
+  }
   RS_CHECK(volume_.sync());
   RS_TRY(auto frozen, snapshots_.freeze());
   {

@@ -1,6 +1,6 @@
 // How the agent puts keys into the hives that programs use. Implementations: agent/core/hive_file_port (a
-// hive file on the profile's volume, edited while nobody has it mounted); on Windows the registry itself can
-// do the same (RegLoadAppKey, RegCreateKeyEx, RegSetKeySecurity, RegFlushKey).
+// hive file on the profile's volume, edited while nobody has it mounted); agent/win/registry (the
+// registry itself, once the hive is loaded for programs).
 #pragma once
 
 #include <memory>
@@ -56,6 +56,10 @@ class RegistryPort {
   // name is taken.
   virtual Result<std::unique_ptr<MountedHive>> make(const std::string& path, const profile::Entry& file,
                                                     const profile::KeyEntry& root) = 0;
+  // Brings to the hives' files what programs have changed in hives that are mounted for them. Before a
+  // snapshot, once before programs are held and once while they are; where the files are all there is, it
+  // does nothing.
+  virtual Result<void> flush() { return {}; }
 };
 
 }  // namespace roamstead::agent

@@ -62,8 +62,8 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
   if (opened.noted.valid()) RS_CHECK(opened.noted.get());
   session->sender_ = std::make_unique<Sender>(link, opened.facts.session_secret, *session->log_, snapshots,
                                               loader.activity(), config.sender);
-  session->cycle_ =
-      std::make_unique<SnapshotCycle>(loader, volume, snapshots, *session->log_, *session->sender_);
+  session->cycle_ = std::make_unique<SnapshotCycle>(loader, *session->registry_port_, volume, snapshots,
+                                                    *session->log_, *session->sender_);
   session->fill_ = std::make_unique<Fill>(loader, volume, config.profile_root, config.fill_bytes_per_second);
   if (auto* preview = loader.preview()) {
     session->settler_ = std::make_unique<Settler>(loader, volume, config.profile_root);
@@ -90,7 +90,12 @@ Result<void> Session::prepare(const SessionConfig& config, wire::CoordinatorLink
 Session::~Session() { stop_threads(); }
 
 Result<void> Session::start_registry() {
-  registry_port_ = std::make_unique<HiveFilePort>(volume_, [this] { return loader_->new_staging_path(); });
+  auto new_staging_path = [this] { return loader_->new_staging_path(); };
+  if (config_.registry_port) {
+    registry_port_ = config_.registry_port(new_staging_path);
+  } else {
+    registry_port_ = std::make_unique<HiveFilePort>(volume_, new_staging_path);
+  }
   RegistryLoaderOptions options;
   options.patience = config_.loader.patience;
   RegistryLoader::Place place{facts_.session, config_.profile_root,

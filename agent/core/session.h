@@ -40,6 +40,9 @@ struct SessionConfig {
   std::chrono::milliseconds learn_for{60'000};
   LoaderOptions loader;
   SenderOptions sender;
+  // How keys reach the hives that programs use, and how they are saved, given a source of paths in the
+  // staging directory; none: hive files on the volume are all there is.
+  std::function<std::unique_ptr<RegistryPort>(std::function<std::string()> new_staging_path)> registry_port;
   // The coordinator wants the user logged out; called on a thread of the session, only to take note.
   std::function<void(const wire::Push&)> on_close_wanted;
 };
@@ -142,7 +145,7 @@ class Session {
   WorkingSetLearner learner_;
   std::unique_ptr<PrewarmedLink> prewarmed_;  // null: nothing of use was on the disk
   std::unique_ptr<Loader> loader_;
-  std::unique_ptr<HiveFilePort> registry_port_;
+  std::unique_ptr<RegistryPort> registry_port_;
   std::unique_ptr<RegistryLoader> registry_;
   std::unique_ptr<Sender> sender_;
   std::unique_ptr<SnapshotCycle> cycle_;

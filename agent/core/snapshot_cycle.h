@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "agent/core/loader.h"
+#include "agent/core/registry_port.h"
 #include "agent/core/sender.h"
 #include "agent/core/snapshot_port.h"
 #include "common/changelog/change_log.h"
@@ -34,9 +35,14 @@ class SnapshotCycle {
  public:
   static constexpr std::size_t kMostFrozenLayers = 2;
 
-  SnapshotCycle(Loader& loader, ProfileVolume& volume, SnapshotPort& snapshots, changelog::ChangeLog& log,
-                Sender& sender)
-      : loader_(loader), volume_(volume), snapshots_(snapshots), log_(log), sender_(sender) {}
+  SnapshotCycle(Loader& loader, RegistryPort& registry, ProfileVolume& volume, SnapshotPort& snapshots,
+                changelog::ChangeLog& log, Sender& sender)
+      : loader_(loader),
+        registry_(registry),
+        volume_(volume),
+        snapshots_(snapshots),
+        log_(log),
+        sender_(sender) {}
 
   Result<SnapshotResult> take(SnapshotKind kind, std::chrono::milliseconds patience);
   // Merges what is acknowledged, when nothing waits to be sent. Returns frozen layers left.
@@ -48,6 +54,7 @@ class SnapshotCycle {
   Result<std::size_t> tidy_locked();
 
   Loader& loader_;
+  RegistryPort& registry_;
   ProfileVolume& volume_;
   SnapshotPort& snapshots_;
   changelog::ChangeLog& log_;

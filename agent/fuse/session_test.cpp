@@ -77,6 +77,62 @@ TEST_CASE("what snapshots show arrives in order, and few layers stay") {
   CHECK_FALSE(machine.link.is_open());
 }
 
+// The hives' files as ever, and a count of how often they were asked to be up to date.
+class CountingPort final : public RegistryPort {
+ public:
+  CountingPort(ProfileVolume& volume, std::function<std::string()> new_staging_path,
+               std::atomic<int>& flushes, const ScriptedSnapshots& snapshots, std::size_t& frozen_then)
+      : files_(volume, std::move(new_staging_path)),
+        flushes_(flushes),
+        snapshots_(snapshots),
+        frozen_then_(frozen_then) {}
+  Result<std::unique_ptr<MountedHive>> mount(const std::string& path, const profile::Entry& file) override {
+    return files_.mount(path, file);
+  }
+  Result<std::unique_ptr<MountedHive>> make(const std::string& path, const profile::Entry& file,
+                                            const profile::KeyEntry& root) override {
+    return files_.make(path, file, root);
+  }
+  Result<void> flush() override {
+    ++flushes_;
+    frozen_then_ = snapshots_.layers().size();
+    return {};
+  }
+
+ private:
+  HiveFilePort files_;
+  std::atomic<int>& flushes_;
+  const ScriptedSnapshots& snapshots_;
+  std::size_t& frozen_then_;
+};
+
+TEST_CASE(
+    "hives that programs have mounted are brought up to date before every freeze, also of what is left") {
+  Machine machine;
+  std::atomic<int> flushes{0};
+  std::size_t frozen_then = 0;
+  machine.config.registry_port = [&](std::function<std::string()> new_staging_path) {
+    return std::make_unique<CountingPort>(*machine.volume, std::move(new_staging_path), flushes,
+                                          machine.snapshots, frozen_then);
+  };
+  auto session = machine.must_start();
+  CHECK(flushes == 0);
+  REQUIRE(session->snapshot(true, kPatience));
+  CHECK(flushes == 2);  // before programs are held, and while they are
+  CHECK(frozen_then + 1 == machine.snapshots.layers().size());
+  SUBCASE("log-out") {
+    REQUIRE(session->logout(kPatience));
+    CHECK(flushes == 4);
+  }
+  SUBCASE("a session that was taken over while this machine was off") {
+    session.reset();
+    machine.snapshots.change("late", "x");
+    machine.link.superseded = true;
+    static_cast<void>(machine.start());
+    CHECK(flushes == 3);
+  }
+}
+
 TEST_CASE("a session that changed nothing sends nothing") {
   Machine machine;
   auto session = machine.must_start();
