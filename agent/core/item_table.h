@@ -2,6 +2,7 @@
 // loaded.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <map>
 #include <memory>
@@ -40,6 +41,7 @@ struct Item {
   const bool directory;
   // Published by a process before this one: blocks without a tag may hold content already.
   const bool recovered;
+  std::atomic<bool> doubted{false};  // it may be gone, and its record another file's
 
   std::mutex mutex;  // guards all below
   std::condition_variable changed;

@@ -74,12 +74,13 @@ auto Loader::patiently(Call call) -> decltype(call()) {
   return retry_while_away(options_.patience, call);
 }
 
-// The item behind a handle. After a restart the journal may tell of a file whose record another one uses now.
+// The item behind a handle. Another file may use its record now: after a restart, and where programs delete
+// past us.
 std::shared_ptr<Item> Loader::find(VolumeHandle& handle) {
   auto item = items_.find(handle.record());
-  if (!item || !item->recovered) return item;
+  if (!item || !(item->recovered || item->doubted)) return item;
   std::lock_guard lock(item->mutex);
-  if (item->identity_checked) return item;
+  if (item->identity_checked && !item->doubted) return item;
   auto times = handle.times();
   if (times && item->previous_created_100ns != 0 && times->created_100ns == item->previous_created_100ns)
     item->created_100ns = times->created_100ns;  // the change was announced, and did not come
@@ -89,6 +90,10 @@ std::shared_ptr<Item> Loader::find(VolumeHandle& handle) {
   }
   item->identity_checked = times.has_value();
   return item;
+}
+
+void Loader::doubt(std::uint64_t record) {
+  if (auto item = items_.find(record)) item->doubted = true;
 }
 
 Result<void> Loader::recover() {

@@ -84,12 +84,17 @@ class Loader {
   Result<void> write(VolumeHandle& stream, std::uint64_t offset, ByteView data);
   Result<void> truncate(VolumeHandle& stream, std::uint64_t size_bytes);
   Result<void> sync(VolumeHandle& stream);
+  // The tags of all that is loaded of the item are recorded: programs may write past this object from now on,
+  // to the streams that are wholly loaded.
+  Result<void> record_loaded(VolumeHandle& stream);
   // A change of times, attributes or security: hydration, which puts back the times it found, waits
   // meanwhile. `created_100ns`: the creation time that the change will set, if it sets one.
   Result<void> change_metadata(VolumeHandle& handle, const std::function<Result<void>()>& change,
                                std::optional<std::uint64_t> created_100ns = std::nullopt);
   // The item was deleted for good; its record may be used again.
   void forget(std::uint64_t record) { items_.remove(record); }
+  // The item may be deleted from now on without anybody saying so, and its record used again.
+  void doubt(std::uint64_t record);
   // An alternate stream was deleted: one of the same name made later is new.
   Result<void> forget_stream(std::uint64_t record, const std::string& stream);
 

@@ -289,6 +289,18 @@ Result<void> Loader::sync(VolumeHandle& stream) {
   return waiting ? flush_tags() : Result<void>{};
 }
 
+Result<void> Loader::record_loaded(VolumeHandle& stream) {
+  auto item = find(stream);
+  if (!item) return {};
+  bool pending = false;
+  {
+    std::lock_guard lock(item->mutex);
+    item->written = true;  // its times are the program's
+    for (auto& [name, state] : item->streams) pending |= !state.pending.empty();
+  }
+  return pending ? flush_tags() : Result<void>{};
+}
+
 Result<void> Loader::change_metadata(VolumeHandle& handle, const std::function<Result<void>()>& change,
                                      std::optional<std::uint64_t> created_100ns) {
   auto item = find(handle);
