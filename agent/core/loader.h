@@ -147,6 +147,8 @@ class Loader {
   Result<void> check_size(Item& item, VolumeHandle& stream, StreamState& state);
   Result<void> store(Item& item, VolumeHandle& stream, ByteRange range, ByteView data);
   void note_pending(Item& item);
+  Result<void> remember_cut(Item& item, const std::string& stream, const StreamState& state,
+                            std::uint64_t limit);
   Result<void> write_loaded(Item& item, VolumeHandle& stream, std::uint64_t offset, ByteView data,
                             bool& done);
   using Tags = std::map<std::string, std::map<std::uint64_t, extract::BlockTag>>;  // by stream and block

@@ -256,9 +256,41 @@ Result<void> Loader::truncate(VolumeHandle& stream, std::uint64_t size_bytes) {
     RS_CHECK(stream.sync());
     RS_CHECK(journal_.append_base_limit(item->id, stream.stream(), size_bytes));
     RS_CHECK(journal_.flush());
+    RS_CHECK(remember_cut(*item, stream.stream(), state, size_bytes));
     state.cut_base(size_bytes);
     return {};
   }
+}
+
+// Programs that save a file often write all of it anew, most of it as it was: what the journal knows of the
+// base's bytes beyond the limit need not travel. Only what is in memory; losing it costs bytes sent in vain.
+Result<void> Loader::remember_cut(Item& item, const std::string& stream, const StreamState& state,
+                                  std::uint64_t limit) {
+  constexpr std::uint64_t kMostBytes = 1 << 20;
+  auto first = block_start(limit + kTagBlockBytes - 1) / kTagBlockBytes;
+  const auto end = std::min(state.base_limit, first * kTagBlockBytes + kMostBytes);
+  std::vector<extract::BlockTag> tags;  // from `first` on
+  const auto append = [&](std::uint64_t next) -> Result<void> {
+    if (!tags.empty()) RS_CHECK(journal_.append_loaded(item.id, stream, first, tags));
+    tags.clear();
+    first = next;
+    return {};
+  };
+  for (auto at = first * kTagBlockBytes; at < end; at += kTagBlockBytes) {
+    const auto block = at / kTagBlockBytes;
+    const ByteRange range{at, std::min<std::uint64_t>(kTagBlockBytes, state.base_limit - at)};
+    if (auto known = state.pending.find(block); known != state.pending.end()) {
+      tags.push_back(known->second);
+    } else if (auto shown = preview_ && stream.empty() && !state.loaded.contains(range)
+                                ? preview_->kept(item.base_path, range)
+                                : std::nullopt;
+               shown && shown->size() == range.length) {
+      tags.push_back(extract::block_tag(*shown));
+    } else {
+      RS_CHECK(append(block + 1));
+    }
+  }
+  return append(0);
 }
 
 Result<void> Loader::forget_stream(std::uint64_t record, const std::string& stream) {

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "agent/core/hive_file_port.h"
 #include "agent/core/loader.h"
@@ -247,16 +248,22 @@ struct Process {
   Loader loader;
   Registry registry;
 
-  Process(Machine& machine, ProfileVolume& volume, std::unique_ptr<ProvenanceJournal> opened)
+  Process(Machine& machine, ProfileVolume& volume, std::unique_ptr<ProvenanceJournal> opened,
+          bool preview = false)
       : journal(std::move(opened)),
-        loader(machine.link, machine.secret, volume, *journal, {std::chrono::milliseconds(50)}),
+        loader(machine.link, machine.secret, volume, *journal, options(preview)),
         registry(machine.link, machine.secret, machine.session, volume, loader) {
     must(loader.recover());
     must(loader.publish_root(machine.root));
   }
-  explicit Process(Machine& machine)
+  explicit Process(Machine& machine, bool preview = false)
       : Process(machine, *machine.volume,
-                must(ProvenanceJournal::open(machine.volume->files(), machine.journal_path))) {}
+                must(ProvenanceJournal::open(machine.volume->files(), machine.journal_path)), preview) {}
+  static LoaderOptions options(bool preview) {
+    LoaderOptions options{std::chrono::milliseconds(50)};
+    options.preview = preview;
+    return options;
+  }
 
   Result<void> populate(Machine& machine, const std::string& path) {
     RS_TRY(auto handle, machine.volume->open(path, ""));
@@ -359,6 +366,46 @@ TEST_CASE("a block that a full volume did not take is not recorded as loaded") {
     auto& tags = item->streams.at("").tags;
     CHECK(tags.count(0) == 0);
     CHECK(tags.count(2) == 1);
+  });
+}
+
+// The base's bytes beyond the limit are not there any more; what they were is worth knowing when a program
+// writes the file anew.
+TEST_CASE("what was loaded or shown of a file is still known when a program cuts it short") {
+  Machine machine;
+  std::string text;
+  for (int block = 0; block < 5; ++block) text += std::string(kBlock, static_cast<char>('a' + block));
+  text.resize(text.size() - 100);
+  machine.link.add_file("doc", text);
+  Process process(machine, true);
+  std::uint64_t limit = 0;
+  std::set<std::uint64_t> known;
+  SUBCASE("loaded") {
+    REQUIRE(process.populate(machine, kRoot));
+    auto handle = must(machine.volume->open(path_in_profile("doc"), ""));
+    REQUIRE(process.loader.load(*handle, {kBlock, 3 * kBlock}, Priority::exact));
+    limit = 2 * kBlock + 7;
+    must(process.loader.truncate(*handle, limit));
+    known = {3};
+  }
+  SUBCASE("shown") {
+    must(process.loader.preview_read(profile::ProfilePath::parse("doc").value(), text.size(), {0, 10}));
+    REQUIRE(process.populate(machine, kRoot));
+    must(process.loader.truncate(*must(machine.volume->open(path_in_profile("doc"), "")), limit));
+    known = {0, 1, 2, 3, 4};
+  }
+  must(process.journal->flush());
+  process.journal->inspect([&](const extract::Provenance& provenance) {
+    const auto item = provenance.find_by_base(profile::ProfilePath::parse("doc").value());
+    const auto& stream = item->streams.at("");
+    CHECK(stream.base_limit == limit);
+    std::set<std::uint64_t> found;
+    for (const auto& [block, tag] : stream.tags) {
+      found.insert(block);
+      CHECK(tag == extract::block_tag(as_bytes(text).subspan(
+                       block * kBlock, std::min<std::size_t>(kBlock, text.size() - block * kBlock))));
+    }
+    CHECK(found == known);
   });
 }
 

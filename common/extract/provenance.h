@@ -8,6 +8,7 @@
 //  has not been
 //     loaded (base), one without a tag that is not zero is content, one with a tag is base exactly when its
 //     bytes have that tag. Whoever writes to a block that is not loaded loads it first.
+//     Beyond the base limit a tag only says what the base has there; it follows the record of that limit.
 //  3. A shrunk stream is shrunk (and flushed) first, then its new base limit recorded and flushed, then may
 //  grow again.
 //  4. Records are never removed during a session; a directory's children are all published before

@@ -193,6 +193,13 @@ void TestAgent::truncate(const std::string& path, const std::string& stream, std
   state.pending.erase(state.pending.lower_bound(size_bytes / kTagBlockBytes), state.pending.end());
   journal(encode_base_limit(item->id, stream, size_bytes));
   flush_journal();
+  // What the base has beyond the limit, for every other block, so that both cases occur.
+  const auto& bytes = base_.at(item->base_path).streams.at(stream);
+  for (auto at = (size_bytes / kTagBlockBytes + 1) * kTagBlockBytes; at < bytes.size();
+       at += 2 * kTagBlockBytes)
+    journal(encode_loaded(
+        item->id, stream, at / kTagBlockBytes,
+        {block_tag(ByteView(bytes).subspan(at, std::min<std::size_t>(kTagBlockBytes, bytes.size() - at)))}));
 }
 
 void TestAgent::remove(const std::string& path) {

@@ -10,7 +10,8 @@ namespace {
 constexpr std::uint8_t kCompressedFlag = 1;
 // Below this a zstd frame's own overhead eats the gain.
 constexpr std::size_t kLeastWorthCompressing = 256;
-constexpr int kCompressionLevel = 1;
+constexpr int kFastLevel = 1;
+constexpr int kThoroughLevel = 3;
 
 void store_header(MutableByteView out, FrameType type, bool compressed, std::uint64_t request,
                   std::size_t payload_bytes) {
@@ -32,8 +33,7 @@ bool looks_incompressible(ByteView payload) {
   std::array<std::byte, kSampleBytes> packed;
   for (std::size_t i = 0; i < kSamples; ++i) {
     const auto sample = payload.subspan((payload.size() - kSampleBytes) / (kSamples - 1) * i, kSampleBytes);
-    const auto size =
-        ZSTD_compress(packed.data(), packed.size(), sample.data(), sample.size(), kCompressionLevel);
+    const auto size = ZSTD_compress(packed.data(), packed.size(), sample.data(), sample.size(), kFastLevel);
     // One that shrinks by a sixteenth is reason enough to try.
     if (ZSTD_isError(size) == 0 && size <= kSampleBytes - kSampleBytes / 16) return false;
   }
@@ -41,12 +41,12 @@ bool looks_incompressible(ByteView payload) {
 }
 
 // Empty when compression does not make it smaller.
-Bytes compressed_frame(FrameType type, std::uint64_t request, ByteView payload) {
-  if (looks_incompressible(payload)) return {};
+Bytes compressed_frame(FrameType type, std::uint64_t request, ByteView payload, Compression compression) {
+  if (compression == Compression::if_smaller && looks_incompressible(payload)) return {};
   constexpr std::size_t kOverhead = kFrameHeaderBytes + sizeof(std::uint32_t);
   Bytes frame(kOverhead + payload.size());
   auto written = ZSTD_compress(frame.data() + kOverhead, payload.size(), payload.data(), payload.size(),
-                               kCompressionLevel);
+                               compression == Compression::thorough ? kThoroughLevel : kFastLevel);
   if (ZSTD_isError(written) != 0 || written + sizeof(std::uint32_t) >= payload.size()) return {};
   frame.resize(kOverhead + written);
   store_header(frame, type, true, request, sizeof(std::uint32_t) + written);
@@ -57,8 +57,8 @@ Bytes compressed_frame(FrameType type, std::uint64_t request, ByteView payload) 
 }  // namespace
 
 Bytes encode_frame(FrameType type, std::uint64_t request, ByteView payload, Compression compression) {
-  if (compression == Compression::if_smaller && payload.size() >= kLeastWorthCompressing)
-    if (auto frame = compressed_frame(type, request, payload); !frame.empty()) return frame;
+  if (compression != Compression::no && payload.size() >= kLeastWorthCompressing)
+    if (auto frame = compressed_frame(type, request, payload, compression); !frame.empty()) return frame;
   Bytes frame(kFrameHeaderBytes + payload.size());
   store_header(frame, type, false, request, payload.size());
   if (!payload.empty()) std::memcpy(frame.data() + kFrameHeaderBytes, payload.data(), payload.size());

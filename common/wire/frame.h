@@ -61,7 +61,9 @@ struct Frame {
   Bytes payload;  // as received
 };
 
-enum class Compression { no, if_smaller };
+// if_smaller: fast, for replies that programs wait for. thorough: smaller still, for what desktops save: much
+// of it is text with something random in between, and uplinks are slower than disks.
+enum class Compression { no, if_smaller, thorough };
 
 // Header and payload together, ready to be sent. The payload must not exceed kMaxPayloadBytes.
 Bytes encode_frame(FrameType type, std::uint64_t request, ByteView payload,

@@ -22,7 +22,7 @@ TEST_CASE("a frame comes back as it was sent, compressed or not") {
     Bytes noise(size);
     for (auto& byte : noise) byte = static_cast<std::byte>(random());
     for (const auto& payload : {same, noise})
-      for (auto compression : {Compression::no, Compression::if_smaller}) {
+      for (auto compression : {Compression::no, Compression::if_smaller, Compression::thorough}) {
         auto frame = parse(encode_frame(FrameType::read_reply, 77, payload, compression));
         REQUIRE(frame);
         CHECK(frame->type == FrameType::read_reply);
@@ -51,6 +51,21 @@ TEST_CASE("what gains from compression is compressed, wherever in it the gain li
     CHECK(frame_bytes() < payload.size() * 8 / 10);
     payload = noise;
   }
+}
+
+TEST_CASE("thoroughly means that a small part which can be compressed, in noise, is") {
+  auto random = support::seeded_random();
+  Bytes payload(256u << 10);
+  for (auto& byte : payload) byte = static_cast<std::byte>(random());
+  // Between the places that a quick look is taken at.
+  const auto page = std::size_t{4096};
+  for (std::size_t at = 4 * page; at + page < payload.size() / 4; at += 2 * page)
+    std::fill_n(payload.begin() + static_cast<std::ptrdiff_t>(at), page, std::byte{'x'});
+  const auto size = [&](Compression compression) {
+    return encode_frame(FrameType::batch_part, 1, payload, compression).size();
+  };
+  CHECK(size(Compression::if_smaller) == kFrameHeaderBytes + payload.size());
+  CHECK(size(Compression::thorough) < payload.size() - 5 * page);
 }
 
 TEST_CASE("a header with an unknown type, an unknown flag or too long a payload is refused") {

@@ -185,7 +185,7 @@ class TlsLink::Impl {
         connection_.send(call, encode_frame(FrameType::batch_abandon, call.id, {}));
         return fail(std::move(part).error());
       }
-      connection_.send(call, encode_frame(FrameType::batch_part, call.id, *part, Compression::if_smaller));
+      connection_.send(call, encode_frame(FrameType::batch_part, call.id, *part, Compression::thorough));
     }
   }
 

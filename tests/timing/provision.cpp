@@ -14,6 +14,8 @@
 
 #include "common/base/log.h"
 #include "coordinator/compose/testing/golden_image.h"
+#include "coordinator/join/secret.h"
+#include "coordinator/join/testing_blob.h"
 #include "coordinator/server/coordinator.h"
 #include "tests/support/must.h"
 #include "tests/support/temporary_directory.h"
@@ -55,15 +57,33 @@ Sizes sizes_of(const std::string& directory, const std::string& prefix, double c
   return sizes;
 }
 
+// Accounts that exist already, as "net offlinejoin provision" leaves them: NAME.txt for each clone.
+std::string write_blobs(const std::string& folder, int clones, const std::string& prefix) {
+  const auto directory = folder + "/blobs-" + prefix;
+  std::filesystem::create_directory(directory);
+  std::filesystem::permissions(directory, std::filesystem::perms::owner_all);
+  for (int number = 1; number <= clones; ++number) {
+    auto blob = join::testing::sample_blob();
+    blob.membership.machine_name = fmt::format("{}-{:05}", prefix, number);
+    blob.membership.machine_password = join::random_machine_password();
+    const auto file = must(join::write_odj_file(blob));
+    std::ofstream(directory + "/" + blob.membership.machine_name + ".txt", std::ios::binary)
+        .write(reinterpret_cast<const char*>(file.data()), static_cast<std::streamsize>(file.size()));
+  }
+  return directory;
+}
+
 void run(server::Coordinator& coordinator, const std::string& folder, int clones, const std::string& prefix,
          bool as_json) {
   const auto directory = folder + "/disks-" + prefix;
+  const auto blobs = write_blobs(folder, clones, prefix);
   const auto specification = fmt::format(
       "[pool]\nname = \"{0}\"\nimage = \"golden\"\nclones = \"{0}-{{n:05}}\"\ncount = {1}\ndirectory = "
       "\"{2}\"\n"
       "[network]\naddresses = \"10.1.0.10-10.1.255.250/16\"\ngateway = \"10.1.0.1\"\n"
+      "[join]\nmethod = \"direct\"\nblobs = \"{3}\"\n"
       "[[scripts]]\nsource = \"first.cmd\"\n",
-      prefix, clones, directory);
+      prefix, clones, directory, blobs);
   const auto begin = Clock::now();
   const auto processor = processor_seconds();
   std::optional<double> first;
