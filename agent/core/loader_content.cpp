@@ -25,14 +25,15 @@ ByteRange base_blocks(const StreamState& state, ByteRange range) {
 }
 
 // Zeros over a block whose tag is not recorded would look like a block that was never loaded, were we killed
-// now.
+// now. Of the last block that is the part that the base has, whatever follows it.
 bool zeroes_pending(const StreamState& state, std::uint64_t offset, ByteView data) {
   auto end = offset + data.size();
   for (auto it = state.pending.lower_bound(offset / kTagBlockBytes); it != state.pending.end(); ++it) {
     auto block = it->first * kTagBlockBytes;
     if (block >= end) break;
-    auto part = intersect({block, kTagBlockBytes}, {offset, data.size()});
-    if (all_zero(data.subspan(part.offset - offset, part.length))) return true;
+    const auto of_base = intersect({block, kTagBlockBytes}, {0, state.base_limit});
+    const auto part = intersect(of_base, {offset, data.size()});
+    if (!part.empty() && all_zero(data.subspan(part.offset - offset, part.length))) return true;
   }
   return false;
 }

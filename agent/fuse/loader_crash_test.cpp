@@ -424,6 +424,23 @@ TEST_CASE("zeros over a loaded block wait until its tag is durable, not only unt
   CHECK(read_all(*handle) == std::string(2 * kBlock, 'b'));
 }
 
+TEST_CASE("zeros over the base's part of the last block wait too, whatever is written behind it") {
+  Machine machine;
+  machine.link.add_file("short", std::string(kBlock + 100, 'b'));
+  support::CrashFileSystem files;
+  auto header = must(ProvenanceJournal::open(machine.volume->files(), machine.journal_path))->header();
+  Process process(machine, *machine.volume, must(ProvenanceJournal::create(files, "/journal", header)));
+  REQUIRE(process.populate(machine, kRoot));
+  auto handle = must(machine.volume->open(path_in_profile("short"), ""));
+  REQUIRE(process.loader.load(*handle, {0, 2 * kBlock}));
+  files.crash_after(files.operations());
+  auto data = Bytes(100);
+  CHECK(process.loader.write(*handle, kBlock + 100, Bytes(50)));  // beyond the base
+  data.resize(150, std::byte{'n'});
+  CHECK_FALSE(process.loader.write(*handle, kBlock, data));
+  CHECK(read_all(*handle).substr(kBlock, 100) == std::string(100, 'b'));
+}
+
 // With a creation time that can be set, as NTFS has it and other file systems do not.
 class DatedHandle final : public VolumeHandle {
  public:

@@ -165,10 +165,15 @@ void TestAgent::write(const std::string& path, const std::string& stream, std::u
   populate_above(path);
   const bool there = desktop_.volume().find(on_volume(path)).has_value();
   load(path, stream, offset, data.size());
-  // Zeros over a block without a tag would pass for a block that was never loaded.
-  for (std::size_t at = 0; at < data.size();) {
-    const auto count =
-        std::min<std::size_t>(data.size() - at, kTagBlockBytes - (offset + at) % kTagBlockBytes);
+  // Zeros over a block without a tag would pass for a block that was never loaded; of the last one that is
+  // the part which the base has.
+  std::size_t of_base = data.size();
+  if (const auto* item = find(path); item != nullptr && item->streams.count(stream) != 0) {
+    const auto limit = item->streams.at(stream).base_limit;
+    of_base = std::min<std::uint64_t>(data.size(), limit > offset ? limit - offset : 0);
+  }
+  for (std::size_t at = 0; at < of_base;) {
+    const auto count = std::min<std::size_t>(of_base - at, kTagBlockBytes - (offset + at) % kTagBlockBytes);
     if (all_zero(data.subspan(at, count))) {
       flush_tags();
       break;

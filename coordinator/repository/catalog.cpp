@@ -3,7 +3,10 @@
 #include <sqlite3.h>
 
 #include <mutex>
+#include <optional>
 #include <unordered_map>
+
+#include "coordinator/repository/wal_checkpointer.h"
 
 namespace roamstead::repository {
 namespace {
@@ -162,6 +165,7 @@ Result<Location> object_row(Statement& row) {
 class SqliteCatalog final : public Catalog {
  public:
   explicit SqliteCatalog(Database database) : database_(std::move(database)) {}
+  void keep_log_short(const std::string& path) { checkpointer_.emplace(database_.get(), path); }
 
   Result<void> add_profile(const ProfileId& id, const std::string& name) override {
     std::lock_guard guard(mutex_);
@@ -380,6 +384,7 @@ class SqliteCatalog final : public Catalog {
   mutable std::mutex mutex_;
   Database database_;
   mutable Prepared prepared_{database_.get()};
+  std::optional<WalCheckpointer> checkpointer_;
 };
 
 }  // namespace
@@ -405,6 +410,7 @@ Result<std::unique_ptr<Catalog>> Catalog::open(const std::string& path, const Gu
     // The packs are the truth: a transaction that a power loss takes is read from them again.
     RS_CHECK_CTX(path, catalog->execute("PRAGMA synchronous = NORMAL"));
     RS_CHECK_CTX(path, catalog->execute(kSchema));
+    catalog->keep_log_short(path);
   }
   RS_CHECK_CTX(path, catalog->check_repository(repository, create));
   return catalog;
