@@ -136,6 +136,10 @@ Result<void> BatchBuilder::inside(const ntfs::FileRecord& file, const Placement&
   }
   for (const auto& name : names.gone)
     if (still_inside(name.parent)) add_delete(name);
+  // A folder that was renamed may have come to where the rules judge what is in it otherwise.
+  if (file.directory && origin.record &&
+      !comparison_.tree.selection().rules().same_below(origin.names.front().path, path))
+    RS_CHECK(queue_descendants(file.reference.record));
   auto done = put(file, item.get(), placement, origin, nullptr, names.changed());
   return done ? done : blame(path, std::move(done).error());
 }
@@ -187,7 +191,9 @@ Result<void> BatchBuilder::put(const ntfs::FileRecord& file, const ItemState* it
   bool old_readable = true;
   if (origin.exists && !origin.record) old_entry = origin.item->entry;
   if (origin.exists && origin.record) {
-    old_readable = !blocked_reason(*origin.record);
+    old_readable =
+        !blocked_reason(*origin.record) &&
+        !comparison_.before.mirror()->tree.selection().too_large(*origin.record, origin.names.front().path);
     auto read = read_entry(comparison_.before.mirror()->volume, *origin.record, comparison_.profile_root,
                            origin.names.front().path, origin.item.get());
     if (read && old_readable) {
@@ -205,6 +211,11 @@ Result<void> BatchBuilder::put(const ntfs::FileRecord& file, const ItemState* it
   const bool needed = !old_entry || !same_entry(*old_entry, entry) || !streams.empty() ||
                       (names_changed && (placement.names.size() > 1 || origin.names.size() > 1));
   if (!needed) return {};
+  for (const auto& name : placement.names)
+    if (auto too_large = comparison_.tree.selection().too_large(file, name.path)) {
+      hold_back(name.path, *too_large);
+      return {};
+    }
   if (base == alike && all_bytes_travel(streams, entry)) base = nullptr;
   for (const auto& name : placement.names) {
     RS_TRY(auto path, profile::ProfilePath::parse(name.path));
@@ -338,13 +349,18 @@ Result<void> BatchBuilder::new_files() {
     const auto item = comparison_.before.item_of(file);
     // Saved by writing a new file and renaming it over the old one: most of it may be what the old one had.
     const Origin* alike = nullptr;
+    Origin kept;  // brought here from among what is kept for log-out: the tree has it there until then
+    if (item != nullptr && comparison_.before.is_kept(*item)) {
+      kept = comparison_.before.origin_of_published(item);
+      if (kept.exists) alike = &kept;
+    }
     if (item == nullptr && !file.directory && placement.names.size() == 1)
       alike = lost_where_it_was(file, placement.names.front().path);
     if (alike != nullptr) {
       const bool is_file = alike->record ? !alike->record->directory && !alike->record->reparse_tag &&
                                                !blocked_reason(*alike->record)
                                          : has_content(alike->item->entry);
-      if (!is_file) alike = nullptr;
+      if (!is_file) alike = nullptr;  // its bytes are not there to build on
     }
     auto done = put(file, item.get(), placement, {}, alike, true);
     if (!done) RS_CHECK(blame(placement.names.front().path, std::move(done).error()));
@@ -368,7 +384,7 @@ Result<void> BatchBuilder::vanished_items() {
 Result<void> BatchBuilder::vanished(const ItemState& item) {
   const auto& provenance = *comparison_.provenance;
   if (item.withdrawn || item.base_path.is_root() || comparison_.before.accounted_for(item)) return {};
-  if (is_hive_item(item)) return {};
+  if (is_hive_item(item) || comparison_.before.is_kept(item)) return {};
   if (const auto latest = provenance.find_by_base(item.base_path); latest == nullptr || latest->id != item.id)
     return {};  // published anew
   // Whoever is killed between recording an item and naming it leaves a record without a file. Only once its
@@ -377,8 +393,16 @@ Result<void> BatchBuilder::vanished(const ItemState& item) {
   if (parent == nullptr || !parent->populated) return {};
   auto file = comparison_.volume.record(item.identity.record);
   if (file)
-    if (const auto there = comparison_.before.item_of(*file); there != nullptr && there->id == item.id)
+    if (const auto there = comparison_.before.item_of(*file); there != nullptr && there->id == item.id) {
+      // Brought elsewhere while it was kept for log-out, it was sent as new there, or is left out there; and
+      // where it was it goes now.
+      if (comparison_.before.has_waited(item)) {
+        RS_TRY(const auto origin, comparison_.before.origin_of(*file));
+        if (origin.record || place(*file).place == Place::outside)
+          gone(comparison_.before.origin_of_published(std::make_shared<const ItemState>(item)));
+      }
       return {};  // looked at
+    }
   if (!file && file.error().code != ErrorCode::not_found)
     return blame(item.base_path.text(), std::move(file).error());
   gone(comparison_.before.origin_of_published(std::make_shared<const ItemState>(item)));

@@ -11,6 +11,7 @@
 #include "common/extract/frozen_content.h"
 #include "common/extract/profile_hives.h"
 #include "common/extract/record_changes.h"
+#include "common/extract/selection.h"
 #include "common/extract/sides.h"
 
 namespace roamstead::extract {
@@ -42,6 +43,31 @@ void add_journalled(const Provenance& provenance, const Mirror* mirror, RecordSe
   const auto since =
       mirror != nullptr && mirror->provenance != nullptr ? mirror->provenance->valid_bytes() : 0;
   for (const auto record : provenance.spoken_of_from(since)) candidates.insert(record);
+}
+
+// What was kept for log-out: it may have changed before the snapshot below, which did not look at it.
+Result<void> add_kept(const ntfs::Volume& volume, const ntfs::FileReference& root, const Selection& selection,
+                      RecordSet& candidates) {
+  constexpr std::size_t kMaxPathBytes = 3 * 32767;
+  std::vector<std::pair<std::uint64_t, std::string>> directories{{root.record, ""}};
+  std::set<std::uint64_t> seen{root.record};
+  while (!directories.empty()) {
+    const auto [record, path] = std::move(directories.back());
+    directories.pop_back();
+    const auto children = volume.list(record);
+    if (!children) continue;  // named where its own record is looked at
+    for (const auto& child : *children) {
+      const auto below = path.empty() ? child.name : path + "/" + child.name;
+      const bool leads_on = below.size() < kMaxPathBytes && selection.rules().leads_to_logout(below);
+      if (!leads_on && !selection.waits(below, false)) continue;
+      if (selection.waits(below, false) || selection.waits(below, true))
+        candidates.insert(child.reference.record);
+      if (!leads_on || !seen.insert(child.reference.record).second) continue;
+      if (const auto file = volume.record(child.reference.record); file && file->directory)
+        directories.emplace_back(child.reference.record, below);
+    }
+  }
+  return {};
 }
 
 }  // namespace
@@ -192,15 +218,23 @@ Result<void> Extractor::Work::compare(const Sides& sides, const Request& request
   const auto& now = *sides.now;
   const auto* provenance = sides.journals.now.get();
   RS_TRY(auto roots, find_roots(now, sides, request));
-  ProfileTree tree(now.volume(), roots);
+  Selection selection, selection_before;
+  if (provenance != nullptr) {
+    RS_TRY(selection, Selection::read(now.volume(), request.provenance_path, provenance->header().session));
+  }
+  ProfileTree tree(now.volume(), roots, &selection);
   std::optional<Mirror> mirror;
   if (sides.before) {
     RS_TRY(auto old_roots, find_roots(*sides.before, sides, request));
-    mirror.emplace(Mirror{sides.before->volume(), ProfileTree(sides.before->volume(), std::move(old_roots)),
-                          provenance != nullptr ? sides.journals.before.get() : nullptr,
-                          sides.journals.continued});
+    if (provenance != nullptr) {
+      RS_TRY(selection_before,
+             Selection::read(sides.before->volume(), request.provenance_path, provenance->header().session));
+    }
+    mirror.emplace(Mirror{
+        sides.before->volume(), ProfileTree(sides.before->volume(), std::move(old_roots), &selection_before),
+        provenance != nullptr ? sides.journals.before.get() : nullptr, sides.journals.continued});
   }
-  TreeBefore before(now.volume(), roots.profile, provenance, mirror ? &*mirror : nullptr);
+  TreeBefore before(now.volume(), roots.profile, selection, provenance, mirror ? &*mirror : nullptr);
 
   auto& statistics = result.statistics_;
   statistics.journal_continued = sides.journals.continued != nullptr;
@@ -217,6 +251,8 @@ Result<void> Extractor::Work::compare(const Sides& sides, const Request& request
     RS_TRY(const auto owners, ask(map_->owners(changed)));
     candidates.insert(owners);
     if (provenance != nullptr) add_journalled(*provenance, &*mirror, candidates);
+    if (!selection.waiting() && selection_before.waiting())
+      RS_CHECK(add_kept(now.volume(), roots.profile, selection, candidates));
     RS_TRY(doubly_owned, ask(map_->doubly_owned(now.volume(), candidates)));
   } else {
     RS_CHECK(add_all_in_profile(now, tree, candidates, statistics));
@@ -236,7 +272,8 @@ Result<void> Extractor::Work::compare(const Sides& sides, const Request& request
   };
   RS_TRY(auto hives,
          ProfileHives::find({now.volume(), tree, before, provenance, mirror ? &candidates : nullptr,
-                             sides.profile_root, request.provenance_path}));
+                             sides.profile_root, request.provenance_path, selection,
+                             mirror && selection_before.waiting() && !selection.waiting()}));
   BatchBuilder builder({now.volume(), tree, before, provenance, mirror ? &changed : nullptr, is_doubly_owned,
                         sides.profile_root, request.quiesced, hives.files()});
   for (auto record : candidates) RS_CHECK(builder.examine(record));

@@ -3,7 +3,9 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <functional>
 
+#include "common/extract/selection.h"
 #include "common/extract/test_agent.h"
 #include "tests/support/seed.h"
 
@@ -18,6 +20,9 @@ class Worker {
  public:
   Worker(TestPrograms& programs, TestTree& expected, std::mt19937_64& random)
       : programs_(programs), expected_(expected), random_(random) {}
+
+  // Renames that are not allowed are not made.
+  std::function<bool(const std::string& from, const std::string& to)> may_rename;
 
   void step() {
     switch (below(16)) {
@@ -160,11 +165,12 @@ class Worker {
 
   void rename(const std::string& from, const std::string& to) {
     if (from.empty() || (to + "/").rfind(from + "/", 0) == 0) return;
+    if (may_rename && !may_rename(from, to)) return;
     programs_.rename(from, to);
     expected_.put(to, expected_.take(from));
   }
   void swap() {
-    const bool directories = below(3) == 0;
+    const bool directories = below(3) == 0 && !may_rename;
     const auto a = random_path(directories), b = random_path(directories);
     if (a.empty() || b.empty() || a == b || (a + "/").rfind(b + "/", 0) == 0 ||
         (b + "/").rfind(a + "/", 0) == 0)
@@ -324,6 +330,139 @@ TestTree random_base(std::mt19937_64& random) {
 
 constexpr vdisk::Format kFormats[] = {vdisk::Format::vhdx, vdisk::Format::vhd, vdisk::Format::qcow2};
 
+// Puts what a rule's border may come between on the desktop first, as agents see to.
+class LoadingPrograms final : public TestPrograms {
+ public:
+  LoadingPrograms(TestAgent& agent, TestTree& expected) : agent_(agent), expected_(expected) {}
+  void make_directory(const std::string& path) override { agent_.make_directory(path); }
+  void write(const std::string& path, const std::string& stream, std::uint64_t offset,
+             ByteView data) override {
+    agent_.write(path, stream, offset, data);
+  }
+  void truncate(const std::string& path, const std::string& stream, std::uint64_t size_bytes) override {
+    agent_.truncate(path, stream, size_bytes);
+  }
+  void remove(const std::string& path) override { agent_.remove(path); }
+  void remove_stream(const std::string& path, const std::string& stream) override {
+    agent_.remove_stream(path, stream);
+  }
+  void rename(const std::string& from, const std::string& to) override {
+    load_all(from, expected_.at(from));
+    agent_.flush_tags();
+    agent_.rename(from, to);
+  }
+  void set_metadata(const std::string& path, const profile::Metadata& metadata) override {
+    agent_.set_metadata(path, metadata);
+  }
+  std::uint32_t attributes(const std::string& path) override { return agent_.attributes(path); }
+
+ private:
+  void load_all(const std::string& path, const TestNode& node) {
+    if (node.is_directory()) agent_.populate(path);
+    for (const auto& [name, bytes] : node.streams) agent_.load(path, name, 0, std::uint64_t{1} << 30);
+    for (const auto& [name, child] : node.children) load_all(path + "/" + name, *child);
+  }
+  TestAgent& agent_;
+  TestTree& expected_;
+};
+
+// Rules about what is there, and about names that programs use.
+profile::Rules random_rules(std::mt19937_64& random, TestTree& base) {
+  std::vector<std::string> patterns{"**/*.tmp", "**/doc*", "a/**", "b", "**/c/**/a*"};
+  for (const auto& [path, text] : base.describe())
+    if (!path.empty()) patterns.push_back(path);
+  constexpr profile::RuleAction kActions[] = {profile::RuleAction::exclude, profile::RuleAction::at_logout,
+                                              profile::RuleAction::local_only, profile::RuleAction::include,
+                                              profile::RuleAction::at_logout};
+  std::vector<profile::Rule> rules;
+  for (auto count = 1 + random() % 12; count > 0; --count)
+    rules.push_back(
+        {kActions[random() % 5], patterns[random() % patterns.size()], {}, profile::kAnySize, ""});
+  return profile::Rules::make(rules).value();
+}
+
+// The part of a tree that a snapshot's batch is about.
+std::map<std::string, std::string> selected(TestTree& tree, const Selection& selection) {
+  auto all = tree.describe();
+  std::erase_if(all, [&](const auto& each) {
+    if (each.first.empty()) return true;
+    const auto whole = profile::ProfilePath::parse(each.first).value();
+    const auto components = whole.components();
+    std::string path;
+    for (std::size_t i = 0; i < components.size(); ++i) {
+      path += (i == 0 ? "" : "/") + std::string(components[i]);
+      if (selection.leaves_out(path, i + 1 < components.size() || tree.at(path).is_directory())) return true;
+    }
+    return false;
+  });
+  return all;
+}
+
+// Zeros of a base whose tag was lost pass for not loaded, and so cannot be brought to where there is no base.
+void fill_zeros(TestNode& node) {
+  for (auto& [name, bytes] : node.streams)
+    std::replace(bytes.begin(), bytes.end(), std::byte{0}, std::byte{1});
+  for (auto& [name, child] : node.children) fill_zeros(*child);
+}
+
+void run_ruled_session(std::mt19937_64& random) {
+  auto base = random_base(random);
+  fill_zeros(base.root());
+  TestDesktop desktop;
+  TestAgent agent(desktop, base);
+  const auto rules = random_rules(random, base);
+  INFO(rules.canonical());
+  const auto text = rules.canonical();
+  desktop.volume().write("ProgramData/Roamstead/rules", 0,
+                         {reinterpret_cast<const std::byte*>(text.data()), text.size()});
+  TestTree expected = base, tree = base;
+  LoadingPrograms programs(agent, expected);
+  Worker worker(programs, expected, random);
+  // As agents have it: folders are not renamed to where other rules hold for what is in them.
+  worker.may_rename = [&](const std::string& from, const std::string& to) {
+    return !expected.at(from).is_directory() || rules.same_below(from, to);
+  };
+  Guid below;
+  bool logged_out = false;
+  for (int round = 0; round < 14; ++round) {
+    CAPTURE(round);
+    for (auto steps = random() % 20; steps > 0; --steps) worker.step();
+    expected.settle();
+    if (random() % 2 == 0) agent.flush_tags();
+    if (round > 4 && random() % 6 == 0) {  // from here on nothing waits any more
+      const auto marker = logout_marker(agent.session());
+      desktop.volume().write("ProgramData/Roamstead/log-out", 0,
+                             {reinterpret_cast<const std::byte*>(marker.data()), marker.size()});
+      logged_out = true;
+    }
+    const auto frozen = desktop.freeze();
+    if (random() % 5 == 0) continue;
+    Request request;
+    request.frozen_path = frozen.frozen_path;
+    request.below_id = below;
+    auto extraction = desktop.extract(request);
+    if (random() % 6 == 0) continue;
+    below = frozen.frozen_id;
+    CAPTURE(logged_out);
+    CAPTURE(describe(extraction->batch()));
+    CHECK(extraction->batch().held_back.empty());
+    tree.apply(extraction->batch(), extraction->content());
+    const Selection selection(rules, logged_out);
+    const auto should = selected(expected, selection), is = selected(tree, selection);
+    for (const auto& [path, what] : should) {
+      CAPTURE(path);
+      const auto found = is.find(path);
+      REQUIRE((found == is.end() ? "missing" : found->second) == what);
+    }
+    for (const auto& [path, what] : is) {
+      CAPTURE(path);
+      REQUIRE(should.count(path) == 1);
+    }
+    extraction.reset();
+    if (random() % 3 == 0) desktop.merge(below);
+  }
+}
+
 struct SessionOptions {
   vdisk::Format format = vdisk::Format::vhdx;
   int rounds = 16;
@@ -388,6 +527,12 @@ TEST_CASE("random work on a lazily loaded profile gives the base version exactly
   if (!support::can_format_ntfs()) return;
   auto random = support::seeded_random();
   for (auto format : kFormats) run_session(random, {format});
+}
+
+TEST_CASE("with random rules, what they select is in the tree exactly as on the desktop") {
+  if (!support::can_format_ntfs()) return;
+  auto random = support::seeded_random();
+  for (int session = 0; session < 4; ++session) run_ruled_session(random);
 }
 
 TEST_CASE("an agent killed at any moment costs no content and adds no change") {

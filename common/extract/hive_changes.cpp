@@ -117,7 +117,7 @@ class Changes {
 
 Result<bool> Changes::mark() {
   const auto& c = comparison_;
-  if (c.send_all || (c.before == nullptr && c.base == nullptr) ||
+  if (c.send_all || c.waited || (c.before == nullptr && c.base == nullptr) ||
       (c.before != nullptr && c.base != nullptr && c.base_before == nullptr)) {
     marks_.mark_all();
     return true;
@@ -177,6 +177,11 @@ Standing Changes::standing(Keys& keys, Knowledge above) const {
 
 void Changes::examine(const Place& place, Keys keys) {
   if (too_many_ || profile::is_excluded_key(comparison_.hive, place.path)) return;
+  if (const auto* selection = comparison_.selection) {
+    if (selection->leaves_out(comparison_.hive, place.path)) return;
+    if (comparison_.waited && selection->waits(comparison_.hive, place.path))
+      keys.before = keys.base_before = std::nullopt;
+  }
   const auto standing = this->standing(keys, place.above);
   if (!keys.now) {
     if (standing.presence == Presence::there && place.listed) gone(place, keys);
@@ -346,6 +351,13 @@ void Changes::compare(const Place& place, const Keys& keys, const Standing& stan
   if (there && keys.base && standing.inside == Knowledge::full) collect(base_, *keys.base, before, nullptr);
   if (there && keys.before) collect(before_, *keys.before, before, nullptr);
 
+  const auto left_out = [&](const auto& named) {
+    return comparison_.selection->leaves_out(comparison_.hive, place.path, named.second.value.name.to_wtf8());
+  };
+  if (comparison_.selection != nullptr && comparison_.selection->rules().has_registry_rules()) {
+    std::erase_if(now, left_out);
+    std::erase_if(before, left_out);
+  }
   const auto entry = entry_of(now_, *keys.now);
   profile::PutKey put{comparison_.hive, place.path, {}, false, {}, {}};
   for (auto& [name, value] : now) {

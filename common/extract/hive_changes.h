@@ -18,6 +18,7 @@
 
 #include <vector>
 
+#include "common/extract/selection.h"
 #include "common/profile/batch.h"
 #include "common/registry/hive.h"
 
@@ -38,6 +39,9 @@ struct HiveComparison {
   const registry::Hive* base = nullptr;
   const registry::Hive* base_before = nullptr;  // may be `base` itself
   Knowledge above_root = Knowledge::partial;    // exact: without `before` there are no keys at all
+  const Selection* selection = nullptr;         // null: everything
+  // What was kept for log-out is compared with the base hive alone: no snapshot before sent anything of it.
+  bool waited = false;
   bool send_all = false;  // whether keys are sent even when they look as the tree has them
 };
 

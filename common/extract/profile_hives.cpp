@@ -170,6 +170,7 @@ Result<void> ProfileHives::add(Hive& hive, profile::Batch& batch, std::vector<Lo
 
 bool ProfileHives::touched(const Hive& hive) const {
   if (context_.candidates == nullptr || context_.before.mirror() == nullptr) return true;
+  if (context_.waited && context_.selection.rules().has_registry_rules()) return true;
   if (!hive.now.same_files(hive.before) || !hive.base.same_files(hive.base_before)) return true;
   if (hive.item != nullptr && !hive.now.hive) return true;
   const auto changed = [&](std::uint64_t record) { return context_.candidates->count(record) != 0; };
@@ -259,6 +260,8 @@ Result<HiveRecords> ProfileHives::compare(const Hive& hive, const profile::Profi
   HiveComparison comparison;
   comparison.hive = path;
   comparison.now = view(hive.live);
+  comparison.selection = &context_.selection;
+  comparison.waited = context_.waited;
   const bool known = hive.item != nullptr || hive.base.hive;
   comparison.above_root =
       (in_tree && known) || unpopulated_directory(hive) ? Knowledge::partial : Knowledge::exact;

@@ -23,6 +23,8 @@ struct HiveContext {
   const RecordSet* candidates = nullptr;   // records that may have changed; null: all may
   std::string profile_root;
   std::string provenance_path;
+  const Selection& selection;
+  bool waited = false;  // what was kept for log-out is part of this snapshot for the first time
 };
 
 // Not thread-safe. Damage holds a hive back; errors are of the disk below.

@@ -14,6 +14,11 @@ std::string join(const std::string& directory, const std::string& name) {
   return directory.empty() ? name : directory + "/" + name;
 }
 
+const Selection& everything() {
+  static const Selection all;
+  return all;
+}
+
 }  // namespace
 
 Result<ProfileTree::Roots> ProfileTree::find_roots(const ntfs::Volume& volume,
@@ -30,8 +35,10 @@ Result<ProfileTree::Roots> ProfileTree::find_roots(const ntfs::Volume& volume,
   return roots;
 }
 
-ProfileTree::ProfileTree(const ntfs::Volume& volume, Roots roots)
-    : volume_(volume), roots_(std::move(roots)) {}
+ProfileTree::ProfileTree(const ntfs::Volume& volume, Roots roots, const Selection* selection)
+    : volume_(volume),
+      roots_(std::move(roots)),
+      selection_(selection != nullptr ? selection : &everything()) {}
 
 const ProfileTree::Directory& ProfileTree::directory(const ntfs::FileReference& reference) {
   return directory_at(reference, 0);
@@ -63,7 +70,9 @@ ProfileTree::Directory ProfileTree::resolve(const ntfs::FileReference& reference
   auto up = directory_at(name.parent, depth + 1);
   if (up.place != Place::inside) return up;
   if (auto fine = profile::check_name(name.name); !fine) return {Place::broken, "", fine.error().to_string()};
-  return {Place::inside, join(up.path, name.name), ""};
+  auto path = join(up.path, name.name);
+  if (selection_->leaves_out(path, true)) return {Place::outside, "", ""};
+  return {Place::inside, std::move(path), ""};
 }
 
 Placement ProfileTree::place(const ntfs::FileRecord& file) {
@@ -82,7 +91,9 @@ Placement ProfileTree::place(const ntfs::FileRecord& file) {
         placement.problem = fine.error().to_string();
         continue;
       }
-      placement.names.push_back({name.parent, name.name, join(up.path, name.name)});
+      auto path = join(up.path, name.name);
+      if (!selection_->leaves_out(path, file.directory))
+        placement.names.push_back({name.parent, name.name, std::move(path)});
     } else if (up.place == Place::staging) {
       placement.place = Place::staging;
     } else if (up.place == Place::broken) {

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "common/extract/selection.h"
 #include "common/ntfs/volume.h"
 
 namespace roamstead::extract {
@@ -44,9 +45,11 @@ class ProfileTree {
   static Result<Roots> find_roots(const ntfs::Volume& volume, const std::string& profile_root,
                                   const std::string& staging_root, const std::vector<std::string>& excluded);
 
-  ProfileTree(const ntfs::Volume& volume, Roots roots);
+  // What `selection` leaves out counts as outside; null: nothing is. It must outlive this object.
+  ProfileTree(const ntfs::Volume& volume, Roots roots, const Selection* selection = nullptr);
 
   const Roots& roots() const { return roots_; }
+  const Selection& selection() const { return *selection_; }
   Placement place(const ntfs::FileRecord& file);
 
   struct Directory {
@@ -63,6 +66,7 @@ class ProfileTree {
 
   const ntfs::Volume& volume_;
   Roots roots_;
+  const Selection* selection_;
   std::map<ntfs::FileReference, Directory> directories_;
 };
 

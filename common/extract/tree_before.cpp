@@ -33,8 +33,17 @@ ItemPointer find_item(const ProvenanceView* provenance, const ntfs::FileRecord& 
 }
 
 TreeBefore::TreeBefore(const ntfs::Volume& volume, const ntfs::FileReference& root,
-                       const Provenance* provenance, Mirror* mirror)
-    : volume_(volume), root_(root), provenance_(provenance), mirror_(mirror) {}
+                       const Selection& selection, const Provenance* provenance, Mirror* mirror)
+    : volume_(volume), root_(root), selection_(selection), provenance_(provenance), mirror_(mirror) {}
+
+bool TreeBefore::has_waited(const ItemState& item) const {
+  return !selection_.waiting() && mirror_ != nullptr && mirror_->tree.selection().waiting() &&
+         selection_.waits(item.base_path.text(), item.entry.is_directory());
+}
+
+bool TreeBefore::is_kept(const ItemState& item) const {
+  return selection_.leaves_out(item.base_path.text(), item.entry.is_directory());
+}
 
 ItemPointer TreeBefore::item_of(const ntfs::FileRecord& file) const {
   if (provenance_ == nullptr) return nullptr;
@@ -57,12 +66,13 @@ Result<Origin> TreeBefore::origin_of(const ntfs::FileRecord& file) {
       const auto place = mirror_->tree.place(*before).place;
       if (place == Place::inside) return origin_in_mirror(*before);
       // Outside, it was not (or no longer) part of the tree, whatever it once was.
-      if (place == Place::outside) return Origin{};
+      if (place == Place::outside)
+        return item != nullptr && has_waited(*item) ? origin_of_published(item) : Origin{};
     } else if (!before && before.error().code == ErrorCode::io) {
       return fail(std::move(before).error());
     }
   }
-  return item != nullptr ? origin_of_published(item) : Origin{};
+  return item != nullptr && !is_kept(*item) ? origin_of_published(item) : Origin{};
 }
 
 Origin TreeBefore::origin_in_mirror(const ntfs::FileRecord& file) {
@@ -73,7 +83,9 @@ Origin TreeBefore::origin_in_mirror(const ntfs::FileRecord& file) {
   if (placement.names.empty()) return origin;
   origin.item = find_item(mirror_->provenance, file);
   // What could not be saved then is not in the tree, unless it came from there.
-  if (origin.item == nullptr && blocked_reason(file)) return origin;
+  if (origin.item == nullptr &&
+      (blocked_reason(file) || mirror_->tree.selection().too_large(file, placement.names.front().path)))
+    return origin;
   origin.exists = true;
   origin.names = std::move(placement.names);
   origin.record = file;
@@ -89,6 +101,7 @@ Origin TreeBefore::origin_of_published(const ItemPointer& item) {
     return origin;
   }
   const auto directory = base_directory(item->base_path.parent());
+  if (directory.gone) return {};
   const std::string name(item->base_path.name());
   origin.names.push_back({directory.reference, name, join(directory.path, name)});
   return origin;
@@ -103,8 +116,16 @@ std::optional<ntfs::FileRecord> TreeBefore::in_mirror(const ItemState& item) con
   return std::move(*file);
 }
 
+// Whether a batch deleted the directory, as it was not left out and lies outside by now, or nowhere.
+bool TreeBefore::was_taken_away(const ItemState& item, Place place) const {
+  if (selection_.rules().empty() || mirror_ == nullptr || mirror_->provenance == nullptr) return false;
+  const auto known = mirror_->provenance->find(item.id);
+  return place == Place::outside && known != nullptr && known->base_path == item.base_path &&
+         !mirror_->tree.selection().leaves_out(item.base_path.text(), true);
+}
+
 TreeBefore::BaseDirectory TreeBefore::base_directory(const profile::ProfilePath& path) {
-  if (path.is_root()) return {root_, ""};
+  if (path.is_root()) return {root_, "", false};
   if (auto known = base_directories_.find(path.text()); known != base_directories_.end())
     return known->second;
   BaseDirectory result;
@@ -117,6 +138,8 @@ TreeBefore::BaseDirectory TreeBefore::base_directory(const profile::ProfilePath&
     // Not moved since it was published, for the tree before has it where the base version has it.
     const auto up = base_directory(path.parent());
     result.path = join(up.path, path.name());
+    result.gone =
+        up.gone || (item != nullptr && was_taken_away(*item, before ? placement.place : Place::outside));
     result.reference = absent_reference(item == nullptr ? 0 : item->identity.record);
     if (item != nullptr)
       if (auto file = volume_.record(item->identity.record)) {
@@ -129,6 +152,7 @@ TreeBefore::BaseDirectory TreeBefore::base_directory(const profile::ProfilePath&
 }
 
 bool TreeBefore::accounted_for(const ItemState& item) const {
+  if (has_waited(item)) return false;
   if (mirror_ == nullptr || mirror_->provenance == nullptr) return false;
   const auto known = mirror_->provenance->find(item.id);
   if (known == nullptr || known->base_path != item.base_path) return false;
@@ -139,6 +163,7 @@ bool TreeBefore::accounted_for(const ItemState& item) const {
 // Those spoken of since, and those whose files had yet to be named.
 std::optional<std::set<ItemId>> TreeBefore::maybe_unaccounted() const {
   if (mirror_ == nullptr || mirror_->continued == nullptr) return std::nullopt;
+  if (!selection_.waiting() && mirror_->tree.selection().waiting()) return std::nullopt;
   auto ids = mirror_->continued->spoken_of_since();
   const auto staging = mirror_->tree.roots().staging;
   if (!staging) return ids;

@@ -33,9 +33,9 @@ struct Origin {
 class TreeBefore {
  public:
   // `provenance` and `mirror` may be null; all must outlive this object. `root` is the profile's root on
-  // `volume`.
-  TreeBefore(const ntfs::Volume& volume, const ntfs::FileReference& root, const Provenance* provenance,
-             Mirror* mirror);
+  // `volume`, `selection` the rules by which that is looked at.
+  TreeBefore(const ntfs::Volume& volume, const ntfs::FileReference& root, const Selection& selection,
+             const Provenance* provenance, Mirror* mirror);
 
   // What the journal knows of a file that is on the volume now.
   ItemPointer item_of(const ntfs::FileRecord& file) const;
@@ -43,7 +43,8 @@ class TreeBefore {
   Result<Origin> origin_of(const ntfs::FileRecord& file);
   // Of a file in the mirror that is no longer on the volume.
   Origin origin_in_mirror(const ntfs::FileRecord& file);
-  // Of an item that the tree has because it was published, wherever its file is now.
+  // Of an item that the tree has because it was published, wherever its file is now. None where it was left
+  // out below a folder that the tree no longer has.
   Origin origin_of_published(const ItemPointer& item);
 
   // Whether the mirror already accounts for this item: its file was there, or had been deleted by then.
@@ -51,18 +52,26 @@ class TreeBefore {
   // Items of which accounted_for() may be false, found without looking at all of them; nothing: any.
   std::optional<std::set<ItemId>> maybe_unaccounted() const;
   Mirror* mirror() const { return mirror_; }
+  // Whether this item was kept for log-out when the mirror was taken and is so no more: the tree has it as it
+  // was published, where it was published.
+  bool has_waited(const ItemState& item) const;
+  // Of an item that the rules leave out where it was published: it is in the tree and stays there as it is.
+  bool is_kept(const ItemState& item) const;
 
  private:
   struct BaseDirectory {
     ntfs::FileReference reference;
     std::string path;
+    bool gone = false;  // from the tree, with what the rules leave out below it
   };
   // Where a directory of the base version is in the tree before.
   BaseDirectory base_directory(const profile::ProfilePath& path);
   std::optional<ntfs::FileRecord> in_mirror(const ItemState& item) const;
+  bool was_taken_away(const ItemState& item, Place place) const;
 
   const ntfs::Volume& volume_;
   ntfs::FileReference root_;
+  const Selection& selection_;
   const Provenance* provenance_;
   Mirror* mirror_;
   std::unordered_map<std::string, BaseDirectory> base_directories_;

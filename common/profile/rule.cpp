@@ -181,6 +181,8 @@ Result<Rule> normalise_rule(Rule rule) {
     if (lead.size() == pattern.size()) return bad_rule("a key is missing after " + lead + "\\");
     pattern = std::string(kHive) + pattern.substr(lead.size() + 1);
     if (rule.action == RuleAction::max_size) return bad_rule("'max-size' is about files, not about keys");
+    if (rule.value && rule.action == RuleAction::at_logout)
+      return bad_rule("values are kept for log-out with their key: such a rule has no 'value'");
     if (rule.value && rule.action >= RuleAction::preload)
       return bad_rule("values are loaded with their key: a rule about loading has no 'value'");
     RS_CHECK(names_of(std::string_view(pattern).substr(kHive.size()), '\\').map([](const auto&) {}));

@@ -48,6 +48,8 @@ class RuleTrie {
     RuleIndex below(const RuleTrie& trie, Hint hint) const;
     // The last rule about a value of this name in the key that was walked to.
     RuleIndex value(const RuleTrie& trie, std::u16string_view upcased) const;
+    // Then whatever follows is judged alike.
+    bool operator==(const Walk&) const = default;
 
    private:
     friend class RuleTrie;

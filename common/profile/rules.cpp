@@ -97,6 +97,7 @@ Result<void> Rules::add(const Rule& rule, RuleIndex index) {
   }
   RS_TRY(const auto patterns, pattern_names(rule));
   auto& trie = rule.is_registry() ? keys_ : files_;
+  registry_rules_ += rule.is_registry() ? 1 : 0;
   for (const auto& names : patterns) {
     if (rule.value)
       RS_CHECK(trie.add_value(names, *rule.value, index, hints));
@@ -219,13 +220,13 @@ RuleTrie::Walk Rules::walk_key(const ProfilePath& hive, const KeyPath& key) cons
 
 Verdict Rules::file(std::string_view path) const { return empty() ? Verdict{} : verdict_of(walk_file(path)); }
 
-bool Rules::saves_below(std::string_view path) const {
-  if (empty()) return true;
+bool Rules::leads_to_saved(std::string_view path) const {
+  if (empty()) return false;
   const auto walk = walk_file(path);
-  return !verdict_of(walk).is_left_out() || walk.below(files_, Hint::saved) > walk.rule(Aspect::saving);
+  return walk.below(files_, Hint::saved) > walk.rule(Aspect::saving);
 }
 
-bool Rules::keeps_for_logout_below(std::string_view path) const {
+bool Rules::leads_to_logout(std::string_view path) const {
   if (empty()) return false;
   const auto walk = walk_file(path);
   return verdict_of(walk).saving == Saving::at_logout ||
@@ -246,7 +247,15 @@ bool Rules::loads_below(std::string_view path) const {
          walk.below(files_, Hint::loaded) > walk.rule(Aspect::loading);
 }
 
-bool Rules::shows_folder(std::string_view path) const { return saves_below(path); }
+bool Rules::same_below(std::string_view path, std::string_view other) const {
+  return empty() || walk_file(path) == walk_file(other);
+}
+
+bool Rules::shows_folder(std::string_view path) const {
+  if (empty()) return true;
+  const auto walk = walk_file(path);
+  return !verdict_of(walk).is_left_out() || walk.below(files_, Hint::saved) > walk.rule(Aspect::saving);
+}
 
 Verdict Rules::key(const ProfilePath& hive, const KeyPath& key) const {
   return empty() ? Verdict{} : verdict_of(walk_key(hive, key));
@@ -273,11 +282,10 @@ bool Rules::shows_key(const ProfilePath& hive, const KeyPath& key) const {
   return !verdict_of(walk).is_left_out() || walk.below(keys_, Hint::saved) > walk.rule(Aspect::saving);
 }
 
-bool Rules::keeps_for_logout_below(const ProfilePath& hive, const KeyPath& key) const {
+bool Rules::leads_to_saved(const ProfilePath& hive, const KeyPath& key) const {
   if (empty()) return false;
   const auto walk = walk_key(hive, key);
-  return verdict_of(walk).saving == Saving::at_logout ||
-         walk.below(keys_, Hint::at_logout) > walk.rule(Aspect::saving);
+  return walk.below(keys_, Hint::saved) > walk.rule(Aspect::saving);
 }
 
 bool Rules::process_excluded(std::string_view name) const {

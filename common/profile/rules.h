@@ -65,17 +65,20 @@ class Rules {
   Verdict file(std::string_view path) const;
   // Of a folder: whether something below it may be saved, kept for log-out, preloaded, or loaded at all,
   // although a rule says otherwise of the folder itself.
-  bool saves_below(std::string_view path) const;
-  bool keeps_for_logout_below(std::string_view path) const;
-  bool preloads_below(std::string_view path) const;
-  bool loads_below(std::string_view path) const;
+  bool leads_to_saved(std::string_view path) const;
+  bool leads_to_logout(std::string_view path) const;  // or the folder itself is kept
+  bool preloads_below(std::string_view path) const;   // or the folder itself
+  bool loads_below(std::string_view path) const;      // the same
+  // Whether everything below the two folders is judged alike, so that one may become the other by renaming it.
+  bool same_below(std::string_view path, std::string_view other) const;
   // Whether the folder's entry, at least, is part of the profile: it roams or leads to what does.
   bool shows_folder(std::string_view path) const;
 
   Verdict key(const ProfilePath& hive, const KeyPath& key) const;
   Verdict value(const ProfilePath& hive, const KeyPath& key, std::string_view name) const;
   bool shows_key(const ProfilePath& hive, const KeyPath& key) const;
-  bool keeps_for_logout_below(const ProfilePath& hive, const KeyPath& key) const;
+  bool leads_to_saved(const ProfilePath& hive, const KeyPath& key) const;
+  bool has_registry_rules() const { return registry_rules_ != 0; }
 
   // By the name of its program file, without its folder.
   bool process_excluded(std::string_view name) const;
@@ -96,6 +99,7 @@ class Rules {
   std::string canonical_;
   RuleTrie files_, keys_;
   std::vector<NameGlob> processes_;
+  std::size_t registry_rules_ = 0;
 };
 
 }  // namespace roamstead::profile
