@@ -69,7 +69,8 @@ class Rules {
   bool leads_to_logout(std::string_view path) const;  // or the folder itself is kept
   bool preloads_below(std::string_view path) const;   // or the folder itself
   bool loads_below(std::string_view path) const;      // the same
-  // Whether everything below the two folders is judged alike, so that one may become the other by renaming it.
+  // Whether everything below the two folders is judged alike, so that one may become the other by renaming
+  // it.
   bool same_below(std::string_view path, std::string_view other) const;
   // Whether the folder's entry, at least, is part of the profile: it roams or leads to what does.
   bool shows_folder(std::string_view path) const;
