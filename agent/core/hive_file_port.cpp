@@ -86,6 +86,8 @@ class HiveFile final : public MountedHive {
         state_(state),
         staging_path_(std::move(staging_path)) {}
 
+  registry::Editor& editor() { return editor_; }
+
   Result<Key> root() override {
     RS_TRY(const auto key, editor_.hive().root());
     return Key{key.cell};
@@ -236,19 +238,38 @@ class HiveFile final : public MountedHive {
   const std::string staging_path_;
 };
 
-}  // namespace
-
-Result<std::unique_ptr<MountedHive>> HiveFilePort::mount(const std::string& path,
-                                                         const profile::Entry& file) {
-  RS_TRY(const auto handle, volume_.open(path, ""));
+Result<std::unique_ptr<HiveFile>> mount_file(ProfileVolume& volume, const std::string& path,
+                                             const profile::Entry& file, std::string staging_path) {
+  RS_TRY(const auto handle, volume.open(path, ""));
   RS_TRY_CTX(const auto state, path, state_of(*handle));
   RS_TRY(auto bytes, read_all(*handle, state.size_bytes, path));
   RS_TRY(const auto after, state_of(*handle));
   if (!(after == state)) return fail(ErrorCode::conflict, path + " was changed while it was read");
-  RS_TRY_CTX(bytes, "hive " + path, recovered(volume_, path, std::move(bytes)));
+  RS_TRY_CTX(bytes, "hive " + path, recovered(volume, path, std::move(bytes)));
   RS_TRY(auto editor, registry::Editor::open(std::move(bytes), path));
-  return std::unique_ptr<MountedHive>(
-      std::make_unique<HiveFile>(volume_, path, file, std::move(editor), state, new_staging_path_()));
+  return std::make_unique<HiveFile>(volume, path, file, std::move(editor), state, std::move(staging_path));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<MountedHive>> HiveFilePort::mount(const std::string& path,
+                                                         const profile::Entry& file) {
+  RS_TRY(auto hive, mount_file(volume_, path, file, new_staging_path_()));
+  return std::unique_ptr<MountedHive>(std::move(hive));
+}
+
+Result<registry::Editor> HiveFilePort::read(const std::string& path) {
+  RS_TRY(const auto hive, mount_file(volume_, path, {}, ""));
+  return std::move(hive->editor());
+}
+
+Result<bool> HiveFilePort::edit(const std::string& path, const profile::Entry& file,
+                                const std::function<Result<bool>(registry::Editor&)>& change) {
+  RS_TRY(const auto hive, mount_file(volume_, path, file, new_staging_path_()));
+  RS_TRY(const bool changed, change(hive->editor()));
+  if (!changed) return false;
+  RS_TRY([[maybe_unused]] const auto identity, hive->save());
+  return true;
 }
 
 Result<std::unique_ptr<MountedHive>> HiveFilePort::make(const std::string& path, const profile::Entry& file,

@@ -11,6 +11,7 @@
 
 #include "agent/core/profile_volume.h"
 #include "agent/core/registry_port.h"
+#include "common/registry/editor.h"
 
 namespace roamstead::agent {
 
@@ -24,6 +25,12 @@ class HiveFilePort final : public RegistryPort {
   Result<std::unique_ptr<MountedHive>> mount(const std::string& path, const profile::Entry& file) override;
   Result<std::unique_ptr<MountedHive>> make(const std::string& path, const profile::Entry& file,
                                             const profile::KeyEntry& root) override;
+
+  // The hive as its file and logs have it.
+  Result<registry::Editor> read(const std::string& path);
+  // Changes the file as a whole: `change` edits it and says whether it did. Errors as of mount() and save().
+  Result<bool> edit(const std::string& path, const profile::Entry& file,
+                    const std::function<Result<bool>(registry::Editor&)>& change);
 
  private:
   ProfileVolume& volume_;
