@@ -18,7 +18,7 @@ Result<HiveEdits::Node*> HiveEdits::node(Key key) {
 // What is decided by what a key holds now is only done if it still holds it then.
 Result<void> HiveEdits::look_at(Node& node) {
   if (node.made || node.written_100ns) return {};
-  RS_TRY(node.written_100ns, hive_.written(node.path));
+  RS_TRY(node.written_100ns, hive_->written(node.path));
   return {};
 }
 
@@ -34,7 +34,7 @@ Result<std::optional<MountedHive::Key>> HiveEdits::open(Key parent, const std::s
   RS_CHECK(look_at(*above));
   Node found;
   found.path = above->path.child(name);
-  const auto written = hive_.written(found.path);
+  const auto written = hive_->written(found.path);
   if (!written && written.error().code == ErrorCode::not_found) return std::optional<Key>();
   if (!written) return fail(written.error());
   found.written_100ns = *written;
@@ -72,7 +72,7 @@ Result<bool> HiveEdits::has_value(Key key, const std::string& name) {
   if (at->values.count(mark) != 0) return true;
   if (at->made || at->deleted_values.count(mark) != 0) return false;
   RS_CHECK(look_at(*at));
-  return hive_.has_value(at->path, name);
+  return hive_->has_value(at->path, name);
 }
 
 Result<void> HiveEdits::set_value(Key key, const std::string& name, std::uint32_t type, ByteView data) {
@@ -118,7 +118,7 @@ Result<MountedHive::Listing> HiveEdits::enumerate(Key key) {
   Listing listing;
   if (!at->made) {
     RS_CHECK(look_at(*at));
-    RS_TRY(auto content, hive_.read(at->path, false));
+    RS_TRY(auto content, hive_->read(at->path, false));
     for (auto& name : content.subkeys)
       if (at->children.count(upcase_key(name)) == 0) listing.subkeys.push_back(std::move(name));
     for (auto& value : content.values) {
@@ -139,7 +139,7 @@ Result<void> HiveEdits::check_unchanged() {
   for (const auto& each : nodes_) {
     if (!each.made && !each.written_100ns) continue;
     if (each.made && each.gone) continue;
-    const auto now = hive_.written(each.path);
+    const auto now = hive_->written(each.path);
     if (!now && now.error().code != ErrorCode::not_found) return fail(now.error());
     if (each.made ? now.has_value() : !now || *now != *each.written_100ns)
       return fail(ErrorCode::conflict, "key '" + each.path.text() + "' was changed since it was read");
@@ -148,84 +148,90 @@ Result<void> HiveEdits::check_unchanged() {
 }
 
 Result<void> HiveEdits::apply(const Change& change) {
-  if (const auto* create = std::get_if<Create>(&change)) return hive_.create(create->key, create->entry);
+  if (const auto* create = std::get_if<Create>(&change)) return hive_->create(create->key, create->entry);
   if (const auto* entry = std::get_if<SetEntry>(&change)) {
     // A key's class is what it was made with.
     return entry->entry.security.empty() ? Result<void>()
-                                         : hive_.set_security(entry->key, entry->entry.security);
+                                         : hive_->set_security(entry->key, entry->entry.security);
   }
   if (const auto* value = std::get_if<SetValue>(&change))
-    return hive_.set_value(value->key, value->value.name, value->value.type, value->value.data);
-  if (const auto* deleted = std::get_if<DeleteKey>(&change)) return hive_.delete_key(deleted->key);
+    return hive_->set_value(value->key, value->value.name, value->value.type, value->value.data);
+  if (const auto* deleted = std::get_if<DeleteKey>(&change)) return hive_->delete_key(deleted->key);
   const auto& deleted = std::get<DeleteValue>(change);
-  return hive_.delete_value(deleted.key, deleted.name);
+  return hive_->delete_value(deleted.key, deleted.name);
 }
 
-Result<std::optional<MountedHive::Key>> HiveEdits::key_in_file(const KeyPath& path, bool make) {
-  RS_TRY(auto key, file_->root());
+Result<std::optional<MountedHive::Key>> HiveEdits::key_in_file(MountedHive& file, const KeyPath& path,
+                                                               bool make) {
+  RS_TRY(auto key, file.root());
   for (const auto component : path.components()) {
     const std::string name(component);
-    RS_TRY(const auto next, file_->open(key, name));
+    RS_TRY(const auto next, file.open(key, name));
     if (!next && !make) return std::optional<Key>();
     if (next) {
       key = *next;
     } else {  // programs made it: the rest of it follows when their changes are saved
-      RS_TRY(key, file_->create(key, name, {}));
+      RS_TRY(key, file.create(key, name, {}));
     }
   }
   return std::optional<Key>(key);
 }
 
-Result<void> HiveEdits::apply_to_file(const Change& change) {
+Result<void> HiveEdits::apply_to_file(const Change& change, MountedHive& file) {
   if (const auto* create = std::get_if<Create>(&change)) {
-    RS_TRY(const auto above, key_in_file(create->key.parent(), true));
+    RS_TRY(const auto above, key_in_file(file, create->key.parent(), true));
     const std::string name(create->key.name());
-    RS_TRY(const auto there, file_->open(*above, name));
-    if (there) return file_->set_entry(*there, create->entry);
-    RS_TRY([[maybe_unused]] const auto made, file_->create(*above, name, create->entry));
+    RS_TRY(const auto there, file.open(*above, name));
+    if (there) return file.set_entry(*there, create->entry);
+    RS_TRY([[maybe_unused]] const auto made, file.create(*above, name, create->entry));
     return {};
   }
   if (const auto* entry = std::get_if<SetEntry>(&change)) {
-    RS_TRY(const auto key, key_in_file(entry->key, true));
-    return file_->set_entry(*key, entry->entry);
+    RS_TRY(const auto key, key_in_file(file, entry->key, true));
+    return file.set_entry(*key, entry->entry);
   }
   if (const auto* value = std::get_if<SetValue>(&change)) {
-    RS_TRY(const auto key, key_in_file(value->key, true));
-    return file_->set_value(*key, value->value.name, value->value.type, value->value.data);
+    RS_TRY(const auto key, key_in_file(file, value->key, true));
+    return file.set_value(*key, value->value.name, value->value.type, value->value.data);
   }
   if (const auto* deleted = std::get_if<DeleteKey>(&change)) {
-    RS_TRY(const auto key, key_in_file(deleted->key, false));
-    return key ? file_->delete_key(*key) : Result<void>();
+    RS_TRY(const auto key, key_in_file(file, deleted->key, false));
+    return key ? file.delete_key(*key) : Result<void>();
   }
   const auto& deleted = std::get<DeleteValue>(change);
-  RS_TRY(const auto key, key_in_file(deleted.key, false));
+  RS_TRY(const auto key, key_in_file(file, deleted.key, false));
   if (!key) return {};
-  RS_TRY(const bool there, file_->has_value(*key, deleted.name));
-  return there ? file_->delete_value(*key, deleted.name) : Result<void>();
+  RS_TRY(const bool there, file.has_value(*key, deleted.name));
+  return there ? file.delete_value(*key, deleted.name) : Result<void>();
 }
 
 Result<extract::ItemIdentity> HiveEdits::save() {
+  std::unique_lock<std::mutex> lock;
+  if (host_.saving) lock = std::unique_lock(*host_.saving);
+  std::unique_ptr<MountedHive> file;
+  if (host_.mount_file) {
+    RS_TRY(file, host_.mount_file());
+  }
   RS_CHECK(check_unchanged());
   for (const auto& change : changes_) RS_CHECK_CTX("putting keys into the registry", apply(change));
   // Loading changes nothing that programs did: keys that were there keep their times.
   for (auto& each : nodes_) {
     if (each.gone) continue;
-    if (!each.made && each.written_100ns) RS_CHECK(hive_.set_written(each.path, *each.written_100ns));
+    if (!each.made && each.written_100ns) RS_CHECK(hive_->set_written(each.path, *each.written_100ns));
     each.made = false;
-    RS_TRY(each.written_100ns, hive_.written(each.path));
+    each.written_100ns.reset();
     each.values.clear();
     each.deleted_values.clear();
     std::erase_if(each.children,
                   [&](const auto& child) { return nodes_[static_cast<std::size_t>(child.second)].gone; });
   }
-  if (file_) {
-    for (const auto& change : changes_) RS_CHECK(apply_to_file(change));
-    changes_.clear();
-    return file_->save();
+  const auto done = std::exchange(changes_, {});
+  if (!file) {
+    RS_CHECK(hive_->flush());
+    return host_.identity();
   }
-  changes_.clear();
-  RS_CHECK(hive_.flush());
-  return identity_();
+  for (const auto& change : done) RS_CHECK(apply_to_file(change, *file));
+  return file->save();
 }
 
 }  // namespace roamstead::agent

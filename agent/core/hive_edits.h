@@ -12,6 +12,7 @@
 
 #include <functional>
 #include <map>
+#include <mutex>
 #include <set>
 #include <variant>
 
@@ -22,11 +23,14 @@ namespace roamstead::agent {
 
 class HiveEdits final : public MountedHive {
  public:
-  // `hive` must outlive this. `file` gets the same changes when they are saved, where the hive's file does
-  // not follow by itself; null otherwise. `identity` tells what the hive's file is.
-  HiveEdits(LoadedHive& hive, std::unique_ptr<MountedHive> file,
-            std::function<Result<extract::ItemIdentity>()> identity)
-      : hive_(hive), file_(std::move(file)), identity_(std::move(identity)) {
+  struct Host {
+    // The hive's file, which gets the same changes when they are saved; null where it follows by itself.
+    std::function<Result<std::unique_ptr<MountedHive>>()> mount_file;
+    // What the hive's file is; asked when there is no mount_file.
+    std::function<Result<extract::ItemIdentity>()> identity;
+    std::shared_ptr<std::mutex> saving;  // held while anything is saved; null: nobody else does
+  };
+  HiveEdits(std::shared_ptr<LoadedHive> hive, Host host) : hive_(std::move(hive)), host_(std::move(host)) {
     nodes_.push_back({});
   }
 
@@ -76,12 +80,11 @@ class HiveEdits final : public MountedHive {
   Result<void> look_at(Node& node);
   Result<void> check_unchanged();
   Result<void> apply(const Change& change);
-  Result<void> apply_to_file(const Change& change);
-  Result<std::optional<Key>> key_in_file(const profile::KeyPath& path, bool make);
+  static Result<void> apply_to_file(const Change& change, MountedHive& file);
+  static Result<std::optional<Key>> key_in_file(MountedHive& file, const profile::KeyPath& path, bool make);
 
-  LoadedHive& hive_;
-  const std::unique_ptr<MountedHive> file_;
-  const std::function<Result<extract::ItemIdentity>()> identity_;
+  const std::shared_ptr<LoadedHive> hive_;
+  const Host host_;
   std::vector<Node> nodes_;  // a Key is a place in it; the first is the root
   std::vector<Change> changes_;
 };

@@ -5,10 +5,13 @@
 #include <doctest/doctest.h>
 
 #include "agent/core/hive_edits.h"
+#include "agent/core/hive_file_port.h"
 #include "agent/core/hive_transfer.h"
 #include "agent/testing/hive_model.h"
 #include "agent/testing/memory_hive.h"
+#include "agent/testing/plain_volume.h"
 #include "common/registry/test_hive.h"
+#include "tests/support/crash_file_system.h"
 #include "tests/support/must.h"
 #include "tests/support/seed.h"
 
@@ -94,6 +97,15 @@ MemoryHive new_hive() {
   return hive;
 }
 
+HiveEdits edits_of(MemoryHive& hive) {
+  return HiveEdits(std::shared_ptr<LoadedHive>(std::shared_ptr<void>(), &hive),
+                   {nullptr,
+                    [] {
+                      return extract::ItemIdentity{7, 0, 0};
+                    },
+                    nullptr});
+}
+
 TEST_CASE("a hive's file follows what programs do, and a hive made of the file is the same again") {
   auto random = support::seeded_random();
   Odd odd(random);
@@ -176,7 +188,7 @@ TEST_CASE("edits reach programs when they are saved, all of them, and times stay
   must(hive.set_value(key_of("A"), "mine", 1, Bytes(2)));
   const auto written = must(hive.written(key_of("A")));
   const auto before = hive.model;
-  HiveEdits edits(hive, nullptr, [] { return extract::ItemIdentity{7, 0, 0}; });
+  auto edits = edits_of(hive);
   const auto a = *must(edits.open(0, "a"));
   CHECK(must(edits.create(a, "B", {{}, 5, registry::test::descriptor(1)})) != a);
   const auto b = *must(edits.open(a, "b"));
@@ -214,7 +226,7 @@ TEST_CASE("edits reach programs when they are saved, all of them, and times stay
 TEST_CASE("what a program did meanwhile is not overwritten: nothing is saved then") {
   auto hive = new_hive();
   must(hive.create(key_of("A"), {}));
-  HiveEdits edits(hive, nullptr, [] { return extract::ItemIdentity{}; });
+  auto edits = edits_of(hive);
   const auto a = *must(edits.open(0, "A"));
   CHECK_FALSE(must(edits.has_value(a, "v")));
   must(edits.set_value(a, "v", 1, to_bytes(as_bytes("the version's"))));
@@ -231,11 +243,50 @@ TEST_CASE("what a program did meanwhile is not overwritten: nothing is saved the
   CHECK(hive.flushes == 0);
 }
 
+TEST_CASE(
+    "a hive whose file does not follow by itself: it has what was saved, before the rest of what programs "
+    "did") {
+  support::CrashFileSystem disk;
+  testing::PlainVolume volume(disk);
+  unsigned staged = 0;
+  HiveFilePort port(volume, [&] { return "staging/" + std::to_string(++staged); });
+  must(volume.make_directories("staging"));
+  must(must(port.make("hive", {}, {{}, 1, registry::test::descriptor()}))->save());
+  auto hive = new_hive();
+  must(hive.create(key_of("A"), {}));
+  must(hive.set_value(key_of("A"), "program's", 1, {}));
+  HiveEdits::Host host;
+  host.mount_file = [&] { return port.mount("hive", {}); };
+  host.saving = std::make_shared<std::mutex>();
+  HiveEdits edits(std::shared_ptr<LoadedHive>(std::shared_ptr<void>(), &hive), std::move(host));
+  const auto a = *must(edits.open(0, "A"));
+  const auto b = must(edits.create(a, "B", {to_bytes(as_bytes("cl")), 5, registry::test::descriptor(1)}));
+  must(edits.set_value(b, "v", 4, Bytes(4)));
+  must(edits.delete_value(a, "program's"));
+  must(edits.delete_key(must(edits.create(a, "gone", {}))));
+  must(edits.save());
+  const auto in_file = [&] { return model_of_hive(must(os::read_file(disk, "hive", 1 << 20))); };
+  const auto model = in_file();
+  CHECK(model.find(key_of("A"))->values.empty());
+  CHECK(model.find(key_of("A\\B"))->values.size() == 1);
+  CHECK(model.find(key_of("A\\B"))->entry.security == registry::test::descriptor(1));
+  CHECK(model.find(key_of("A\\B"))->entry.class_name == to_bytes(as_bytes("cl")));
+  CHECK(model.find(key_of("A\\gone")) == nullptr);
+  must(port.edit("hive", {}, [&](registry::Editor& file) { return capture_hive(hive, file, {}); }));
+  CHECK(difference(hive.model, in_file(), false) == "");
+  // A conflict leaves the file alone.
+  const auto before = must(os::read_file(disk, "hive", 1 << 20));
+  must(edits.set_value(*must(edits.open(0, "A")), "late", 1, {}));
+  must(hive.set_value(key_of("A"), "late", 1, Bytes(2)));
+  CHECK(edits.save().error().code == ErrorCode::conflict);
+  CHECK(must(os::read_file(disk, "hive", 1 << 20)) == before);
+}
+
 TEST_CASE("changes elsewhere in the hive are nobody's conflict") {
   auto hive = new_hive();
   must(hive.create(key_of("A"), {}));
   must(hive.create(key_of("B"), {}));
-  HiveEdits edits(hive, nullptr, [] { return extract::ItemIdentity{}; });
+  auto edits = edits_of(hive);
   must(edits.set_value(*must(edits.open(0, "A")), "v", 1, {}));
   must(hive.set_value(key_of("B"), "program's", 1, {}));
   must(edits.save());
@@ -252,7 +303,7 @@ TEST_CASE(
     for (int step = 0; step < 6; ++step) {
       for (int i = 0; i < 20; ++i) odd.change(hive, hive.model);
       auto expected = hive.model;
-      HiveEdits edits(hive, nullptr, [] { return extract::ItemIdentity{}; });
+      auto edits = edits_of(hive);
       for (int i = 0; i < 20; ++i) {
         // As merge_loaded does: what is there stays.
         const auto path = odd.some_key(expected);
