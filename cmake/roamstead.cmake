@@ -118,9 +118,9 @@ function(roamstead_test name)
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
     ENVIRONMENT "ROAMSTEAD_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
   if(WIN32)
-    set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL ON)  # until all of them pass under Wine
     target_link_options(${name} PRIVATE -static)
-    set_tests_properties(${name} PROPERTIES FIXTURES_REQUIRED wine)
+    set_tests_properties(${name} PROPERTIES FIXTURES_REQUIRED wine
+      ENVIRONMENT "ROAMSTEAD_SOURCE_DIR=${PROJECT_SOURCE_DIR};ROAMSTEAD_TEST_THIN=8")  # tests/support/thinning.h
   endif()
 endfunction()
 

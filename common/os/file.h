@@ -62,7 +62,8 @@ class FileSystem {
   virtual Result<std::int64_t> modified_seconds(const std::string& path);
   // Names (not paths) of a directory's entries, sorted.
   virtual Result<std::vector<std::string>> list_directory(const std::string& path) = 0;
-  // Parents too; fine when it exists.
+  // Parents too; fine when it exists. Only for who runs this program (on Windows for SYSTEM and
+  // administrators too).
   virtual Result<void> make_directories(const std::string& path) = 0;
   // Makes names created, renamed or removed in this directory durable.
   virtual Result<void> sync_directory(const std::string& path) = 0;

@@ -9,6 +9,7 @@
 #include "common/vdisk/vhdx_header.h"
 #include "tests/support/crash_file_system.h"
 #include "tests/support/seed.h"
+#include "tests/support/thinning.h"
 
 using namespace roamstead;
 using support::CrashFileSystem;
@@ -90,7 +91,8 @@ void at_every_crash_point(const CrashFileSystem& start, std::uint64_t seed,
                           const std::function<bool(CrashFileSystem&, Expectation&, std::mt19937_64&)>& work,
                           const Model& model,
                           const std::function<void(CrashFileSystem&, Expectation&, bool)>& verify) {
-  for (std::uint64_t point = 0;; ++point) {
+  std::minstd_rand steps(static_cast<unsigned>(seed));
+  for (std::uint64_t point = 0;; point += support::next_step(steps)) {
     CAPTURE(point);
     auto files = start.clone();
     files->crash_after(files->operations() + point);
@@ -187,7 +189,7 @@ TEST_CASE_TEMPLATE(
 
 TEST_CASE_TEMPLATE("two crashes one after the other are no worse than one", F, Vhdx, Vhd, Qcow2) {
   auto random = support::seeded_random();
-  for (int round = 0; round < 15; ++round) {
+  for (std::uint64_t round = 0; round < 15; round += support::next_step(random)) {
     CrashFileSystem files;
     auto model = prepare<F>(files, random, 1);
     for (int crash = 0; crash < 4; ++crash) {
@@ -345,7 +347,9 @@ TEST_CASE_TEMPLATE("a crash while merging leaves a disk with the same content, w
 TEST_CASE_TEMPLATE("a full disk loses nothing that was flushed, and writing goes on when there is room again",
                    F, Vhdx, Vhd, Qcow2) {
   // A failing operation without a crash: everything later works again.
-  for (std::uint64_t point = 0; point < 40; ++point) {
+  auto steps = support::seeded_random();
+  for (std::uint64_t point = 0; point < 40; point += support::next_step(steps)) {
+    CAPTURE(point);
     CrashFileSystem files;
     std::mt19937_64 random(point);
     auto model = prepare<F>(files, random, 1);

@@ -151,10 +151,11 @@ TEST_CASE("whatever is damaged in a partition table, it is read within the disk 
   put_mbr_entry(mbr.bytes, 1000, 1, 0x05, 100, 10);
   put_mbr_entry(mbr.bytes, 1100, 0, 0x07, 1, 10);
   std::size_t refused = 0;
+  auto disk = whole;  // its memory is used again and again
   for (int round = 0; round < 3000; ++round) {
     CAPTURE(round);
     const bool gpt = round % 2 == 0;
-    auto disk = gpt ? whole : mbr;
+    disk = gpt ? whole : mbr;
     for (auto changes = 1 + random() % 6; changes > 0; --changes) {
       const auto width = std::size_t{1} << random() % 4;
       const std::size_t gpt_places[] = {440 + random() % 72, 512 + random() % 96, 1024 + random() % 256,

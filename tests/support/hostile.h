@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <ctime>
 #include <limits>
 #include <random>
 #include <string>
 
 #include "common/base/result.h"
+#include "tests/support/platform.h"
 
 namespace roamstead::support {
 
@@ -50,11 +50,11 @@ class HostileTrial {
     return false;
   }
   std::size_t errors() const { return errors_; }
-  double seconds() const { return static_cast<double>(std::clock() - start_) / CLOCKS_PER_SEC; }
+  double seconds() const { return processor_seconds() - start_; }
 
  private:
   const std::string place_;
-  const std::clock_t start_ = std::clock();
+  const double start_ = processor_seconds();
   std::size_t errors_ = 0;
 };
 

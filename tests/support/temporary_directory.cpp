@@ -9,7 +9,7 @@ namespace roamstead::support {
 
 TemporaryDirectory::TemporaryDirectory()
     : path_((std::filesystem::temp_directory_path() / ("roamstead-test-" + Guid::random().to_string()))
-                .string()) {
+                .generic_string()) {
   if (!std::filesystem::create_directory(path_)) throw std::runtime_error("cannot make " + path_);
 }
 

@@ -56,6 +56,8 @@ class Windows:
         self.keeper = subprocess.Popen(["timeout", "3600", "wine", "cmd", "/c", "set /p x="], env=self.environment, stdin=endless,
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         os.close(endless)
+        subprocess.run(["wine", "cmd", "/c", "exit"], env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, timeout=2 * PATIENCE, check=True)  # back when it is up
 
     def stop(self):
         subprocess.run(["wineserver", "-k"], env=self.environment, check=False, timeout=PATIENCE)
@@ -63,6 +65,8 @@ class Windows:
         if self.keeper:
             self.keeper.wait()
             self.keeper = None
+        for left in self.prefix.glob("drive_c/users/*/Temp/roamstead-*"):  # of tests that were killed
+            shutil.rmtree(left, ignore_errors=True)
 
     def processes(self, program):
         """Of this Windows, by the name of the program: numbers of the host."""

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "common/base/text.h"
+#include "common/os/win/handle.h"
 
 namespace roamstead::os {
 namespace {
@@ -14,23 +15,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr DWORD kLook_ms = 10;   // between looks at what a program printed
 constexpr int kMostReads = 256;  // of it, between looks at the clock
-
-class Handle {
- public:
-  explicit Handle(HANDLE handle = nullptr) : handle_(handle == INVALID_HANDLE_VALUE ? nullptr : handle) {}
-  ~Handle() { close(); }
-  Handle(const Handle&) = delete;
-  Handle& operator=(const Handle&) = delete;
-  void close() {
-    if (handle_ != nullptr) ::CloseHandle(handle_);
-    handle_ = nullptr;
-  }
-  HANDLE get() const { return handle_; }
-  HANDLE* put() { return &handle_; }
-
- private:
-  HANDLE handle_;
-};
 
 tl::unexpected<Error> launch_error(const std::string& program, const std::string& what) {
   const auto number = ::GetLastError();
