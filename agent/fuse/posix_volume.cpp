@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 
+#include "agent/core/link_data.h"
 #include "common/base/file_time.h"
 #include "common/base/text.h"
 
@@ -249,37 +250,6 @@ Result<ItemIdentity> PosixVolume::stage(const std::string& path, const Entry& en
   return ItemIdentity{status.stx_ino, 0, times.created_100ns};
 }
 
-namespace {
-// A mount point or absolute symbolic link to `target` below the profile, as Windows writes it. Links name a
-// drive; which one does not matter to whoever reads them back, only what lies below the profile's root.
-Result<Bytes> reparse_data(const Entry& entry, const std::string& profile_root) {
-  constexpr std::uint32_t kMountPoint = 0xA0000003, kSymbolicLink = 0xA000000C;
-  auto plain = "C:/" + profile_root + (entry.link_target.empty() ? "" : "/" + entry.link_target);
-  std::replace(plain.begin(), plain.end(), '/', '\\');
-  RS_TRY(auto print, to_utf16(plain));
-  auto substitute = u"\\??\\" + print;
-  bool symbolic = entry.kind == EntryKind::symlink;
-  auto substitute_bytes = substitute.size() * 2, print_bytes = print.size() * 2;
-  auto length = 8 + (symbolic ? 4 : 0) + substitute_bytes + 2 + print_bytes + 2;
-  if (length > 16 * 1024 - 8)
-    return fail(ErrorCode::unsupported, "a link target of " + std::to_string(plain.size()) + " bytes");
-  ByteWriter data;
-  data.le<std::uint32_t>(symbolic ? kSymbolicLink : kMountPoint);
-  data.le<std::uint16_t>(static_cast<std::uint16_t>(length));
-  data.le<std::uint16_t>(0);
-  data.le<std::uint16_t>(0);
-  data.le<std::uint16_t>(static_cast<std::uint16_t>(substitute_bytes));
-  data.le<std::uint16_t>(static_cast<std::uint16_t>(substitute_bytes + 2));
-  data.le<std::uint16_t>(static_cast<std::uint16_t>(print_bytes));
-  if (symbolic) data.le<std::uint32_t>(0);  // absolute
-  for (char16_t unit : substitute) data.le<std::uint16_t>(unit);
-  data.le<std::uint16_t>(0);
-  for (char16_t unit : print) data.le<std::uint16_t>(unit);
-  data.le<std::uint16_t>(0);
-  return data.take();
-}
-}  // namespace
-
 // A link is an empty directory (junction) or file with reparse data; from then on ntfs-3g shows a symbolic
 // link, so what follows goes by name.
 Result<ItemIdentity> PosixVolume::stage_link(const std::string& path, const Entry& entry) {
@@ -291,7 +261,7 @@ Result<ItemIdentity> PosixVolume::stage_link(const std::string& path, const Entr
       return fail(failed("make", path));
     return ItemIdentity{status.st_ino, 0, 0};
   }
-  RS_TRY(auto data, reparse_data(entry, profile_root_));
+  RS_TRY(auto data, link_data(entry, profile_root_));
   {
     auto empty = entry;
     empty.kind = entry.kind == EntryKind::junction ? EntryKind::directory : EntryKind::file;
