@@ -5,12 +5,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <list>
+#include <nlohmann/json.hpp>
 #include <thread>
 
+#include "agent/desktop/control_lines.h"
 #include "agent/fuse/file_descriptor.h"
 #include "coordinator/diskfs/unix_socket.h"
 
@@ -21,36 +22,33 @@ using nlohmann::json;
 
 namespace {
 
-constexpr std::size_t kLongestLine = 1 << 20;
 constexpr std::size_t kMostConnections = 16;
 
-Result<void> send_line(int socket, const json& value) {
-  auto text = value.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
-  for (std::size_t sent = 0; sent < text.size();) {
-    auto count = ::send(socket, text.data() + sent, text.size() - sent, MSG_NOSIGNAL);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) return fail(system_error(errno, "write to", "the control socket"));
-    sent += static_cast<std::size_t>(count);
-  }
-  return {};
-}
+class SocketStream final : public ByteStream {
+ public:
+  explicit SocketStream(int socket) : socket_(socket) {}
 
-// One line, without its end; ErrorCode::unavailable when the other side closed. Each side speaks only when it
-// was answered: nothing follows the line.
-Result<std::string> receive_line(int socket) {
-  std::string line;
-  for (std::array<char, 4096> piece;;) {
-    auto count = ::recv(socket, piece.data(), piece.size(), 0);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return fail(system_error(errno, "read from", "the control socket"));
-    if (count == 0) return fail(ErrorCode::unavailable, "the desktop closed the connection");
-    line.append(piece.data(), static_cast<std::size_t>(count));
-    if (line.size() > kLongestLine) return fail(ErrorCode::protocol, "a line of more than 1 MiB");
-    if (line.back() != '\n') continue;
-    line.pop_back();
-    return line;
+  Result<std::size_t> read(MutableByteView out) override {
+    for (;;) {
+      const auto count = ::recv(socket_, out.data(), out.size(), 0);
+      if (count >= 0) return static_cast<std::size_t>(count);
+      if (errno != EINTR) return fail(system_error(errno, "read from", "the control socket"));
+    }
   }
-}
+
+  Result<void> write(ByteView data) override {
+    while (!data.empty()) {
+      const auto count = ::send(socket_, data.data(), data.size(), MSG_NOSIGNAL);
+      if (count < 0 && errno == EINTR) continue;
+      if (count <= 0) return fail(system_error(errno, "write to", "the control socket"));
+      data = data.subspan(static_cast<std::size_t>(count));
+    }
+    return {};
+  }
+
+ private:
+  int socket_;
+};
 
 class SocketServer final : public ControlServer {
  public:
@@ -72,7 +70,11 @@ class SocketServer final : public ControlServer {
       auto& connection = connections.emplace_back();
       connection.socket = Descriptor(socket);
       connection.thread = std::thread([this, &connection, &answer] {
-        converse(connection.socket.number(), answer);
+        SocketStream stream(connection.socket.number());
+        converse(stream, answer, [this] {
+          const std::uint64_t one = 1;  // perhaps it was the last request: whoever serves looks at once
+          return ::write(answered_.number(), &one, sizeof one) >= 0;
+        });
         connection.finished = true;
       });
     }
@@ -89,30 +91,10 @@ class SocketServer final : public ControlServer {
     std::atomic<bool> finished{false};
   };
 
-  void converse(int socket, const Answer& answer) {
-    for (;;) {
-      auto line = receive_line(socket);
-      if (!line) return;
-      auto request = json::parse(*line, nullptr, false);
-      json reply = request.is_object()
-                       ? answer(request)
-                       : json{{"error", {{"code", "protocol"}, {"message", "not a JSON object"}}}};
-      const auto sent = send_line(socket, reply);
-      const std::uint64_t one = 1;  // perhaps it was the last request: whoever serves looks at once
-      if (::write(answered_.number(), &one, sizeof one) < 0 || !sent) return;
-    }
-  }
-
   Descriptor listener_;
   Descriptor answered_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   std::string path_;
 };
-
-ErrorCode code_from(const std::string& text) {
-  for (int code = 0; code <= static_cast<int>(ErrorCode::internal); ++code)
-    if (to_string(static_cast<ErrorCode>(code)) == text) return static_cast<ErrorCode>(code);
-  return ErrorCode::internal;
-}
 
 }  // namespace
 
@@ -123,13 +105,8 @@ Result<std::unique_ptr<ControlServer>> ControlServer::listen(const std::string& 
 
 Result<json> ask_desktop(const std::string& socket_path, const json& request) {
   RS_TRY(auto socket, diskcontrol::connect_unix(socket_path));
-  RS_CHECK(send_line(socket.number(), request));
-  RS_TRY(auto line, receive_line(socket.number()));
-  auto reply = json::parse(line, nullptr, false);
-  if (!reply.is_object()) return fail(ErrorCode::protocol, "the desktop's answer is not JSON");
-  if (reply.contains("error") && reply["error"].is_object())
-    return fail(code_from(reply["error"].value("code", "")), reply["error"].value("message", ""));
-  return reply;
+  SocketStream stream(socket.number());
+  return ask(stream, request);
 }
 
 }  // namespace roamstead::agent

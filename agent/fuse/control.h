@@ -7,14 +7,14 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "common/base/result.h"
+#include "agent/desktop/control_lines.h"
 
 namespace roamstead::agent {
 
 // Serves until `done` says so; each connection has a thread of its own, at most 16.
 class ControlServer {
  public:
-  using Answer = std::function<nlohmann::json(const nlohmann::json&)>;
+  using Answer = ControlAnswer;
   static Result<std::unique_ptr<ControlServer>> listen(const std::string& socket_path);
   virtual ~ControlServer() = default;
   virtual void serve(const Answer& answer, const std::function<bool()>& done) = 0;

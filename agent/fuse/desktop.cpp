@@ -1,6 +1,8 @@
 #include "agent/fuse/desktop.h"
 
-#include "agent/fuse/first_boot_report.h"
+#include "agent/desktop/control_lines.h"
+#include "agent/desktop/first_boot_report.h"
+#include "agent/desktop/session_requests.h"
 #include "common/base/log.h"
 
 namespace roamstead::agent {
@@ -63,8 +65,7 @@ Desktop::~Desktop() {
 
 json Desktop::describe_log_in() const {
   auto status = session_->status();
-  if (!status)
-    return {{"error", {{"code", to_string(status.error().code)}, {"message", status.error().to_string()}}}};
+  if (!status) return describe_error(status.error());
   return {{"session", status->facts.session.to_string()},
           {"profile", config_.session.profile},
           {"version", status->facts.version},
@@ -77,15 +78,7 @@ json Desktop::describe_log_in() const {
 }
 
 json Desktop::answer(const json& request) {
-  auto result = [&]() -> Result<json> {
-    try {
-      return perform(request);
-    } catch (const json::exception& error) {  // a member of another type than it should have
-      return fail(ErrorCode::invalid_argument, error.what());
-    }
-  }();
-  if (result) return *result;
-  return {{"error", {{"code", to_string(result.error().code)}, {"message", result.error().to_string()}}}};
+  return answer_of([&] { return perform(request); });
 }
 
 Result<json> Desktop::perform(const json& request) {
@@ -99,97 +92,19 @@ Result<json> Desktop::perform(const json& request) {
   }
   if (!logged_in_) return fail(ErrorCode::not_found, "nobody is logged in");
   if (op == "status") return status();
-  if (op == "snapshot") return snapshot(request);
-  if (op == "fill") return fill(request);
-  if (op == "load-key") return load_key(request);
+  if (op == "snapshot") return take_snapshot(*session_, request);
+  if (op == "fill") return fill_profile(*session_, request);
+  if (op == "load-key") return load_registry_key(*session_, request);
   if (op == "logout") return log_out(request);
   return fail(ErrorCode::invalid_argument, "unknown request '" + op + "'");
 }
 
-namespace {
-std::chrono::milliseconds patience_of(const json& request) {
-  constexpr double kDefaultSeconds = 600;
-  return std::chrono::milliseconds(
-      static_cast<std::int64_t>(request.value("timeout_seconds", kDefaultSeconds) * 1000));
-}
-
-json describe(const RegistryProgress& registry) {
-  return {{"hives", registry.hives},
-          {"keys_loaded", registry.keys_loaded},
-          {"keys_not_loaded", registry.keys_known},
-          {"fetches", registry.fetches},
-          {"fetched_bytes", registry.fetched_bytes}};
-}
-
-json describe(const FillProgress& fill) {
-  constexpr const char* kNames[] = {"none", "metadata", "all"};
-  return {{"level", kNames[static_cast<int>(fill.level)]},
-          {"directories", fill.directories},
-          {"files", fill.files},
-          {"loaded_bytes", fill.loaded_bytes},
-          {"complete", fill.complete},
-          {"error", fill.last_error}};
-}
-}  // namespace
-
 Result<json> Desktop::status() {
   RS_TRY(auto status, session_->status());
-  return json{{"session", status.facts.session.to_string()},
-              {"profile", status.facts.profile},
-              {"version", status.facts.version},
-              {"incarnation", status.facts.incarnation.to_string()},
-              {"highest_ordinal", status.facts.highest_ordinal},
-              {"resumed", status.resumed},
-              {"phase", to_string(status.phase)},
-              {"mount", config_.mount_point},
-              {"login_seconds", log_in_seconds_},
-              {"directories_populated", status.directories_populated},
-              {"items_published", status.items_published},
-              {"fetches", status.fetches},
-              {"fetched_bytes", status.fetched_bytes},
-              {"registry", describe(status.registry)},
-              {"snapshots", status.snapshots},
-              {"frozen_layers", status.frozen_layers},
-              {"batches_waiting", status.sender.waiting},
-              {"batches_sent", status.sender.batches},
-              {"records", status.sender.records},
-              {"content_bytes", status.sender.content_bytes},
-              {"saving_bytes_sent", status.sender.sent_bytes},
-              {"head_version", status.sender.last_version},
-              {"forked", status.sender.forked},
-              {"bytes_sent", status.sent_bytes},
-              {"bytes_received", status.received_bytes},
-              {"prefetched", status.prefetched},
-              {"to_prefetch", status.to_prefetch},
-              {"to_settle", status.to_settle},
-              {"fill", describe(status.fill)},
-              {"error", status.sender.last_error.empty() ? status.last_error : status.sender.last_error}};
-}
-
-Result<json> Desktop::snapshot(const json& request) {
-  RS_TRY(auto taken, session_->snapshot(request.value("wait", false), patience_of(request)));
-  return json{{"taken", taken.taken},         {"ordinal", taken.ordinal},
-              {"records", taken.records},     {"content_bytes", taken.content_bytes},
-              {"held_back", taken.held_back}, {"hold_seconds", taken.hold_seconds},
-              {"seconds", taken.seconds}};
-}
-
-Result<json> Desktop::fill(const json& request) {
-  RS_TRY(auto level, parse_fill_level(request.value("level", std::string("all"))));
-  session_->fill().pause(level == FillLevel::none);
-  session_->fill().start(level);
-  if (request.value("wait", false) && level != FillLevel::none &&
-      !session_->fill().wait(patience_of(request))) {
-    auto progress = session_->fill().progress();
-    return fail(ErrorCode::timeout, "not everything is loaded yet" +
-                                        (progress.last_error.empty() ? "" : ": " + progress.last_error));
-  }
-  return describe(session_->fill().progress());
-}
-
-Result<json> Desktop::load_key(const json& request) {
-  RS_CHECK(session_->load_key(request.value("hive", std::string()), request.value("key", std::string())));
-  return describe(session_->registry().progress());
+  auto told = agent::describe(status);
+  told["mount"] = config_.mount_point;
+  told["login_seconds"] = log_in_seconds_;
+  return told;
 }
 
 Result<json> Desktop::log_out(const json& request) {
@@ -200,24 +115,9 @@ Result<json> Desktop::log_out(const json& request) {
   auto unmount_seconds = Activity::seconds_since(start);
   RS_TRY(auto report, session_->logout(patience_of(request)));
   logged_out_ = true;
-  return json{{"records", report.records},
-              {"final_records", report.final_records},
-              {"batches", report.batches},
-              {"content_bytes", report.content_bytes},
-              {"saving_bytes_sent", report.saving_bytes},
-              {"bytes_sent", report.sent_bytes},
-              {"bytes_received", report.received_bytes},
-              {"version", report.version},
-              {"forked", report.forked},
-              {"frozen_layers", report.frozen_layers},
-              {"seconds", report.seconds},
-              {"phases",
-               {{"unmount", unmount_seconds},
-                {"quiet", report.quiet_seconds},
-                {"snapshot", report.snapshot_seconds},
-                {"extract", report.extract_seconds},
-                {"send", report.send_seconds},
-                {"close", report.close_seconds}}}};
+  auto told = agent::describe(report);
+  told["phases"]["unmount"] = unmount_seconds;
+  return told;
 }
 
 }  // namespace roamstead::agent

@@ -47,9 +47,6 @@ class Desktop {
   Desktop() = default;
   Result<nlohmann::json> perform(const nlohmann::json& request);
   Result<nlohmann::json> status();
-  Result<nlohmann::json> snapshot(const nlohmann::json& request);
-  Result<nlohmann::json> fill(const nlohmann::json& request);
-  Result<nlohmann::json> load_key(const nlohmann::json& request);
   Result<nlohmann::json> log_out(const nlohmann::json& request);
 
   DesktopConfig config_;

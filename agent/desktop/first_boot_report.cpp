@@ -1,4 +1,4 @@
-#include "agent/fuse/first_boot_report.h"
+#include "agent/desktop/first_boot_report.h"
 
 namespace roamstead::agent {
 namespace {

@@ -1,0 +1,82 @@
+#include "agent/win/registry_settings.h"
+
+#include <windows.h>
+// After it.
+#include <objbase.h>
+#include <shlobj.h>
+
+#include <algorithm>
+
+#include "agent/win/base/windows_error.h"
+
+namespace roamstead::agent {
+namespace {
+
+// Asked of the shell: what %ProgramData% says in a service's environment may be another folder.
+std::string program_data() {
+  constexpr GUID kProgramData{0x62AB5D82, 0xFDC1, 0x4DC3, {0xA9, 0xDD, 0x07, 0x0D, 0x1D, 0x49, 0x5D, 0x97}};
+  wchar_t* path = nullptr;
+  std::string folder = "C:\\ProgramData";
+  if (::SHGetKnownFolderPath(kProgramData, 0, nullptr, &path) == S_OK) folder = win::narrow_text(path);
+  ::CoTaskMemFree(path);
+  return folder;
+}
+
+Result<SettingsLayer> read_key(const char* path) {
+  constexpr DWORD kMostNameUnits = 16'384, kMostValues = 1000, kMostBytes = 1u << 20;
+  SettingsLayer layer;
+  layer.source = std::string("HKLM\\") + path;
+  RS_TRY(const auto wide, win::wide_text(path));
+  HKEY key = nullptr;
+  const auto opened =
+      ::RegOpenKeyExW(HKEY_LOCAL_MACHINE, wide.c_str(), 0, KEY_QUERY_VALUE | KEY_WOW64_64KEY, &key);
+  if (opened == ERROR_FILE_NOT_FOUND) return layer;
+  if (opened != ERROR_SUCCESS) return win::windows_error(layer.source, static_cast<unsigned long>(opened));
+  std::wstring name(kMostNameUnits, L'\0');
+  for (DWORD index = 0; index < kMostValues; ++index) {
+    DWORD units = kMostNameUnits, type = 0, bytes = 0;
+    if (::RegEnumValueW(key, index, name.data(), &units, nullptr, &type, nullptr, &bytes) != ERROR_SUCCESS)
+      break;
+    RegistryValue value;
+    value.name = win::narrow_text(std::wstring_view(name.data(), units));
+    if (value.name.empty()) continue;  // the key's default value says nothing
+    value.type = type;
+    value.data.resize(std::min(bytes, kMostBytes));
+    units = kMostNameUnits;
+    bytes = static_cast<DWORD>(value.data.size());
+    if (::RegEnumValueW(key, index, name.data(), &units, nullptr, &type,
+                        reinterpret_cast<BYTE*>(value.data.data()), &bytes) == ERROR_SUCCESS)
+      value.data.resize(bytes);
+    layer.values.push_back(std::move(value));
+  }
+  ::RegCloseKey(key);
+  return layer;
+}
+
+}  // namespace
+
+AgentSettings default_settings() {
+  AgentSettings settings;
+  const auto base = program_data() + "\\Roamstead\\";
+  settings.identity_directory = base + "identity";
+  settings.state_directory = base + "state";
+  settings.log_directory = base + "log";
+  return settings;
+}
+
+LoadedSettings read_settings() {
+  std::vector<SettingsLayer> layers;
+  std::vector<SettingProblem> unread;
+  for (const auto* path : {kPolicyKey, kPreferenceKey}) {
+    if (auto layer = read_key(path)) {
+      layers.push_back(std::move(*layer));
+    } else {
+      unread.push_back({std::string("HKLM\\") + path, "", layer.error().to_string()});
+    }
+  }
+  auto loaded = load_settings(default_settings(), layers);
+  loaded.problems.insert(loaded.problems.begin(), unread.begin(), unread.end());
+  return loaded;
+}
+
+}  // namespace roamstead::agent

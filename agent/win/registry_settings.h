@@ -1,0 +1,13 @@
+// The agent's settings from this machine's registry.
+#pragma once
+
+#include "agent/desktop/agent_settings.h"
+
+namespace roamstead::agent {
+
+// With this machine's folders: %ProgramData%\Roamstead\identity, state, log.
+AgentSettings default_settings();
+// Never fails: what cannot be read is a problem in the answer.
+LoadedSettings read_settings();
+
+}  // namespace roamstead::agent

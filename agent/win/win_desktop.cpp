@@ -1,0 +1,161 @@
+#include "agent/win/win_desktop.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "agent/desktop/control_lines.h"
+#include "agent/desktop/session_requests.h"
+#include "agent/win/profile_list.h"
+#include "common/base/log.h"
+
+namespace roamstead::agent {
+
+using nlohmann::json;
+
+namespace {
+
+SessionConfig session_config(const AgentSettings& settings, const UserAccount& user) {
+  SessionConfig config;
+  config.profile = user.given;
+  config.profile_root = settings.profiles_directory + "/" + user.name;
+  config.change_log_path = settings.state_directory + "\\change.log";
+  config.replace_leftovers = settings.replace_leftovers;
+  config.snapshot_interval = settings.snapshot_interval;
+  config.fill_bytes_per_second = settings.fill_mib_per_second << 20;
+  config.learn_for = settings.learn;
+  config.loader.patience = settings.patience;
+  config.sender.max_lag = settings.max_lag;
+  return config;
+}
+
+CommandSnapshots::Options snapshot_options(const AgentSettings& settings, const SessionConfig& session) {
+  CommandSnapshots::Options options;
+  options.partition = settings.partition;
+  options.provenance_path = session.agent_root + "/provenance.journal";
+  options.map_path = settings.state_directory + "\\clusters.map";
+  options.freeze = settings.freeze_command;
+  options.merge = settings.merge_command;
+  options.top = settings.disk_top;
+  options.base = settings.disk_base;
+  options.here = settings.disk_here;
+  options.there = settings.disk_there;
+  return options;
+}
+
+// Of items that the profile's version knows no security of: the user's own, as below a profile Windows made.
+std::string security_of(const UserAccount& user) {
+  if (user.sid.empty()) return "";
+  return "O:" + user.sid + "G:" + user.sid + "D:AI(A;OICIID;FA;;;SY)(A;OICIID;FA;;;BA)(A;OICIID;FA;;;" +
+         user.sid + ")";
+}
+
+}  // namespace
+
+Result<std::unique_ptr<WinDesktop>> WinDesktop::open(const AgentSettings& settings, UserAccount user,
+                                                     wire::TlsLink& link, Faults faults) {
+  std::unique_ptr<WinDesktop> desktop(new WinDesktop(settings, std::move(user), link));
+  desktop->config_ = session_config(settings, desktop->user_);
+  desktop->config_.on_close_wanted = [raw = desktop.get()](const wire::Push&) { raw->close_wanted_ = true; };
+  auto& files = os::real_file_system();
+  RS_CHECK_CTX("the agent's state", files.make_directories(settings.state_directory));
+  WinVolume::Options volume;
+  volume.drive = settings.drive;
+  volume.profile_root = desktop->config_.profile_root;
+  volume.agent_root = desktop->config_.agent_root;
+  volume.default_security = security_of(desktop->user_);
+  RS_TRY(desktop->volume_, WinVolume::attach(volume));
+  if (settings.freeze_command.empty())
+    return fail(ErrorCode::invalid_argument,
+                "FreezeCommand is not set: without a snapshot of the disk nothing could be saved");
+  RS_TRY_CTX(desktop->snapshots_, "snapshots of the disk",
+             CommandSnapshots::open(files, snapshot_options(settings, desktop->config_)));
+  RS_TRY(desktop->log_,
+         changelog::ChangeLog::open(files, desktop->config_.change_log_path, std::move(faults)));
+  return desktop;
+}
+
+WinDesktop::~WinDesktop() {
+  if (session_)  // what was loaded shall not look changed to whoever extracts it
+    if (auto flushed = session_->loader().flush_tags(); !flushed)
+      log_warning("{}", flushed.error().to_string());
+}
+
+std::string WinDesktop::profile_folder() const {
+  auto path = settings_.drive + "/" + config_.profile_root;
+  std::replace(path.begin(), path.end(), '/', '\\');
+  return path;
+}
+
+Result<void> WinDesktop::prepare() {
+  if (begun_) return {};
+  if (!user_.sid.empty())
+    RS_CHECK_CTX("telling Windows of the profile",
+                 register_profile(user_, profile_folder(), settings_.replace_leftovers));
+  return Session::prepare(config_, link_, *volume_, *snapshots_, *log_);
+}
+
+Result<void> WinDesktop::log_on() {
+  if (begun_.exchange(true)) return fail(ErrorCode::exists, user_.given + " is logged on already, or was");
+  const auto start = Activity::Clock::now();
+  if (!user_.sid.empty())
+    RS_CHECK_CTX("telling Windows of the profile",
+                 register_profile(user_, profile_folder(), settings_.replace_leftovers));
+  RS_TRY(const auto level, parse_fill_level(settings_.fill));
+  RS_TRY(std::shared_ptr<Session> session,
+         Session::start(config_, link_, *volume_, *snapshots_, {}, std::move(log_)));
+  session->fill().start(level);
+  log_on_seconds_ = Activity::seconds_since(start);
+  const std::lock_guard lock(mutex_);
+  session_ = std::move(session);
+  return {};
+}
+
+json WinDesktop::describe() {
+  json told = {{"user", user_.given}, {"sid", user_.sid}, {"profile_folder", profile_folder()}};
+  const auto session = this->session();
+  if (!session) {
+    told["state"] = begun_ ? "busy" : "prepared";
+    return told;
+  }
+  auto status = session->status();
+  if (!status) return describe_error(status.error());
+  told.update(agent::describe(*status));
+  told["state"] = "logged on";
+  told["seconds"] = log_on_seconds_.load();
+  return told;
+}
+
+// What the registry still holds in memory is in no snapshot.
+Result<void> WinDesktop::wait_for_hives(std::chrono::milliseconds patience) {
+  if (user_.sid.empty()) return {};
+  const auto until = Activity::Clock::now() + patience;
+  while (is_hive_loaded(user_.sid)) {
+    if (Activity::Clock::now() >= until) {
+      log_warning("log-off of {}: Windows still has the user's registry loaded; saving what is on the disk",
+                  user_.given);
+      return {};
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  return {};
+}
+
+Result<json> WinDesktop::log_off(std::chrono::milliseconds patience) {
+  const auto session = this->session();
+  if (!session) return fail(ErrorCode::not_found, user_.given + " is not logged on");
+  const auto start = Activity::Clock::now();
+  RS_CHECK(wait_for_hives(std::min<std::chrono::milliseconds>(settings_.hives_within, patience)));
+  const auto waited = Activity::seconds_since(start);
+  RS_TRY(const auto report, session->logout(patience));
+  {
+    const std::lock_guard lock(mutex_);
+    session_.reset();
+  }
+  auto told = agent::describe(report);
+  told["phases"]["hives"] = waited;
+  told["user"] = user_.given;
+  return told;
+}
+
+}  // namespace roamstead::agent

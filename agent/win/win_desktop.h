@@ -1,0 +1,65 @@
+// One user's profile on this desktop: the volume it lies on, the disk's snapshots, the change log and, from
+// log-on to log-off, the session.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <nlohmann/json_fwd.hpp>
+
+#include "agent/core/command_snapshots.h"
+#include "agent/core/session.h"
+#include "agent/desktop/agent_settings.h"
+#include "agent/win/user_account.h"
+#include "agent/win/win_volume.h"
+#include "common/wire/tls_link.h"
+
+namespace roamstead::agent {
+
+// prepare(), log_on() and log_off() one at a time; the rest from any thread.
+class WinDesktop {
+ public:
+  // `link` must outlive this.
+  static Result<std::unique_ptr<WinDesktop>> open(const AgentSettings& settings, UserAccount user,
+                                                  wire::TlsLink& link, Faults faults);
+  ~WinDesktop();
+
+  const UserAccount& user() const { return user_; }
+  std::string profile_folder() const;  // "C:\Users\alice"
+  bool logged_on() const { return session() != nullptr; }
+  bool close_wanted() const { return close_wanted_; }
+  // Null: nobody is logged on. Shared, so that it outlives a log-off for whoever is using it.
+  std::shared_ptr<Session> session() const {
+    const std::lock_guard lock(mutex_);
+    return session_;
+  }
+
+  // What can be done before anybody logs on: what a closed session left is set aside, Windows told where the
+  // profile is.
+  Result<void> prepare();
+  // Until programs can use the profile.
+  Result<void> log_on();
+  nlohmann::json describe();
+  // Waits until Windows has let go of the user's registry, saves what is left, closes. On failure the session
+  // stays open, and this can be called again.
+  Result<nlohmann::json> log_off(std::chrono::milliseconds patience);
+
+ private:
+  WinDesktop(AgentSettings settings, UserAccount user, wire::TlsLink& link)
+      : settings_(std::move(settings)), user_(std::move(user)), link_(link) {}
+  Result<void> wait_for_hives(std::chrono::milliseconds patience);
+
+  const AgentSettings settings_;
+  const UserAccount user_;
+  wire::TlsLink& link_;
+  SessionConfig config_;
+  std::atomic<double> log_on_seconds_{0};
+  std::atomic<bool> close_wanted_{false};  // before the session, which sets it
+  std::atomic<bool> begun_{false};         // a log-on was tried
+  std::unique_ptr<WinVolume> volume_;
+  std::unique_ptr<CommandSnapshots> snapshots_;
+  std::unique_ptr<changelog::ChangeLog> log_;  // until the log-on
+  mutable std::mutex mutex_;                   // guards what follows
+  std::shared_ptr<Session> session_;
+};
+
+}  // namespace roamstead::agent
