@@ -66,7 +66,7 @@ struct Reply {
 static_assert(sizeof(Reply) == 24);
 
 // Named pipe, and the section with the state map's header ("%s" a SID); both in the global namespace.
-inline constexpr char16_t kPipeName[] = u"RoamsteadAgent";
+inline constexpr char16_t kPipeName[] = u"RoamsteadProfile";
 inline constexpr char16_t kSectionName[] = u"RoamsteadMap.";
 
 // What programs are told. Those for things that may come right are what Windows itself says when a file

@@ -94,6 +94,7 @@ class Interception {
   void set_read_only(bool read_only) { map_.set_flag(state_map::kReadOnly, read_only); }
 
   const InterceptionCounters& counters() const { return counters_; }
+  std::uint64_t instance() const { return map_.instance(); }
 
  private:
   struct Found;

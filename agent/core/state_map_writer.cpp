@@ -90,14 +90,22 @@ Result<std::unique_ptr<StateMapWriter>> StateMapWriter::create(StateMapMemory& m
 
 // The caller holds mutex_ or is alone. The new table is empty, and used at once.
 Result<void> StateMapWriter::new_table(std::uint32_t slots) {
-  RS_TRY(const auto bytes, memory_.make_table(number_ + 1, sizeof(Table) + slots * sizeof(Slot)));
-  auto& table = *new (bytes.data()) Table{};
+  // A program that just looks at a former table keeps its name for a moment.
+  const auto make = [&](std::uint32_t number) {
+    return memory_.make_table(number, sizeof(Table) + slots * sizeof(Slot));
+  };
+  auto number = number_ + 1;
+  auto bytes = make(number);
+  for (int attempt = 0; attempt < 16 && !bytes && bytes.error().code == ErrorCode::exists; ++attempt)
+    bytes = make(++number);
+  if (!bytes) return fail(std::move(bytes).error());
+  auto& table = *new (bytes->data()) Table{};
   table.magic = kTableMagic;
   table.version = kVersion;
-  table.number = number_ + 1;
+  table.number = number;
   table.slot_count = slots;
   table.instance = header_->instance;
-  slots_ = reinterpret_cast<Slot*>(bytes.data() + sizeof(Table));
+  slots_ = reinterpret_cast<Slot*>(bytes->data() + sizeof(Table));
   slot_count_ = slots;
   used_ = 0;
   const auto former = number_;
