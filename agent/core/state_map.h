@@ -19,6 +19,7 @@ inline constexpr std::size_t kMaxPrefixes = 16;
 inline constexpr std::size_t kMaxPrefixUnits = 252;
 inline constexpr std::uint32_t kMaxRoots = 32;
 inline constexpr std::uint32_t kMaxProbes = 32;
+inline constexpr std::size_t kMaxInUse = 64;
 
 // What may be known of a name below a root.
 enum State : std::uint32_t {
@@ -58,9 +59,12 @@ struct Header {
   std::atomic<std::uint32_t> generation;      // grows when names may have come to stand for other things
   std::atomic<std::uint32_t> renames;         // under way: what is read now may not hold a moment later
   std::uint32_t prefix_count;
+  // Hashes of names whose files the service has open at the moment: who is refused to share one with it tries
+  // again. 0: free; the first is 1 while there are more than have room.
+  std::atomic<std::uint64_t> in_use[kMaxInUse];
   Prefix prefixes[kMaxPrefixes];  // longer ones first
 };
-static_assert(sizeof(Header) == 64 + kMaxPrefixes * 512);
+static_assert(sizeof(Header) == 64 + kMaxInUse * 8 + kMaxPrefixes * 512);
 
 // A section of its own: slots follow. A slot is a name's hash, its lowest four bits replaced by State; 0 is
 // an empty one. A name's slot is among the kMaxProbes that follow the one its hash points to, and none after
@@ -236,6 +240,16 @@ inline std::uint32_t look_up(const TableView& table, std::uint64_t hash) {
     if (slot == 0) return 0;
   }
   return 0;
+}
+
+// Whether the service has it open, perhaps.
+inline bool is_in_use(const Header& header, const Place& place) {
+  const auto hash = hash_name(header.seed, place.root, place.name, place.units);
+  for (const auto& one : header.in_use) {
+    const auto now = one.load(std::memory_order_acquire);
+    if (now == hash || now == 1) return true;
+  }
+  return false;
 }
 
 // Whether a program may go on without asking.

@@ -20,7 +20,7 @@ using support::must;
 class PlainMemory final : public StateMapMemory {
  public:
   Result<MutableByteView> make_header(std::size_t bytes) override {
-    header_ = take(bytes);
+    if (!keep_header) header_ = take(bytes);
     return MutableByteView(header_);
   }
   Result<MutableByteView> make_table(std::uint32_t number, std::size_t bytes) override {
@@ -46,6 +46,7 @@ class PlainMemory final : public StateMapMemory {
     return may_go_on(*header(), table(), place, wanted);
   }
   bool full = false;
+  bool keep_header = false;
   std::vector<std::uint32_t> dropped;
 
  private:
@@ -159,6 +160,61 @@ TEST_CASE("a map without memory to grow forgets, and goes on") {
   CHECK(map->known() == 1000);
   CHECK(memory.header()->table > 3);
   CHECK(memory.dropped.size() == memory.header()->table - 1);
+}
+
+TEST_CASE("files that the service has open are told, as many as there is room for, and then all") {
+  PlainMemory memory;
+  const auto map = must(StateMapWriter::create(memory, prefixes(), 7, 1000));
+  const auto in_use = [&](const std::u16string& name) {
+    return is_in_use(*memory.header(), {0, name.data(), name.size()});
+  };
+  map->begin_use(0, u"docs\\A.txt");
+  map->begin_use(0, u"docs\\a.txt");
+  CHECK(in_use(u"DOCS\\a.txt"));
+  CHECK_FALSE(in_use(u"docs\\b.txt"));
+  map->end_use(0, u"docs\\a.txt");
+  CHECK(in_use(u"docs\\a.txt"));
+  map->end_use(0, u"docs\\a.txt");
+  CHECK_FALSE(in_use(u"docs\\a.txt"));
+  const auto name_of = [](std::size_t i) { return u"n" + to_utf16(std::to_string(i)).value(); };
+  for (std::size_t i = 0; i <= kMaxInUse; ++i) {
+    CHECK_FALSE(in_use(u"another"));
+    map->begin_use(0, name_of(i));
+  }
+  CHECK(in_use(u"another"));
+  map->end_use(0, name_of(3));
+  CHECK_FALSE(in_use(u"another"));
+  CHECK_FALSE(in_use(name_of(3)));
+  CHECK(in_use(name_of(kMaxInUse)));
+}
+
+TEST_CASE("a service that is started anew takes over the map that programs look at") {
+  PlainMemory memory;
+  const auto seed_and_instance = [&] { return std::pair(memory.header()->seed, memory.header()->instance); };
+  auto first = must(StateMapWriter::create(memory, prefixes(), 7, 1000));
+  first->add(0, u"a", kLoaded, first->generation());
+  first->begin_rename();
+  first->begin_use(0, u"a");
+  first->set_complete(1, true);
+  const auto before = seed_and_instance();
+  const auto generation = first->generation();
+  first.reset();
+  memory.keep_header = true;
+  const auto second = must(StateMapWriter::create(memory, prefixes(), 8, 1000));
+  CHECK(memory.state(0, u"a") == 0);
+  CHECK(memory.header()->renames == 0);
+  CHECK(memory.header()->complete_roots == 0);
+  CHECK(memory.header()->service_process == 8);
+  CHECK(memory.header()->generation != generation);
+  CHECK_FALSE(is_in_use(*memory.header(), {0, u"a", 1}));
+  CHECK(seed_and_instance().first == before.first);
+  CHECK(seed_and_instance().second != before.second);
+  CHECK(memory.table().number > 1);
+  auto other = prefixes();
+  other[0].text = u"\\??\\C:\\Users\\bob";
+  const auto third = must(StateMapWriter::create(memory, other, 9, 1000));
+  CHECK_FALSE(memory.goes_on(u"\\??\\C:\\Users\\bob\\x", kSettled));
+  CHECK(memory.goes_on(u"\\??\\C:\\Users\\alice\\x", kSettled));
 }
 
 TEST_CASE("prefixes that cannot be are refused") {

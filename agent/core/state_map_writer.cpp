@@ -76,6 +76,7 @@ Result<std::unique_ptr<StateMapWriter>> StateMapWriter::create(StateMapMemory& m
   header.wait_ms = wait_ms;
   header.complete_roots = 0;
   header.flags = 0;
+  for (auto& one : header.in_use) one = 0;
   if (!taken_over || !has_prefixes(header, prefixes)) write_prefixes(header, prefixes);
   if (!taken_over) header.seed = random_word();
   std::unique_ptr<StateMapWriter> writer(new StateMapWriter(memory, header));
@@ -205,6 +206,30 @@ void StateMapWriter::end_rename() {
   std::lock_guard lock(mutex_);
   header_->generation.fetch_add(1, std::memory_order_acq_rel);
   header_->renames.fetch_sub(1, std::memory_order_acq_rel);
+}
+
+void StateMapWriter::begin_use(std::uint32_t root, std::u16string_view name) {
+  std::lock_guard lock(mutex_);
+  ++in_use_[hash_name(header_->seed, root, name.data(), name.size())];
+  show_use();
+}
+
+void StateMapWriter::end_use(std::uint32_t root, std::u16string_view name) {
+  std::lock_guard lock(mutex_);
+  const auto found = in_use_.find(hash_name(header_->seed, root, name.data(), name.size()));
+  if (found == in_use_.end()) return;
+  if (--found->second == 0) in_use_.erase(found);
+  show_use();
+}
+
+// mutex_ is held. What stays in use keeps no fixed place: who looks in between tries once more anyway.
+void StateMapWriter::show_use() {
+  auto at = in_use_.begin();
+  for (auto& one : header_->in_use) {
+    one.store(at == in_use_.end() ? 0 : at->first, std::memory_order_release);
+    if (at != in_use_.end()) ++at;
+  }
+  if (at != in_use_.end()) header_->in_use[0].store(1, std::memory_order_release);
 }
 
 std::size_t StateMapWriter::known() const {

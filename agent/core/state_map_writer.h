@@ -1,6 +1,7 @@
 // The service's side of the state map (state_map.h).
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -56,6 +57,10 @@ class StateMapWriter {
   void begin_rename();
   void end_rename();
 
+  // The service opens this file, and closes it: told to who cannot share it.
+  void begin_use(std::uint32_t root, std::u16string_view name);
+  void end_use(std::uint32_t root, std::u16string_view name);
+
   std::uint64_t instance() const { return header_->instance; }
   std::uint32_t generation() const { return header_->generation; }
   std::size_t known() const;
@@ -64,6 +69,7 @@ class StateMapWriter {
  private:
   StateMapWriter(StateMapMemory& memory, state_map::Header& header) : memory_(memory), header_(&header) {}
   Result<void> new_table(std::uint32_t slots);
+  void show_use();
   state_map::Slot* find(std::uint64_t hash, bool to_add);
   bool grow();
 
@@ -75,6 +81,7 @@ class StateMapWriter {
   std::uint32_t slot_count_ = 0;
   std::uint32_t used_ = 0;
   bool warned_ = false;
+  std::map<std::uint64_t, unsigned> in_use_;  // hashes; guarded too
 };
 
 }  // namespace roamstead::agent

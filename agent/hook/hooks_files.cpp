@@ -38,6 +38,28 @@ bool may_be_stale(const Header& header, std::uint32_t generation) {
          header.renames.load(std::memory_order_acquire) != 0;
 }
 
+// The service may have the file open, for writing, while this program wants to share it for reading only:
+// then it waits until that is over, and tries again. Where somebody else has the file it is told so.
+constexpr NTSTATUS kNotShared = static_cast<NTSTATUS>(0xC0000043);  // STATUS_SHARING_VIOLATION
+constexpr DWORD kLongestUse_ms = 5000;
+
+void wait_for_service(const Header& header, const Place& place) {
+  const auto until = ::GetTickCount() + kLongestUse_ms;
+  while (is_in_use(header, place) && static_cast<LONG>(until - ::GetTickCount()) > 0) pause(1);
+}
+
+template <class Open>
+NTSTATUS open_shared(const Header& header, const Place& place, Open open) {
+  auto status = open();
+  for (int attempt = 0; status == kNotShared && attempt < kMostAttempts; ++attempt) {
+    const bool in_use = is_in_use(header, place);
+    if (in_use) wait_for_service(header, place);
+    status = open();
+    if (!in_use) break;  // it may have been closed before it was looked at: once more, then that is it
+  }
+  return status;
+}
+
 // Opens what lies in the profile: `open` is the original call.
 template <class Open>
 [[gnu::noinline]] NTSTATUS open_inside(const MapView& view, const Meaning& meaning, const Located& located,
@@ -54,7 +76,7 @@ template <class Open>
           ask_about(view, meaning.op, located.place, attempt == 0 ? meaning.wanted : 0, meaning.flags);
       if (failed(refused)) return refused;
     }
-    const auto status = open();
+    const auto status = open_shared(*view.header, located.place, open);
     if (failed(status) || handle == nullptr) return status;
     if ((meaning.op == Op::content || meaning.op == Op::write) && done->Information == kOpened &&
         may_be_stale(*view.header, generation)) {
@@ -252,6 +274,8 @@ Where locate_new_name(const Header& header, const NameInformation& information, 
   Conversation conversation(*view.header);
   const auto refused = conversation.ask(is_link ? Op::link : Op::rename, source.place, flags, target.place);
   if (failed(refused)) return refused;
+  if (!from_outside) wait_for_service(*view.header, source.place);
+  if (!to_outside) wait_for_service(*view.header, target.place);
   const auto status = original();
   if (!is_link) {
     handle_names.forget(file);

@@ -7,6 +7,7 @@
 //   probe key KEY               likewise
 //   probe attributes PATH
 //   probe rename FROM TO
+//   probe wait                  until it is ended
 //   probe handles FOLDER KEY    handles that are closed and used again keep no names
 #include <windows.h>
 
@@ -265,6 +266,8 @@ int main(int count, char** words) {
     std::printf("%ld\n", ::RegOpenKeyExA(HKEY_CURRENT_USER, first.c_str(), 0, KEY_READ, &key));
   } else if (verb == "rename") {
     std::printf("%lu\n", error_of(::MoveFileExA(first.c_str(), second.c_str(), 0) != 0));
+  } else if (verb == "wait") {
+    ::Sleep(120'000);
   } else {
     return 2;
   }

@@ -1,7 +1,7 @@
 // The service of the hook's test: the agent's loader, interception, state map and pipe as they are, over a
 // folder, with a coordinator in memory and a simulation of the registry (live_keys.h).
 //
-//   hooked_service VOLUME HIVE-ROOT    e.g. C:\volume Software\Hooked
+//   hooked_service VOLUME HIVE-ROOT PATIENCE    e.g. C:\volume Software\Hooked 8000 (ms)
 // The profile: VOLUME\Users\alice; the hive's root: HKEY_CURRENT_USER\HIVE-ROOT. Says "ready", then answers
 // lines of standard input: away, back, slow, report, loaded (names of files loaded), quit.
 #include <windows.h>
@@ -10,6 +10,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "agent/core/announcing_volume.h"
 #include "agent/core/loader.h"
 #include "agent/core/registry_loader.h"
 #include "agent/testing/memory_link.h"
@@ -26,7 +27,6 @@ namespace {
 using support::must;
 using testing::MemoryLink;
 
-constexpr auto kPatience = std::chrono::milliseconds(3000);
 constexpr const char* kProfile = "Users/alice";
 
 std::string content_of(const std::string& path, std::size_t bytes) {
@@ -70,12 +70,13 @@ support::KeyModel some_keys() {
   return model;
 }
 
-int serve(const std::string& folder, const std::string& hive_root) {
+int serve(const std::string& folder, const std::string& hive_root, std::chrono::milliseconds patience) {
   MemoryLink link;
   fill_profile(link);
   link.add_hive("NTUSER.DAT", some_keys());
   const auto opened = must(link.open({"alice", kProfile, std::nullopt}));
-  testing::DirectoryVolume volume(folder);
+  testing::DirectoryVolume directory(folder);
+  AnnouncingVolume volume(directory, kProfile);
   must(volume.make_directories("ProgramData/Roamstead/staging"));
   must(volume.make_directories("Users"));
   const auto journal_path = std::string("ProgramData/Roamstead/provenance.journal");
@@ -90,11 +91,11 @@ int serve(const std::string& folder, const std::string& hive_root) {
           ? must(extract::ProvenanceJournal::open(volume.files(), volume.native_path(journal_path)))
           : must(extract::ProvenanceJournal::create(volume.files(), volume.native_path(journal_path), head));
   LoaderOptions options;
-  options.patience = kPatience;
+  options.patience = patience;
   Loader loader(link, opened.session_secret, volume, *journal, options);
   testing::LiveKeysPort port(volume, hive_root);
   RegistryLoader registry(link, opened.session_secret, volume, port, loader.gate(), loader.activity(),
-                          {journal->header().session, kProfile, journal_path}, {kPatience, 1 << 20});
+                          {journal->header().session, kProfile, journal_path}, {patience, 1 << 20});
   loader.set_registry(&registry);
   profile::Entry root;
   root.kind = profile::EntryKind::directory;
@@ -112,7 +113,8 @@ int serve(const std::string& folder, const std::string& hive_root) {
   prefixes.push_back({0, false, to_utf16("\\??\\" + folder + "\\Users\\alice").value()});
   prefixes.push_back({1, true, to_utf16("\\Registry\\User\\" + sid + "\\" + hive_root).value()});
   auto map = must(StateMapWriter::create(sections, prefixes, ::GetCurrentProcessId(),
-                                         static_cast<std::uint32_t>(kPatience.count() + 2000)));
+                                         static_cast<std::uint32_t>(patience.count() + 1000)));
+  volume.announce_in(map.get());
   InterceptionConfig config;
   config.profile_root = kProfile;
   config.key_roots[1] = {profile::hive_paths().front(), {}};
@@ -143,6 +145,8 @@ int serve(const std::string& folder, const std::string& hive_root) {
     std::cout << told.dump() << std::endl;
   }
   map->set_flag(state_map::kOff, true);
+  server.reset();
+  volume.announce_in(nullptr);
   return 0;
 }
 
@@ -150,9 +154,9 @@ int serve(const std::string& folder, const std::string& hive_root) {
 }  // namespace roamstead::agent
 
 int main(int count, char** words) {
-  if (count != 3) return 2;
+  if (count != 4) return 2;
   try {
-    return roamstead::agent::serve(words[1], words[2]);
+    return roamstead::agent::serve(words[1], words[2], std::chrono::milliseconds(std::stoi(words[3])));
   } catch (const std::exception& error) {
     std::cerr << "hooked_service: " << error.what() << std::endl;
     return 1;
