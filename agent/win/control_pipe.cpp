@@ -61,6 +61,8 @@ class PipeStream final : public ByteStream {
 
  private:
   static constexpr DWORD kAnswerWait_ms = 10'000;
+  // The service waits so long for a question: there are few connections, and anybody may open them.
+  static constexpr DWORD kQuestionWait_ms = 30'000;
 
   OVERLAPPED begin() {
     ::ResetEvent(event_);
@@ -73,8 +75,10 @@ class PipeStream final : public ByteStream {
     if (!started && ::GetLastError() != ERROR_IO_PENDING) return broken(what);
     const HANDLE waited[] = {event_, stop};
     const bool reading = std::string_view(what).starts_with("read");
-    const auto woken =
-        ::WaitForMultipleObjects(stop != nullptr ? 2 : 1, waited, FALSE, reading ? INFINITE : kAnswerWait_ms);
+    const auto woken = ::WaitForMultipleObjects(stop != nullptr ? 2 : 1, waited, FALSE,
+                                                !reading          ? kAnswerWait_ms
+                                                : stop != nullptr ? kQuestionWait_ms
+                                                                  : INFINITE);
     if (woken != WAIT_OBJECT_0) ::CancelIoEx(pipe_, &overlapped);
     DWORD count = 0;
     if (::GetOverlappedResult(pipe_, &overlapped, &count, TRUE) == 0) return broken(what);
