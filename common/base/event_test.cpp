@@ -28,7 +28,7 @@ void for_each_source(std::initializer_list<const char*> folders, Visit visit) {
       auto name = entry.path().filename().string();
       auto ending = entry.path().extension();
       if ((ending != ".cpp" && ending != ".h") || name.find("_test.") != std::string::npos ||
-          entry.path().string().find("/testing/") != std::string::npos)
+          entry.path().generic_string().find("/testing/") != std::string::npos)
         continue;
       visit(entry.path(), contents_of(entry.path()));
     }

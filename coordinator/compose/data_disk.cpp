@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "common/base/log.h"
+#include "common/base/event.h"
 #include "common/ntfs3g/format.h"
 #include "coordinator/compose/unit_tools.h"
 #include "coordinator/foreign/command.h"
@@ -139,7 +139,8 @@ Result<void> own_user_disk(const UnitContext& context, const CloneFacts& clone, 
 DataDisks::Provided::~Provided() {
   if (files_ == nullptr) return;
   if (auto gone = remove_disk_if_there(*files_, path_); !gone)
-    log_warning("user disk of a desktop that was not made is left: {}", gone.error().to_string());
+    log_event(Event::data_disk_left, "user disk of a desktop that was not made is left: {}",
+              gone.error().to_string());
 }
 
 Result<DataDisks> DataDisks::open(os::FileSystem& files, const PoolSpec& spec) {

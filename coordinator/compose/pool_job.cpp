@@ -8,8 +8,8 @@
 #include <set>
 #include <thread>
 
+#include "common/base/event.h"
 #include "common/base/file_time.h"
-#include "common/base/log.h"
 #include "common/vdisk/convert.h"
 #include "coordinator/compose/first_boot.h"
 
@@ -319,7 +319,9 @@ void PoolJob::prewarm(const PoolSpec& spec, const CloneRow& clone, const std::st
   if (!prewarm_) return;
   const auto edits = prewarm_(spec, clone.index);
   const auto placed = edits ? place_files(files_, disk, *edits) : fail(edits.error());
-  if (!placed) log_warning("desktop '{}': not prewarmed: {}", clone.name, placed.error().to_string());
+  if (!placed)
+    log_event(Event::not_prewarmed, "desktop '{}': not prewarmed: {}", clone.name,
+              placed.error().to_string());
 }
 
 // A machine that does not start is not undone: its desktop is made, and the same command tries it again.

@@ -1,6 +1,6 @@
 #include "coordinator/repository/wal_checkpointer.h"
 
-#include "common/base/log.h"
+#include "common/base/event.h"
 
 namespace roamstead::repository {
 
@@ -57,7 +57,9 @@ void WalCheckpointer::work() {
     // Somebody else's checkpoint is as good; what else fails the commits themselves tell of, at the latest
     // when the log has grown to its limit.
     if (status == SQLITE_BUSY) status = SQLITE_OK;
-    if (status != SQLITE_OK) log_warning("{}: its log is left to commits: {}", path_, sqlite3_errstr(status));
+    if (status != SQLITE_OK)
+      log_event(Event::database_log_left, "{}: its log is left to commits: {}", path_,
+                sqlite3_errstr(status));
     lock.lock();
     if (status != SQLITE_OK) break;
   }

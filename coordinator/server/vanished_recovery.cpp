@@ -1,6 +1,6 @@
 #include "coordinator/server/vanished_recovery.h"
 
-#include "common/base/log.h"
+#include "common/base/event.h"
 #include "coordinator/audit/audit_log.h"
 #include "coordinator/compose/pool_vms.h"
 #include "coordinator/compose/windows_volume.h"
@@ -41,10 +41,10 @@ void VanishedRecovery::look() {
     // One that is being set back or deleted is saved by that.
     if (done || done.error().code == ErrorCode::busy) continue;
     failed_.insert(session.row.id);
-    log_warning(
-        "what desktop '{}', which has vanished and is off, did not send of '{}' cannot be read: {}; "
-        "'roamstead session recover-layer' tries again",
-        session.row.desktop, session.row.profile_name, done.error().to_string());
+    log_event(Event::vanished_unreadable,
+              "what desktop '{}', which has vanished and is off, did not send of '{}' cannot be read: {}; "
+              "'roamstead session recover-layer' tries again",
+              session.row.desktop, session.row.profile_name, done.error().to_string());
   }
 }
 
