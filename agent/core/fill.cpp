@@ -77,6 +77,7 @@ bool Fill::pass(FillLevel level) {
       note_error(filled.error());
       whole = false;  // go on with the files
     }
+  add_named(directories);
   while (!directories.empty()) {
     if (!give_way()) return false;
     auto path = std::move(directories.back());
@@ -87,6 +88,22 @@ bool Fill::pass(FillLevel level) {
     }
   }
   return whole;
+}
+
+// What rules name comes before the rest, the first rule's first.
+void Fill::add_named(std::vector<std::string>& directories) {
+  if (loader_.rules() == nullptr) return;
+  const auto& all = loader_.rules()->all();
+  for (auto rule = all.rbegin(); rule != all.rend(); ++rule) {
+    if (rule->action != profile::RuleAction::background) continue;
+    const auto folder = profile::literal_folder(rule->pattern);
+    const auto path = profile::ProfilePath::parse(folder);
+    if (!path || path->is_root()) continue;
+    if (!loader_.populate_above(*path, Priority::background)) continue;  // the walk says what is wrong
+    auto there = volume_.stat(root_ + "/" + folder);
+    auto listed = there ? volume_.list(root_ + "/" + folder) : fail(there.error());
+    if (listed) directories.push_back(root_ + "/" + folder);
+  }
 }
 
 Result<void> Fill::fill_registry() {
@@ -115,6 +132,8 @@ void Fill::keep_rate(std::uint64_t bytes) {
 
 Result<void> Fill::visit_directory(const std::string& path, std::vector<std::string>& directories,
                                    FillLevel level) {
+  const auto* rules = loader_.rules();
+  if (rules != nullptr && path != root_ && !rules->loads_below(in_profile(path))) return {};
   RS_TRY(auto handle, volume_.open(path, ""));
   RS_CHECK(loader_.populate(*handle, Priority::background));
   {
@@ -130,6 +149,7 @@ Result<void> Fill::visit_directory(const std::string& path, std::vector<std::str
       continue;
     }
     if (level != FillLevel::all) continue;
+    if (rules != nullptr && rules->file(in_profile(child)).loading == profile::Loading::on_demand) continue;
     if (auto visited = visit_file(child, item.record); !visited) {
       if (worker_.stopping()) return visited;
       result = std::move(visited);  // go on with the others

@@ -21,9 +21,10 @@ struct FillProgress {
   std::string last_error;
 };
 
-// The registry comes first: programs wait for it most. Then it walks the volume's profile, so that it meets
-// everything wherever programs moved it; gives way to programs that wait, and keeps to a rate. A pass in
-// which something failed or moved is repeated. Thread-safe.
+// The registry comes first: programs wait for it most. Then come the folders that rules name for the
+// background, in their order. Then it walks the volume's profile, so that it meets everything wherever
+// programs moved it; gives way to programs that wait, and keeps to a rate. A pass in which something failed
+// or moved is repeated. What rules want loaded on demand only is left alone. Thread-safe.
 class Fill {
  public:
   Fill(Loader& loader, ProfileVolume& volume, std::string profile_root, std::uint64_t bytes_per_second)
@@ -44,6 +45,10 @@ class Fill {
   void run();
   bool pass(FillLevel level);
   Result<void> fill_registry();
+  void add_named(std::vector<std::string>& directories);
+  std::string_view in_profile(const std::string& path) const {
+    return std::string_view(path).substr(std::min(path.size(), root_.size() + 1));
+  }
   void keep_rate(std::uint64_t bytes);
   Result<void> visit_directory(const std::string& path, std::vector<std::string>& directories,
                                FillLevel level);

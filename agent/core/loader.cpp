@@ -428,6 +428,13 @@ bool Loader::is_populated(Item& item) {
   return item.populated;
 }
 
+bool Loader::may_rename(std::uint64_t record, bool directory, std::string_view from,
+                        std::string_view to) const {
+  if (rules_ == nullptr || rules_->empty()) return true;
+  if (directory) return rules_->same_below(from, to);
+  return rules_->file(from).saving == rules_->file(to).saving || is_loaded(record);
+}
+
 bool Loader::is_loaded(std::uint64_t record) const { return unloaded_streams(record).empty(); }
 
 std::vector<std::string> Loader::unloaded_streams(std::uint64_t record) const {

@@ -19,6 +19,7 @@
 #include "agent/core/preview.h"
 #include "agent/core/profile_volume.h"
 #include "common/extract/provenance_journal.h"
+#include "common/profile/rules.h"
 #include "common/wire/coordinator_link.h"
 
 namespace roamstead::agent {
@@ -54,6 +55,14 @@ class Loader {
   // Hives are published through it (otherwise as empty files); must outlive every call.
   void set_registry(RegistryLoader* registry) { registry_ = registry; }
   RegistryLoader* registry() const { return registry_; }
+
+  // The session's; must outlive every call. Null: none.
+  void set_rules(const profile::Rules* rules) { rules_ = rules; }
+  const profile::Rules* rules() const { return rules_; }
+  // Whether an item may be renamed, paths being the profile's. Not where other rules hold for it, unless all
+  // of it is here: it would be saved without the bytes that were not loaded. Programs then copy it, as
+  // between volumes.
+  bool may_rename(std::uint64_t record, bool directory, std::string_view from, std::string_view to) const;
 
   // Told what programs touch, while it wants to know; must outlive every call.
   void set_learner(WorkingSetLearner* learner) { learner_ = learner; }
@@ -162,6 +171,7 @@ class Loader {
   extract::ProvenanceJournal& journal_;
   const LoaderOptions options_;
   RegistryLoader* registry_ = nullptr;
+  const profile::Rules* rules_ = nullptr;
   WorkingSetLearner* learner_ = nullptr;
   ItemTable items_;
   Gate gate_;

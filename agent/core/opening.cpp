@@ -1,5 +1,7 @@
 #include "agent/core/opening.h"
 
+#include "agent/core/session_rules.h"
+
 #include "common/base/log.h"
 
 namespace roamstead::agent {
@@ -74,6 +76,7 @@ Result<std::optional<Opened>> Opening::resume(const SessionFacts& facts) {
   opened.resumed = true;
   opened.lease_seconds = reply.lease_seconds;
   opened.may_save = reply.may_save;
+  RS_TRY_CTX(opened.rules, context, kept_rules(volume_, config_.agent_root));
   return std::optional(std::move(opened));
 }
 
@@ -83,6 +86,8 @@ Result<void> Opening::salvage(const SessionFacts& facts) {
         config_.registry_port([this] { return staging_root() + "/" + Guid::random().to_string(); });
     RS_CHECK_CTX("registry", registry->flush());
   }
+  RS_TRY(const auto rules, kept_rules(volume_, config_.agent_root));
+  RS_CHECK(note_log_out(volume_, config_.agent_root, facts.session, rules));
   RS_CHECK(volume_.sync());
   RS_TRY(auto frozen, snapshots_.freeze());
   {
@@ -158,8 +163,10 @@ Result<void> Opening::set_leftovers_aside() {
     }
     RS_CHECK(volume_.rename(from, aside + "/" + name));
   }
+  // The rules last: as long as the journal is there, they are those of its session.
   auto removed = volume_.files().remove(volume_.native_path(journal_path()));
   if (!removed && removed.error().code != ErrorCode::not_found) return removed;
+  RS_CHECK(forget_rules(volume_, config_.agent_root));
   return removed || !aside.empty() ? volume_.sync() : Result<void>{};
 }
 
@@ -186,7 +193,9 @@ Result<Opened> Opening::open_afresh() {
   if (!reply.root.is_directory()) return fail(ErrorCode::protocol, "the profile's root is not a directory");
   RS_CHECK_CTX("setting the former session aside", set_leftovers_aside());
   RS_CHECK(make_folders());
+  RS_CHECK_CTX("log-in of '" + config_.profile + "'", keep_rules(volume_, config_.agent_root, reply.rules));
   Opened opened;
+  RS_TRY(opened.rules, profile::Rules::parse(reply.rules));
   opened.facts = {reply.session,
                   reply.session_secret,
                   reply.incarnation,

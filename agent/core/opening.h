@@ -16,6 +16,7 @@ struct Opened {
   std::uint32_t lease_seconds = 0;
   std::vector<wire::WorkingItem> working_set;
   bool may_save = true;  // false: the profile is open on another desktop
+  profile::Rules rules;  // as they were when the session began
   // Of a session opened afresh: the change log's note of it, durable when this is ready. It and the journal's
   // first flush are under way together; the profile's root gets its name after both.
   std::future<Result<void>> noted;

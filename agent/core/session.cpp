@@ -1,6 +1,7 @@
 #include "agent/core/session.h"
 
 #include "agent/core/opening.h"
+#include "agent/core/session_rules.h"
 #include "common/base/log.h"
 #include "common/base/text.h"
 
@@ -38,15 +39,21 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
   session->journal_ = std::move(opened.journal);
   session->facts_ = opened.facts;
   session->resumed_ = opened.resumed;
+  session->rules_ = std::move(opened.rules);
   session->changed_ = opened.resumed;  // what was changed before is not cut yet, perhaps
   if (opened.lease_seconds != 0)
     session->renew_every_ = std::chrono::seconds(std::max<std::uint32_t>(1, opened.lease_seconds / 3));
   session->prewarmed_ = PrewarmedLink::open(link, volume, config.agent_root, opened.facts.profile,
                                             opened.facts.version, opened.root);
-  auto& way = session->prewarmed_ ? static_cast<wire::CoordinatorLink&>(*session->prewarmed_) : link;
+  auto* way = session->prewarmed_ ? static_cast<wire::CoordinatorLink*>(session->prewarmed_.get()) : &link;
+  if (!session->rules_.empty()) {
+    session->ruled_ = std::make_unique<RuledLink>(*way, session->rules_);
+    way = session->ruled_.get();
+  }
   session->loader_ =
-      std::make_unique<Loader>(way, opened.facts.session_secret, volume, *session->journal_, config.loader);
+      std::make_unique<Loader>(*way, opened.facts.session_secret, volume, *session->journal_, config.loader);
   auto& loader = *session->loader_;
+  loader.set_rules(&session->rules_);
   if (config.learn_for.count() != 0) {
     session->learner_.start(config.learn_for);
     loader.set_learner(&session->learner_);
@@ -72,7 +79,13 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
   }
   session->start_threads();
   session->prefetch_ = std::make_unique<Prefetch>(loader, *session->registry_, volume, config.profile_root);
+  std::erase_if(opened.working_set, [&](const wire::WorkingItem& item) {
+    return item.kind != wire::WorkingItem::Kind::key &&
+           session->rules_.file(item.path).loading == profile::Loading::on_demand;
+  });
   session->prefetch_->start(std::move(opened.working_set));
+  session->preloaded_ = preload(loader, *session->registry_, volume, session->config_.profile_root,
+                                session->rules_, config.preload_patience);
   session->login_seconds_ = Activity::seconds_since(start);
   return session;
 }
@@ -100,9 +113,9 @@ Result<void> Session::start_registry() {
   options.patience = config_.loader.patience;
   RegistryLoader::Place place{facts_.session, config_.profile_root,
                               config_.agent_root + "/provenance.journal"};
-  registry_ =
-      std::make_unique<RegistryLoader>(link_, facts_.session_secret, volume_, *registry_port_,
-                                       loader_->gate(), loader_->activity(), std::move(place), options);
+  registry_ = std::make_unique<RegistryLoader>(
+      ruled_ ? static_cast<wire::CoordinatorLink&>(*ruled_) : link_, facts_.session_secret, volume_,
+      *registry_port_, loader_->gate(), loader_->activity(), std::move(place), options);
   loader_->set_registry(registry_.get());
   std::map<profile::ProfilePath, profile::Entry> hives;
   journal_->inspect([&](const extract::Provenance& provenance) {
@@ -218,6 +231,9 @@ Result<SessionStatus> Session::status() {
   status.resumed = resumed_;
   status.phase = phase_;
   status.login_seconds = login_seconds_;
+  status.rules = rules_.all().size();
+  status.rules_hash = rules_.hash();
+  status.preloaded = preloaded_;
   RS_TRY(status.sender, sender_->status());
   status.fill = fill_->progress();
   status.prefetched = prefetch_->done();
@@ -254,6 +270,7 @@ Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
   snapshotter_.stop();
   LogoutReport report;
   report.quiet_seconds = Activity::seconds_since(start);
+  RS_CHECK_CTX("log-out", note_log_out(volume_, config_.agent_root, facts_.session, rules_));
   RS_TRY_CTX(auto last, "log-out", cycle_->take(SnapshotKind::final, patience));
   if (!last.taken)
     return fail(ErrorCode::busy, "log-out: frozen layers cannot be merged, so no last snapshot can be taken");

@@ -8,8 +8,10 @@
 
 #include "agent/core/fill.h"
 #include "agent/core/hive_file_port.h"
+#include "agent/core/preload.h"
 #include "agent/core/prewarmed_link.h"
 #include "agent/core/registry_loader.h"
+#include "agent/core/ruled_link.h"
 #include "agent/core/sender.h"
 #include "agent/core/settler.h"
 #include "agent/core/snapshot_cycle.h"
@@ -43,6 +45,8 @@ struct SessionConfig {
   // How keys reach the hives that programs use, and how they are saved, given a source of paths in the
   // staging directory; none: hive files on the volume are all there is.
   std::function<std::unique_ptr<RegistryPort>(std::function<std::string()> new_staging_path)> registry_port;
+  // How long a log-in waits for what rules want loaded before programs run.
+  std::chrono::milliseconds preload_patience{30'000};
   // The coordinator wants the user logged out; called on a thread of the session, only to take note.
   std::function<void(const wire::Push&)> on_close_wanted;
 };
@@ -68,6 +72,9 @@ struct SessionStatus {
   bool resumed = false;
   SessionPhase phase = SessionPhase::open;
   double login_seconds = 0;
+  std::size_t rules = 0;  // how many
+  std::string rules_hash;
+  PreloadReport preloaded;
   SenderStatus sender;
   FillProgress fill;
   std::uint64_t prefetched = 0, to_prefetch = 0;  // items of the working set
@@ -99,6 +106,8 @@ class Session {
   Loader& loader() { return *loader_; }
   Fill& fill() { return *fill_; }
   RegistryLoader& registry() { return *registry_; }
+  // What roams in this session, and when it is loaded: the same from log-in to log-out.
+  const profile::Rules& rules() const { return rules_; }
   // A key of a hive, named by its path or its file's name, and all below it; ErrorCode::not_found when the
   // profile has no such hive.
   Result<void> load_key(const std::string& hive, const std::string& key);
@@ -141,9 +150,12 @@ class Session {
   bool resumed_ = false;
   std::chrono::seconds renew_every_{60};
   double login_seconds_ = 0;
+  profile::Rules rules_;  // never changes once the session has begun
+  PreloadReport preloaded_;
 
   WorkingSetLearner learner_;
   std::unique_ptr<PrewarmedLink> prewarmed_;  // null: nothing of use was on the disk
+  std::unique_ptr<RuledLink> ruled_;          // null: without rules
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<RegistryPort> registry_port_;
   std::unique_ptr<RegistryLoader> registry_;

@@ -1,5 +1,6 @@
 // What the coordinator says unasked, and what the session does about it.
 #include "agent/core/session.h"
+#include "agent/core/session_rules.h"
 #include "common/base/log.h"
 
 namespace roamstead::agent {
@@ -39,7 +40,8 @@ void Session::answer_pushes() {
         if (config_.on_close_wanted) config_.on_close_wanted(*next);
         break;
       case wire::PushKind::prepare:
-      case wire::PushKind::policy_changed:  // what is told at the next log-in
+      // What is told at the next log-in: rules too, as every snapshot of a session is cut by the same.
+      case wire::PushKind::policy_changed:
         log_info("the coordinator says: {} {}", next->text, next->profile);
         break;
     }
@@ -75,6 +77,7 @@ Result<void> Session::flush_and_hand_over(std::chrono::milliseconds patience) {
     return std::max(std::chrono::milliseconds(0),
                     std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now()));
   };
+  RS_CHECK_CTX("hand-over", note_log_out(volume_, config_.agent_root, facts_.session, rules_));
   RS_TRY_CTX(auto taken, "hand-over", cycle_->take(SnapshotKind::hand_over, left()));
   if (!taken.taken)
     return fail(ErrorCode::busy, "hand-over: frozen layers cannot be merged, so no snapshot can be taken");

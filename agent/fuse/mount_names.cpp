@@ -78,6 +78,8 @@ int ProfileMount::Impl::rename(NodeId parent, const std::string& name, NodeId ne
   if (::fstatat(volume.root(), from->c_str(), &source, AT_SYMLINK_NOFOLLOW) != 0) return errno;
   bool replaces = ::fstatat(volume.root(), to->c_str(), &target, AT_SYMLINK_NOFOLLOW) == 0;
   if (!replaces && errno != ENOENT) return errno;
+  if (!loader.may_rename(source.st_ino, S_ISDIR(source.st_mode), in_profile(*from), in_profile(*to)))
+    return EXDEV;
   nodes.settle(parent, name, source.st_ino);
   if (replaces) nodes.settle(new_parent, new_name, target.st_ino);
   if (replaces && (flags & RENAME_NOREPLACE) != 0) return EEXIST;
@@ -123,6 +125,9 @@ int ProfileMount::Impl::exchange(NodeId parent, const std::string& name, NodeId 
   if (::fstatat(volume.root(), second->c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
       ::fstatat(volume.root(), first->c_str(), &other, AT_SYMLINK_NOFOLLOW) != 0)
     return errno;
+  if (!loader.may_rename(other.st_ino, S_ISDIR(other.st_mode), in_profile(*first), in_profile(*second)) ||
+      !loader.may_rename(status.st_ino, S_ISDIR(status.st_mode), in_profile(*second), in_profile(*first)))
+    return EXDEV;
   nodes.settle(new_parent, new_name, status.st_ino);
   nodes.settle(parent, name, other.st_ino);
   if (int error = move(*first, between)) return error;

@@ -43,6 +43,11 @@ class ProfileMount::Impl {
         nodes(profile_root, root_record),
         note_change(std::move(changed)) {}
 
+  // A path on the volume as one of the profile.
+  std::string_view in_profile(const std::string& path) const {
+    return std::string_view(path).substr(std::min(path.size(), root.size() + 1));
+  }
+
   Loader& loader;
   PosixVolume& volume;
   const std::string root;  // of the profile, on the volume

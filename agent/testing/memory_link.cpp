@@ -102,6 +102,7 @@ Result<wire::OpenReply> MemoryLink::open(const wire::OpenRequest& request) {
     superseded = false;
     ++opened_;
     reply.working_set = working_set_;
+    reply.rules = rules;
   }
   open_ = true;
   incarnation_ = Guid::random();

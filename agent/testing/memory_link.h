@@ -73,6 +73,8 @@ class MemoryLink final : public wire::CoordinatorLink {
   std::vector<Committed> commits() const;
   bool is_open() const;
 
+  std::string rules;  // in canonical form, for sessions that are opened from now on
+
  private:
   Result<void> enter(const Guid& secret);
   Result<const support::KeyModel*> hive_at(const profile::ProfilePath& path) const;

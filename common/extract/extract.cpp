@@ -221,6 +221,7 @@ Result<void> Extractor::Work::compare(const Sides& sides, const Request& request
   Selection selection, selection_before;
   if (provenance != nullptr) {
     RS_TRY(selection, Selection::read(now.volume(), request.provenance_path, provenance->header().session));
+    if (request.ended) selection = Selection(selection.rules(), true);
   }
   ProfileTree tree(now.volume(), roots, &selection);
   std::optional<Mirror> mirror;

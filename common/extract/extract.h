@@ -23,6 +23,8 @@ struct Request {
   // Whether the guest prepared the snapshot. If not, names that are in the MFT and not in the directory are
   // held back.
   bool quiesced = true;
+  // Nothing follows: what rules keep for log-out is part of this one, though the session did not come to it.
+  bool ended = false;
   std::uint64_t taken_100ns = 0;  // when the snapshot was taken; 0: now
 };
 

@@ -181,6 +181,10 @@ Result<Rule> normalise_rule(Rule rule) {
     if (lead.size() == pattern.size()) return bad_rule("a key is missing after " + lead + "\\");
     pattern = std::string(kHive) + pattern.substr(lead.size() + 1);
     if (rule.action == RuleAction::max_size) return bad_rule("'max-size' is about files, not about keys");
+    if (rule.action == RuleAction::background || rule.action == RuleAction::on_demand)
+      return bad_rule("keys are loaded when they are touched and in the background, whatever a rule says");
+    if (rule.action == RuleAction::preload && pattern.find_first_of("*?[{") != std::string::npos)
+      return bad_rule("a key to be preloaded is named without wildcards; all below it comes with it");
     if (rule.value && rule.action == RuleAction::at_logout)
       return bad_rule("values are kept for log-out with their key: such a rule has no 'value'");
     if (rule.value && rule.action >= RuleAction::preload)
@@ -208,6 +212,13 @@ Result<std::vector<std::vector<std::string>>> pattern_names(const Rule& rule) {
     all.push_back(std::move(names));
   }
   return all;
+}
+
+std::string literal_folder(std::string_view pattern) {
+  const auto wild = pattern.find_first_of("*?[{");
+  if (wild == std::string_view::npos) return std::string(pattern);
+  const auto slash = pattern.rfind('/', wild);
+  return std::string(pattern.substr(0, slash == std::string_view::npos ? 0 : slash));
 }
 
 std::string canonical_line(const Rule& rule) {

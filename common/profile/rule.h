@@ -49,6 +49,9 @@ Result<Rule> normalise_rule(Rule rule);
 // The names of a normalised pattern, without HKCU, one list for each of the alternatives in its braces.
 Result<std::vector<std::vector<std::string>>> pattern_names(const Rule& rule);
 
+// The folder, or the item, that a normalised pattern of files names before its first wildcard; "" the root.
+std::string literal_folder(std::string_view pattern);
+
 // A line of the canonical form (docs/format-rules.md), with its end or without.
 std::string canonical_line(const Rule& rule);
 Result<Rule> parse_canonical_line(std::string_view line);

@@ -11,8 +11,9 @@
 namespace roamstead::wire {
 
 inline constexpr std::uint32_t kProtocolMagic = 0x50415352;  // "RSAP"
-// 2: registry keys; 3: pushes, hand-over, sessions that may not save; 4: fetch; 5: first_boot
-inline constexpr std::uint16_t kProtocolVersion = 5;
+// 2: registry keys; 3: pushes, hand-over, sessions that may not save; 4: fetch; 5: first_boot;
+// 6: rules in the answer to open
+inline constexpr std::uint16_t kProtocolVersion = 6;
 // Plain bytes of a batch that may be under way before the server has taken any, and so the most that it keeps
 // in memory.
 inline constexpr std::uint64_t kBatchWindowBytes = 4u << 20;

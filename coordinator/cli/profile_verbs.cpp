@@ -336,6 +336,7 @@ void add_profile_verbs(CLI::App& app, Context& context) {
   compared->add_option("newer", arguments->other, "NAME@VERSION")->required();
   add_profile_fork_verbs(*noun, context);
   add_profile_quota_verbs(*noun, context);
+  add_profile_rules_verb(*noun, context);
   add_profile_registry_verbs(*noun, context);
 }
 

@@ -38,6 +38,7 @@ void add_repo_verbs(CLI::App& app, Context& context);
 void add_profile_verbs(CLI::App& app, Context& context);
 void add_profile_registry_verbs(CLI::App& noun, Context& context);  // of the noun "profile": registry …
 void add_profile_fork_verbs(CLI::App& noun, Context& context);      // of the noun "profile": forks, merge …
+void add_profile_rules_verb(CLI::App& noun, Context& context);      // of the noun "profile": rules
 void add_profile_quota_verbs(CLI::App& noun, Context& context);     // of the noun "profile": show, quota
 void add_access_verbs(CLI::App& app, Context& context);             // token, group, rule, desktop-pool, audit
 void add_desktop_verbs(CLI::App& app, Context& context);            // desktop, assign, session

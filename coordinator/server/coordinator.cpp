@@ -4,6 +4,7 @@
 #include "coordinator/server/audit_head.h"
 #include "coordinator/server/authority_place.h"
 #include "coordinator/server/commands.h"
+#include "coordinator/server/profile_rules.h"
 #include "coordinator/server/quota.h"
 
 namespace roamstead::server {
@@ -39,6 +40,10 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
   options.sessions.quota_of = [store = coordinator->store_.get()](const std::string& desktop,
                                                                   const repository::ProfileId& profile) {
     return quota_for(*store, desktop, profile).bytes;
+  };
+  options.sessions.rules_of = [rules = std::make_shared<ProfileRules>(*coordinator->store_)](
+                                  const std::string& desktop, const repository::ProfileId& profile) {
+    return rules->canonical(desktop, profile);
   };
   if (options.sessions.working_set_directory.empty())
     options.sessions.working_set_directory = os::join_path(state, kWorkingSetDirectory);

@@ -14,6 +14,7 @@ Result<json> save_from_disk(const Invocation& call, const SessionInfo& session, 
   wanted.frozen_path = disk;
   wanted.below_id = session.last_snapshot;
   wanted.quiesced = false;
+  wanted.ended = true;
   wanted.partition = partition;
   if (call.progress) call.progress({"reading " + disk, 0, 0});
   RS_TRY_CTX(auto extraction, "extracting " + disk, call.context.extractors.find(disk)->extract(wanted));

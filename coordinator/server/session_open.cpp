@@ -175,11 +175,16 @@ Result<OpenStep> SessionTable::open_fresh(const std::string& desktop, const wire
     }
     std::vector<wire::WorkingItem> working_set;
     if (working_sets_) working_set = working_sets_->find(profile.id);
+    std::string rules;
+    if (options_.rules_of) {
+      RS_TRY_CTX(rules, "rules of profile '" + profile.name + "'", options_.rules_of(desktop, profile.id));
+    }
     // Only now, so that nobody who opens another profile waits for this one's holders.
     std::lock_guard guard(open_mutex(profile.id));
     if (active_of(profile.id) != there) continue;
     RS_TRY(auto reply, begin_session(desktop, request, profile, mode, ended));
     reply.working_set = std::move(working_set);
+    reply.rules = std::move(rules);
     return OpenStep{std::move(reply), {}};
   }
 }

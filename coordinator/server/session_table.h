@@ -41,6 +41,8 @@ struct SessionOptions {
   std::function<Session::Clock::time_point()> now = [] { return Session::Clock::now(); };
   // How much a profile may hold that the desktop saves to; 0: anything. Asked on any thread. Empty: anything.
   std::function<std::uint64_t(const std::string& desktop, const repository::ProfileId&)> quota_of = {};
+  // What roams of it on that desktop, in canonical form. An error refuses the log-in. Empty: everything.
+  std::function<Result<std::string>(const std::string& desktop, const repository::ProfileId&)> rules_of = {};
   // The repository could not write: it may refuse to go on until it is opened again. ErrorCode::stale:
   // another coordinator has taken it over. Called on a committing thread; only to take note.
   std::function<void(const Error&)> on_storage_failure = [](const Error&) {};

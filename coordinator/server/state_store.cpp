@@ -62,6 +62,9 @@ constexpr const char* kSchemaSteps[] = {
     "CREATE TABLE enrolments(token TEXT NOT NULL, name TEXT NOT NULL, request BLOB NOT NULL, serial TEXT NOT "
     "NULL, "
     "made INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY(token, name))",
+    // Rules of profiles, as TOML; `rules` above is who may open what.
+    "CREATE TABLE pool_profile_rules(pool TEXT PRIMARY KEY REFERENCES pools(name), text TEXT NOT NULL);"
+    "CREATE TABLE profile_rules(profile BLOB PRIMARY KEY, text TEXT NOT NULL)",
 };
 constexpr std::uint64_t kSchemaVersion = std::size(kSchemaSteps);
 constexpr const char* kSessionColumns =

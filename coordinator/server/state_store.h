@@ -214,6 +214,12 @@ class StateStore {
   Result<void> set_quota(const repository::ProfileId& profile, std::optional<std::uint64_t> quota_bytes);
   Result<std::optional<std::uint64_t>> quota(const repository::ProfileId& profile) const;
 
+  // Rules of what roams (coordinator/config/rules_file.h), a pool's and a profile's own; "": none.
+  Result<void> set_pool_rules(const std::string& pool, const std::string& text);  // not_found: no such pool
+  Result<std::string> pool_rules(const std::string& pool) const;
+  Result<void> set_profile_rules(const repository::ProfileId& profile, const std::string& text);
+  Result<std::string> profile_rules(const repository::ProfileId& profile) const;
+
   Result<std::uint64_t> epoch(const repository::ProfileId& profile) const;  // 0: never opened
   // A hand-over in one transaction: `ended` (if any) is superseded, the profile's epoch becomes
   // session.epoch, and the session begins with its first incarnation.

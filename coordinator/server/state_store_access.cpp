@@ -113,6 +113,41 @@ Result<std::optional<std::uint64_t>> StateStore::quota(const repository::Profile
   return row ? std::optional(statement.integer(0)) : std::nullopt;
 }
 
+Result<void> StateStore::set_pool_rules(const std::string& pool, const std::string& text) {
+  std::lock_guard guard(impl_->mutex);
+  RS_CHECK(find_pool(*impl_->database, pool));
+  if (text.empty())
+    return impl_->database->prepare("DELETE FROM pool_profile_rules WHERE pool = ?").bind(pool).run();
+  return impl_->database->prepare("INSERT OR REPLACE INTO pool_profile_rules VALUES(?, ?)")
+      .bind(pool)
+      .bind(text)
+      .run();
+}
+
+Result<std::string> StateStore::pool_rules(const std::string& pool) const {
+  std::lock_guard guard(impl_->reader_mutex);
+  auto statement = impl_->reader->prepare("SELECT text FROM pool_profile_rules WHERE pool = ?");
+  RS_TRY(bool row, statement.bind(pool).step());
+  return row ? statement.text(0) : std::string();
+}
+
+Result<void> StateStore::set_profile_rules(const repository::ProfileId& profile, const std::string& text) {
+  std::lock_guard guard(impl_->mutex);
+  if (text.empty())
+    return impl_->database->prepare("DELETE FROM profile_rules WHERE profile = ?").bind(profile).run();
+  return impl_->database->prepare("INSERT OR REPLACE INTO profile_rules VALUES(?, ?)")
+      .bind(profile)
+      .bind(text)
+      .run();
+}
+
+Result<std::string> StateStore::profile_rules(const repository::ProfileId& profile) const {
+  std::lock_guard guard(impl_->reader_mutex);
+  auto statement = impl_->reader->prepare("SELECT text FROM profile_rules WHERE profile = ?");
+  RS_TRY(bool row, statement.bind(profile).step());
+  return row ? statement.text(0) : std::string();
+}
+
 Result<void> StateStore::set_disk_of(const std::string& desktop, const std::string& disk,
                                      std::uint32_t partition) {
   std::lock_guard guard(impl_->mutex);
