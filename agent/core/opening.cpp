@@ -152,6 +152,16 @@ Result<void> Opening::set_leftovers_aside() {
   if (!staged || !staged->empty()) moves.emplace_back(staging_root(), "staging");
   // The former session may have kept its profile elsewhere.
   auto journal = open_journal();
+  if (journal && *journal) {
+    const auto& header = (*journal)->header();
+    const auto rules = kept_rules(volume_, config_.agent_root);
+    auto kept =
+        rules ? put_local_aside(volume_, config_.agent_root, header.profile, header.profile_root, *rules)
+              : fail(rules.error());
+    if (!kept)
+      log_warning("what is to stay on this desktop goes with the former session: {}",
+                  kept.error().to_string());
+  }
   if (journal && *journal) moves.emplace_back((*journal)->header().profile_root, "former");
   std::string aside;  // made when something is there
   for (auto& [from, name] : moves) {

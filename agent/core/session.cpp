@@ -67,6 +67,10 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
   RS_CHECK(loader.publish_root(opened.root,
                                [&] { return opened.noted.valid() ? opened.noted.get() : Result<void>(); }));
   if (opened.noted.valid()) RS_CHECK(opened.noted.get());
+  if (auto back = bring_local_back(loader, volume, config.agent_root, config.profile, config.profile_root,
+                                   session->rules_);
+      !back)
+    log_warning("what stays on this desktop is not there yet: {}", back.error().to_string());
   session->sender_ = std::make_unique<Sender>(link, opened.facts.session_secret, *session->log_, snapshots,
                                               loader.activity(), config.sender);
   session->cycle_ = std::make_unique<SnapshotCycle>(loader, *session->registry_port_, volume, snapshots,

@@ -116,6 +116,31 @@ TEST_CASE("what is not loaded yet is not renamed to where other rules hold, but 
   });
 }
 
+TEST_CASE("what is local stays on the desktop from session to session, and is its profile's alone") {
+  FOR_EACH_VOLUME({
+    link.add_file("AppData/Local/x", "content");
+    link.rules =
+        canonical({rule(RuleAction::local_only, "AppData/Local/Machine"), rule(RuleAction::exclude, "gone")});
+    const auto log_out = [](Desk& desk) {
+      must(desk.mount->unmount());
+      must(desk.session->logout(std::chrono::seconds(20)));
+    };
+    for (int session = 0; session < 3; ++session) {
+      Desk desk(volume, link, snapshots);
+      if (session == 0) {
+        REQUIRE(::mkdir((desk / "AppData/Local/Machine").c_str(), 0755) == 0);
+        REQUIRE(::mkdir((desk / "gone").c_str(), 0755) == 0);
+        write_whole(desk / "AppData/Local/Machine/a", "of this desktop");
+      } else {
+        CHECK(names_in(desk.home) == std::set<std::string>{"AppData"});
+        CHECK(names_in(desk / "AppData/Local") == std::set<std::string>{"Machine", "x"});
+        CHECK(read_whole(desk / "AppData/Local/Machine/a") == "of this desktop");
+      }
+      log_out(desk);
+    }
+  });
+}
+
 TEST_CASE("at log-out the volume says so, and the next session knows nothing of it") {
   FOR_EACH_VOLUME({
     link.rules = canonical({rule(RuleAction::at_logout, "late")});

@@ -1,8 +1,10 @@
 // What rules do to batches; random ones are in extract_model_test.cpp.
 #include <doctest/doctest.h>
 
+#include "common/extract/hive_changes.h"
 #include "common/extract/selection.h"
 #include "common/extract/test_agent.h"
+#include "common/extract/test_hives.h"
 
 namespace roamstead::extract {
 namespace {
@@ -163,6 +165,60 @@ TEST_CASE("a file beyond its limit is held back by name, with the rule") {
   CHECK(ruled.next().held_back.empty());
   CHECK(ruled.content("in/large") == std::string(500, '\1'));
   CHECK(ruled.content("in/a") == std::string(3, '\2'));
+}
+
+// The records that a hive makes by these rules, in words.
+std::string changes(const registry::Hive& now, const registry::Hive* before, const Selection& selection,
+                    bool waited) {
+  HiveComparison comparison;
+  comparison.hive = profile::hive_paths().front();
+  comparison.now = &now;
+  comparison.before = before;
+  comparison.above_root = Knowledge::exact;
+  comparison.selection = &selection;
+  comparison.waited = waited;
+  const auto records = changes_of(comparison).value();
+  std::string text;
+  for (const auto& gone : records.deletes) text += "delete " + gone.key.text() + "\n";
+  for (const auto& put : records.puts) {
+    if (put.key.is_root()) continue;
+    text += "put " + put.key.text();
+    for (const auto& value : put.values) text += " " + value.name;
+    for (const auto& value : put.deleted_values) text += " -" + value;
+    text += "\n";
+  }
+  return text;
+}
+
+registry::Editor hive_with(const std::vector<std::pair<std::string, std::u16string>>& values) {
+  auto editor = registry::Editor::open(empty_live_hive(), "hive").value();
+  for (const auto& [key, value] : values) {
+    const auto cell = editor.create_path(editor.hive().root().value().cell, key).value();
+    REQUIRE(editor.set_value(cell, value, 3, Bytes(4, std::byte{7})));
+  }
+  return editor;
+}
+
+TEST_CASE("keys and values that rules leave out are in no batch, changed or deleted") {
+  auto value = rule(RuleAction::exclude, "HKCU\\Kept");
+  value.value = "last*";
+  const Selection selection(profile::Rules::make({rule(RuleAction::exclude, "HKCU\\Gone"),
+                                                  rule(RuleAction::include, "HKCU\\Gone\\But"), value})
+                                .value(),
+                            true);
+  const auto before = hive_with({{"Kept", u"LastRun"}, {"Kept", u"old"}, {"Gone\\x", u"v"}});
+  const auto now = hive_with({{"Kept", u"a"}, {"Kept", u"LastFile"}, {"Gone\\y", u"v"}, {"Gone\\But", u"v"}});
+  CHECK(changes(now.hive(), nullptr, selection, false) == "put Gone\nput Gone\\But v\nput Kept a\n");
+  CHECK(changes(now.hive(), &before.hive(), selection, false) == "put Gone\\But v\nput Kept a -old\n");
+}
+
+TEST_CASE("keys that are kept for log-out are sent whole then") {
+  const auto rules = profile::Rules::make({rule(RuleAction::at_logout, "HKCU\\Late")}).value();
+  const auto before = hive_with({{"Late\\x", u"v"}, {"Other", u"a"}});
+  const auto now = hive_with({{"Late\\x", u"v"}, {"Late\\x", u"w"}, {"Other", u"a"}});
+  CHECK(changes(now.hive(), &before.hive(), Selection(rules, false), false).empty());
+  CHECK(changes(now.hive(), &before.hive(), Selection(rules, true), true) == "put Late\nput Late\\x v w\n");
+  CHECK(changes(now.hive(), &before.hive(), Selection(rules, true), false) == "put Late\\x w\n");
 }
 
 TEST_CASE("rules that cannot be understood stop the extraction, and nothing is saved against them") {

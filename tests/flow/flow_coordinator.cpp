@@ -16,14 +16,27 @@ Result<std::unique_ptr<FlowCoordinator>> FlowCoordinator::start(const std::strin
   RS_CHECK(repository::Repository::init(files, options));
   RS_TRY(coordinator->repository_, repository::Repository::open(files, options));
   RS_TRY(coordinator->store_, server::StateStore::open(state));
+  coordinator->rules_ = std::make_unique<server::ProfileRules>(*coordinator->store_);
+  server::SessionOptions sessions;
+  sessions.rules_of = [rules = coordinator->rules_.get()](const std::string& desktop,
+                                                          const repository::ProfileId& profile) {
+    return rules->canonical(desktop, profile);
+  };
   RS_TRY(coordinator->sessions_,
-         server::SessionTable::create(*coordinator->store_, *coordinator->repository_, {}, {}));
+         server::SessionTable::create(*coordinator->store_, *coordinator->repository_, sessions, {}));
   server::ServerOptions server;
   server.listen = "127.0.0.1:0";
   server.state_directory = state;
   RS_TRY(coordinator->server_, server::Server::start(server, coordinator->authority_, *coordinator->store_,
                                                      *coordinator->sessions_));
   return coordinator;
+}
+
+Result<void> FlowCoordinator::set_rules(const std::string& profile, const std::string& of_pool,
+                                        const std::string& own) {
+  RS_TRY(const auto info, repository_->find_profile(profile));
+  RS_CHECK(store_->set_pool_rules(server::kDefaultPool, of_pool));
+  return store_->set_profile_rules(info.id, own);
 }
 
 Result<repository::VersionInfo> FlowCoordinator::import(const std::string& profile,

@@ -6,6 +6,7 @@
 
 #include "common/wire/tls_link.h"
 #include "coordinator/repository/repository.h"
+#include "coordinator/server/profile_rules.h"
 #include "coordinator/server/server.h"
 #include "tests/flow/profile_model.h"
 
@@ -21,6 +22,9 @@ class FlowCoordinator {
   // A new desktop with a certificate of its own, to which the profile is assigned.
   Result<wire::TlsLinkOptions> enroll(const std::string& desktop, const std::string& profile);
 
+  // Of the default pool, and of the profile itself: TOML. For sessions that are opened from now on.
+  Result<void> set_rules(const std::string& profile, const std::string& of_pool, const std::string& own);
+
   repository::Repository& repository() { return *repository_; }
   // Stops the server and goes through everything in the repository.
   Result<repository::CheckReport> finish();
@@ -31,6 +35,7 @@ class FlowCoordinator {
   identity::CertificateAuthority authority_;
   std::unique_ptr<repository::Repository> repository_;
   std::unique_ptr<server::StateStore> store_;
+  std::unique_ptr<server::ProfileRules> rules_;
   std::unique_ptr<server::SessionTable> sessions_;
   std::unique_ptr<server::Server> server_;  // goes first
 };

@@ -5,6 +5,7 @@
 
 #include "common/base/log.h"
 #include "tests/flow/flow.h"
+#include "tests/flow/flow_rules.h"
 #include "tests/support/temporary_directory.h"
 
 int main(int count, char** values) {
@@ -19,6 +20,8 @@ int main(int count, char** values) {
   app.add_option("--format", format, "Of the disks: vhdx, vhd or qcow2")->capture_default_str();
   app.add_option("--directory", options.directory,
                  "An empty directory to work in, kept (default: a temporary one)");
+  bool rules = false;
+  app.add_flag("--rules", rules, "Show rules of profiles instead: what they leave out, keep, and load when");
   CLI11_PARSE(app, count, values);
   roamstead::set_log_level(roamstead::LogLevel::warning);
   const auto parsed = roamstead::vdisk::parse_format(format);
@@ -31,6 +34,11 @@ int main(int count, char** values) {
     roamstead::support::TemporaryDirectory temporary;
     if (options.directory.empty()) options.directory = temporary.path();
     std::filesystem::create_directories(options.directory);
+    if (rules) {
+      const auto done = roamstead::flow::run_rules_flow(options.directory);
+      if (!done) std::cerr << "roamstead-flow --rules: " << done.error().to_string() << std::endl;
+      return done ? 0 : 1;
+    }
     if (auto done = roamstead::flow::run_flow(options); !done) {
       std::cerr << "roamstead-flow --files " << options.files << " --seed " << options.seed << ": "
                 << done.error().to_string() << std::endl;
