@@ -63,7 +63,7 @@ class RulesReader {
     Rule like;
     std::vector<std::pair<std::string, toml::source_region>> patterns;
     std::optional<RuleAction> action;
-    bool has_size = false;
+    bool has_size = false, unknown = false;
     for (const auto& [key, node] : table) {
       if (key.str() == "reason") {
         if (auto text = text_of(key, node)) like.reason = std::move(*text);
@@ -76,6 +76,7 @@ class RulesReader {
         if (!size) note(key.source(), "size: " + size.error().message);
         like.most_bytes = size.value_or(0);
       } else if (const auto known = profile::parse_rule_action(key.str()); !known) {
+        unknown = true;
         note(key.source(), known.error().message + "; and 'reason', 'size', 'value'");
       } else if (action) {
         note(key.source(),
@@ -85,6 +86,7 @@ class RulesReader {
         add_patterns(key, node, patterns);
       }
     }
+    if (!action && unknown) return;
     if (!action)
       return note(table.source(), "this rule does nothing; write, for instance, exclude = \"Downloads\"");
     if (has_size != (*action == RuleAction::max_size))

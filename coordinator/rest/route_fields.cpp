@@ -34,6 +34,11 @@ Field until_field() { return optional({"until_time", Type::time, "When it ends, 
 Field flag_field(std::string name, std::string description) {
   return optional({std::move(name), Type::flag, std::move(description)});
 }
+Field rules_field() {
+  Field field{"rules", Type::text, "Rules of what roams, TOML (docs/format-rules.md); without: none"};
+  field.most = 256u << 10;
+  return field;
+}
 Field quota_field() { return {"quota_bytes", Type::integer, "What a profile may hold; 0: no limit"}; }
 
 }  // namespace roamstead::rest

@@ -16,6 +16,7 @@ Field optional(Field field);
 Field until_field();
 Field flag_field(std::string name, std::string description);
 Field quota_field();
+Field rules_field();
 
 void add_access_routes(std::vector<Route>& all);        // desktops, pools, tokens, assignments, groups
 void add_profile_routes(std::vector<Route>& all);       // and sessions

@@ -144,6 +144,30 @@ void add_pools(std::vector<Route>& all) {
                  {optional(policy_field()), optional(quota_field())},
                  {},
                  tag});
+  all.push_back({"getPoolRules",
+                 "GET",
+                 "/v1/pools/{pool}/rules",
+                 Shape::act,
+                 "desktop-pool.rules.show",
+                 "Rules of what roams on a pool's desktops",
+                 "PoolRules",
+                 "",
+                 {},
+                 {},
+                 {},
+                 tag});
+  all.push_back({"setPoolRules",
+                 "PUT",
+                 "/v1/pools/{pool}/rules",
+                 Shape::act,
+                 "desktop-pool.rules.set",
+                 "Give a pool rules of what roams, for sessions from now on",
+                 "PoolRules",
+                 "",
+                 {},
+                 {optional(rules_field())},
+                 {},
+                 tag});
 }
 
 void add_tokens(std::vector<Route>& all) {

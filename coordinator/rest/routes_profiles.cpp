@@ -155,6 +155,30 @@ void add_quotas(std::vector<Route>& all) {
                  {optional(quota_field())},
                  {},
                  tag});
+  all.push_back({"getProfileRules",
+                 "GET",
+                 "/v1/profiles/{profile}/rules",
+                 Shape::act,
+                 "profile.rules.show",
+                 "A profile's own rules of what roams",
+                 "ProfileRules",
+                 "",
+                 {},
+                 {},
+                 {},
+                 tag});
+  all.push_back({"setProfileRules",
+                 "PUT",
+                 "/v1/profiles/{profile}/rules",
+                 Shape::act,
+                 "profile.rules.set",
+                 "Give a profile rules of its own, for its sessions from now on",
+                 "ProfileRules",
+                 "",
+                 {},
+                 {optional(rules_field())},
+                 {},
+                 tag});
 }
 
 void add_sessions(std::vector<Route>& all) {
