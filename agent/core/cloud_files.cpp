@@ -47,8 +47,8 @@ CloudFiles::~CloudFiles() { stop(); }
 Result<void> CloudFiles::add_root(const ProfilePath& root) {
   for (const auto& hive : profile::hive_paths())
     if (holds(root, hive))
-      return fail(ErrorCode::invalid_argument, "'" + root.text() + "' cannot be a sync root: the hive " + hive.text() +
-                                                   " is in it; choose a folder beside it");
+      return fail(ErrorCode::invalid_argument, "'" + root.text() + "' cannot be a sync root: the hive " +
+                                                   hive.text() + " is in it; choose a folder beside it");
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return fail(ErrorCode::cancelled, "the provider is ending");
@@ -73,7 +73,8 @@ Result<void> CloudFiles::add_root(const ProfilePath& root) {
 Result<void> CloudFiles::remove_root(const ProfilePath& root) {
   {
     std::lock_guard lock(mutex_);
-    if (roots_.count(root) == 0) return fail(ErrorCode::not_found, "'" + root.text() + "' is no sync root of ours");
+    if (roots_.count(root) == 0)
+      return fail(ErrorCode::not_found, "'" + root.text() + "' is no sync root of ours");
   }
   RS_CHECK(port_.disconnect(root));
   RS_CHECK(port_.unregister_root(root));
@@ -157,6 +158,11 @@ void CloudFiles::work() {
   }
 }
 
+bool CloudFiles::is_ending() const {
+  std::lock_guard lock(mutex_);
+  return stopping_;
+}
+
 bool CloudFiles::is_cancelled(CloudRequestId id) const {
   std::lock_guard lock(mutex_);
   const auto found = running_.find(id);
@@ -165,7 +171,8 @@ bool CloudFiles::is_cancelled(CloudRequestId id) const {
 
 void CloudFiles::refuse(const CloudRequest& request, ByteRange rest, const Error& why) {
   log_info("not brought: '{}': {}", request.path.text(), why.to_string());
-  if (auto told = port_.refuse(request, rest, is_retryable(why)); !told && told.error().code != ErrorCode::cancelled)
+  if (auto told = port_.refuse(request, rest, is_retryable(why));
+      !told && told.error().code != ErrorCode::cancelled)
     log_warning("'{}': {}", request.path.text(), told.error().to_string());
   std::lock_guard lock(mutex_);
   ++status_.refused;
@@ -221,20 +228,22 @@ Result<void> CloudFiles::answer_data(const CloudRequest& request) {
                                       ? size
                                       : (wanted_end + kAlignment - 1) / kAlignment * kAlignment);
   const auto stop_here = [&](std::uint64_t at, const Error& why) -> Result<void> {
-    if (is_cancelled(request.id) && !stopping_) return fail(ErrorCode::cancelled, "nobody waits for it any more");
+    if (is_cancelled(request.id) && !is_ending())
+      return fail(ErrorCode::cancelled, "nobody waits for it any more");
     refuse(request, {at, end - at}, why);
     return fail(ErrorCode::cancelled, "refused");
   };
   if (source_.excludes(request.process))
-    return stop_here(begin, Error(ErrorCode::denied, "'" + request.process + "' makes nothing be loaded, by rule"));
+    return stop_here(begin,
+                     Error(ErrorCode::denied, "'" + request.process + "' makes nothing be loaded, by rule"));
   const auto piece = std::max<std::uint64_t>(kAlignment, options_.piece_bytes / kAlignment * kAlignment);
   for (auto at = begin; at < end;) {
     if (is_cancelled(request.id)) return stop_here(at, Error(ErrorCode::cancelled, "the provider is ending"));
     const ByteRange part{at, std::min(piece, end - at)};
     auto data = patiently(request, at - begin, [&] { return source_.read(request.path, part); });
     if (data && data->size() != part.length)
-      data = fail(ErrorCode::corrupt, std::to_string(data->size()) + " bytes at " + std::to_string(at) + ", " +
-                                          std::to_string(part.length) + " expected");
+      data = fail(ErrorCode::corrupt, std::to_string(data->size()) + " bytes at " + std::to_string(at) +
+                                          ", " + std::to_string(part.length) + " expected");
     if (!data) return stop_here(at, data.error());
     if (auto announced = source_.announce(request.path, at, *data); !announced)
       return stop_here(at, announced.error());
@@ -248,7 +257,7 @@ Result<void> CloudFiles::answer_data(const CloudRequest& request) {
 
 Result<void> CloudFiles::answer_placeholders(const CloudRequest& request) {
   const auto stop_here = [&](const Error& why) -> Result<void> {
-    if (!is_cancelled(request.id) || stopping_) refuse(request, {}, why);
+    if (!is_cancelled(request.id) || is_ending()) refuse(request, {}, why);
     return fail(ErrorCode::cancelled, "refused");
   };
   auto entries = patiently(request, 0, [&] { return source_.list(request.path); });
@@ -258,7 +267,8 @@ Result<void> CloudFiles::answer_placeholders(const CloudRequest& request) {
     if (auto fine = profile::check_name(entry.name); !fine) return stop_here(fine.error());
     items.push_back({entry.name, entry.entry, request.path.child(entry.name)});
   }
-  if (auto announced = source_.announce(request.path, *entries); !announced) return stop_here(announced.error());
+  if (auto announced = source_.announce(request.path, *entries); !announced)
+    return stop_here(announced.error());
   const auto most = std::max<std::size_t>(1, options_.placeholders_at_once);
   std::size_t at = 0;
   do {

@@ -1,21 +1,22 @@
-// Files on demand by Windows' Cloud Files API: the provider's half as a state machine, over a port that is the API on
-// Windows (agent/win/cloud_files_win.h) and a simulation in tests.
+// Files on demand by Windows' Cloud Files API: the provider's half as a state machine, over a port that is
+// the API on Windows (agent/win/cloud_files_win.h) and a simulation in tests.
 //
-// Subtrees of the profile are sync roots, each with placeholders that Windows shows with size and times; what a
-// program reads of one, whatever program it is, Windows asks for here. Rules of the API that shape this
+// Subtrees of the profile are sync roots, each with placeholders that Windows shows with size and times; what
+// a program reads of one, whatever program it is, Windows asks for here. Rules of the API that shape this
 // (Microsoft's documentation of cfapi: CfRegisterSyncRoot, CfExecute, CF_CALLBACK_TYPE):
 //  - Roots do not overlap: not ours, nor those of others.
-//  - A callback comes on any thread, many at once, and must be answered within 60 s; every valid operation begins that
-//    time anew for all that are pending. So a callback only queues, content goes in pieces, and while the coordinator is
-//    away progress is reported.
+//  - A callback comes on any thread, many at once, and must be answered within 60 s; every valid operation
+//  begins that
+//    time anew for all that are pending. So a callback only queues, content goes in pieces, and while the
+//    coordinator is away progress is reported.
 //  - Data is transferred from a multiple of 4 KiB, to a multiple of 4 KiB or the end of the file.
 //  - What is cancelled is answered no more.
 //  - Placeholders outlive the provider; while there is none, what is not here fails and is asked for again.
-// Hives cannot be placeholders: who loads them wants them whole, before anybody logs in. A root that holds one is
-// refused.
+// Hives cannot be placeholders: who loads them wants them whole, before anybody logs in. A root that holds
+// one is refused.
 //
-// A file is never dehydrated in a session: its blocks' tags would say that they are loaded, and the zeros that the
-// volume shows then would pass for a program's (common/extract/provenance.h).
+// A file is never dehydrated in a session: its blocks' tags would say that they are loaded, and the zeros
+// that the volume shows then would pass for a program's (common/extract/provenance.h).
 #pragma once
 
 #include <condition_variable>
@@ -68,7 +69,8 @@ class CloudFilesPort {
  public:
   virtual ~CloudFilesPort() = default;
 
-  // Again for one that is registered: its policies are set anew. ErrorCode::conflict names a root that overlaps.
+  // Again for one that is registered: its policies are set anew. ErrorCode::conflict names a root that
+  // overlaps.
   virtual Result<void> register_root(const profile::ProfilePath& root) = 0;
   virtual Result<void> unregister_root(const profile::ProfilePath& root) = 0;
   // Callbacks come from now on, until disconnect() has returned.
@@ -96,7 +98,8 @@ class CloudSource {
   virtual ~CloudSource() = default;
   virtual Result<std::vector<profile::NamedEntry>> list(const profile::ProfilePath& path) = 0;
   virtual Result<Bytes> read(const profile::ProfilePath& path, ByteRange range) = 0;
-  // Placeholders are about to get their names; the bytes are about to be the file's. Recorded durably on return.
+  // Placeholders are about to get their names; the bytes are about to be the file's. Recorded durably on
+  // return.
   virtual Result<void> announce(const profile::ProfilePath& directory,
                                 const std::vector<profile::NamedEntry>& children) = 0;
   virtual Result<void> announce(const profile::ProfilePath& path, std::uint64_t offset, ByteView data) = 0;
@@ -127,8 +130,8 @@ class CloudFiles final : public CloudCallbacks {
   CloudFiles(CloudFilesPort& port, CloudSource& source, CloudFilesOptions options = {});
   ~CloudFiles() override;  // stops; roots stay registered, for the next provider
 
-  // A directory that is there already. ErrorCode::conflict: it overlaps with another root; invalid_argument: it holds
-  // a hive. After an error nothing is registered that was not before.
+  // A directory that is there already. ErrorCode::conflict: it overlaps with another root; invalid_argument:
+  // it holds a hive. After an error nothing is registered that was not before.
   Result<void> add_root(const profile::ProfilePath& root);
   // No placeholder of it may be left that is not loaded: that is for the caller to see to.
   Result<void> remove_root(const profile::ProfilePath& root);
@@ -148,6 +151,7 @@ class CloudFiles final : public CloudCallbacks {
   Result<void> answer_data(const CloudRequest& request);
   Result<void> answer_placeholders(const CloudRequest& request);
   bool is_cancelled(CloudRequestId id) const;
+  bool is_ending() const;
   // Calls until it succeeds, fails for good, or is cancelled; tells Windows meanwhile that we are at it.
   template <class Call>
   auto patiently(const CloudRequest& request, std::uint64_t done, Call call) -> decltype(call());
