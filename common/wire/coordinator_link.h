@@ -62,8 +62,8 @@ struct OpenReply {
   std::uint32_t lease_seconds = 0;
   bool may_save = true;  // false: the profile is open elsewhere; batches of this session become forks
   std::vector<WorkingItem> working_set;  // to fetch first, in this order
-  // What roams, and when it is loaded (common/profile/rules.h), in canonical form; "": everything. Those of a new
-  // session hold until it ends; the answer to a resume has none.
+  // What roams, and when it is loaded (common/profile/rules.h), in canonical form; "": everything. Those of a
+  // new session hold until it ends; the answer to a resume has none.
   std::string rules;
 
   template <class Archive>

@@ -229,7 +229,8 @@ void add_profile_rules_verb(CLI::App& noun, Context& context) {
   auto* set =
       verb->add_option("--set", arguments->set, "Keep the rules in this file (TOML) for the profile or pool");
   verb->add_flag("--clear", arguments->clear, "Keep none")->excludes(set);
-  verb->add_option("--test", arguments->tested, "Say what happens to a path, or to a key HKCU\\…")->allow_extra_args(false);
+  verb->add_option("--test", arguments->tested, "Say what happens to a path, or to a key HKCU\\…")
+      ->allow_extra_args(false);
   verb->add_flag("--dry-run", arguments->dry_run,
                  "Say what the rules would have saved in the stored versions");
   verb->add_option("--versions", arguments->versions, "How many versions --dry-run looks at, the newest")
