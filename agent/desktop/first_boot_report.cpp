@@ -13,7 +13,10 @@ Result<std::string> text_if_there(os::FileSystem& files, const std::string& path
 }  // namespace
 
 Result<wire::FirstBootReport> read_first_boot(os::FileSystem& files, const std::string& volume) {
-  const auto folder = os::join_path(volume, "ProgramData/Roamstead/firstboot");
+  return read_first_boot_folder(files, os::join_path(volume, "ProgramData/Roamstead/firstboot"));
+}
+
+Result<wire::FirstBootReport> read_first_boot_folder(os::FileSystem& files, const std::string& folder) {
   wire::FirstBootReport report;
   RS_TRY(report.steps, text_if_there(files, os::join_path(folder, "steps.json")));
   RS_TRY(report.state, text_if_there(files, os::join_path(folder, "state.json")));

@@ -9,4 +9,7 @@ namespace roamstead::agent {
 // What lies on the mounted volume. ErrorCode::full for files beyond wire::kMostFirstBootBytes.
 Result<wire::FirstBootReport> read_first_boot(os::FileSystem& files, const std::string& volume);
 
+// The same of the folder they lie in.
+Result<wire::FirstBootReport> read_first_boot_folder(os::FileSystem& files, const std::string& folder);
+
 }  // namespace roamstead::agent

@@ -3,14 +3,19 @@
 // After it.
 #include <shellapi.h>
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "agent/win/agent_service.h"
+#include "agent/desktop/control_lines.h"
+#include "agent/win/agent_scm.h"
 #include "agent/win/base/windows_error.h"
+#include "agent/win/control_pipe.h"
+#include "agent/win/event_log.h"
+#include "agent/win/image.h"
 #include "agent/win/registry_settings.h"
-#include "common/base/log.h"
 #include "common/wire/enrollment.h"
 
 namespace roamstead::agent {
@@ -19,7 +24,7 @@ namespace {
 using nlohmann::json;
 
 struct Arguments {
-  bool json_output = false, service = false, foreground = false, wait = false;
+  bool json_output = false, service = false, foreground = false, wait = false, force = false;
   std::string user, token, name, pool, level = "all", hive, key;
   double timeout_seconds = 600;
 };
@@ -60,21 +65,6 @@ int ask_and_print(const Arguments& arguments, json request) {
   return 0;
 }
 
-int serve_in_foreground(const Arguments& arguments) {
-  auto faults = Faults::from_environment();
-  if (!faults) return report(arguments, faults.error());
-  AgentService service(read_settings(), std::move(*faults));
-  auto pipe = ControlPipe::listen();
-  if (!pipe) return report(arguments, pipe.error());
-  service.on_stop([raw = pipe->get()] { raw->stop(); });
-  std::thread connecting([&service] { service.connect(); });
-  print("ready\n");
-  (*pipe)->serve(
-      [&](const json& request, const ControlCaller& caller) { return service.answer(request, caller); });
-  connecting.join();
-  return 0;
-}
-
 // The key is made here and stays here.
 int enroll(const Arguments& arguments) {
   auto& files = os::real_file_system();
@@ -91,6 +81,45 @@ int enroll(const Arguments& arguments) {
   print(arguments.json_output
             ? json{{"desktop", arguments.name}, {"directory", folder}}.dump() + "\n"
             : "desktop " + arguments.name + " enrolled; its identity is in " + folder + "\n");
+  return 0;
+}
+
+int generalize_image(const Arguments& arguments) {
+  const auto removed = generalize(read_settings().settings, arguments.force);
+  if (!removed) return report(arguments, removed.error());
+  if (arguments.json_output) {
+    print(json{{"removed", *removed}}.dump() + "\n");
+    return 0;
+  }
+  for (const auto& each : *removed) print("removed " + each + "\n");
+  if (removed->empty()) print("nothing was there\n");
+  return 0;
+}
+
+int verify_image(const Arguments& arguments) {
+  constexpr const char* kLevels[] = {"good", "note", "bad"};
+  auto told = json::array();
+  std::string text;
+  bool fit = true;
+  for (const auto& each : check_image(find_image_facts(read_settings().settings))) {
+    const auto* level = kLevels[static_cast<int>(each.level)];
+    fit = fit && each.level != FindingLevel::bad;
+    told.push_back({{"level", level}, {"what", each.what}, {"text", each.text}});
+    text += fmt::format("{:<5} {:<18} {}\n", level, each.what, each.text);
+  }
+  print(arguments.json_output ? json{{"fit", fit}, {"findings", told}}.dump() + "\n" : text);
+  return fit ? 0 : 1;
+}
+
+int show_events(const Arguments& arguments) {
+  auto told = json::array();
+  for (const auto& each : agent_events()) {
+    const auto text = event_text(each.event, "...");
+    if (!text) return report(arguments, text.error());
+    told.push_back({{"id", static_cast<int>(each.event)}, {"text", *text}});
+    if (!arguments.json_output) print(fmt::format("{:>4}  {}\n", static_cast<int>(each.event), *text));
+  }
+  if (arguments.json_output) print(told.dump() + "\n");
   return 0;
 }
 
@@ -122,11 +151,17 @@ int main_of(const std::vector<std::string>& words) {
   for (auto* each : {log_off, sync, fill, load_key})
     each->add_option("--timeout", arguments.timeout_seconds, "Seconds to wait at most")
         ->capture_default_str();
+  auto* install = verb("install", "Add the service, which starts with Windows");
+  auto* uninstall = verb("uninstall", "Stop the service and remove it");
   auto* enroll_verb = verb("enroll", "Get this desktop a certificate, by a token");
   enroll_verb->add_option("--token", arguments.token, "File written by 'roamstead token create --out'")
       ->required();
   enroll_verb->add_option("--name", arguments.name, "The desktop's name")->required();
   enroll_verb->add_option("--pool", arguments.pool, "Refuse a token for another pool");
+  auto* generalize_verb = verb("generalize", "Before this machine becomes an image: remove what is its own");
+  generalize_verb->add_flag("--force", arguments.force, "Also what a session has not sent yet");
+  auto* verify = verb("verify-image", "Whether this machine is fit to become an image; ends with 1 if not");
+  auto* events = verb("events", "What the agent says in the event log");
   try {
     app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
   } catch (const CLI::ParseError& error) {
@@ -143,7 +178,24 @@ int main_of(const std::vector<std::string>& words) {
     return ask_and_print(arguments, {{"op", "load-key"}, {"hive", arguments.hive}, {"key", arguments.key}});
   if (*stop) return ask_and_print(arguments, {{"op", "stop"}});
   if (*enroll_verb) return enroll(arguments);
-  if (arguments.foreground) return serve_in_foreground(arguments);
+  if (*generalize_verb) return generalize_image(arguments);
+  if (*verify) return verify_image(arguments);
+  if (*events) return show_events(arguments);
+  const auto done = [&](const Result<void>& result, const std::string& text) {
+    if (!result) return report(arguments, result.error());
+    if (!text.empty()) print(arguments.json_output ? json{{"done", text}}.dump() + "\n" : text + "\n");
+    return 0;
+  };
+  if (*install) return done(install_agent_service(), "the service is installed; it starts with Windows");
+  if (*uninstall) return done(uninstall_agent_service(), "the service is removed");
+  if (arguments.service) {
+    begin_logging(false);
+    return done(run_as_agent_service(), "");
+  }
+  if (arguments.foreground) {
+    begin_logging(true);
+    return done(run_in_foreground([] { print("ready\n"); }), "");
+  }
   print(app.help());
   return 2;
 }

@@ -1,23 +1,137 @@
 #include "agent/win/agent_service.h"
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "agent/desktop/first_boot_report.h"
 #include "agent/desktop/session_requests.h"
+#include "agent/win/registry_settings.h"
 #include "common/base/log.h"
 
 namespace roamstead::agent {
 
 using nlohmann::json;
 
-AgentService::AgentService(LoadedSettings settings, Faults faults)
-    : settings_(std::move(settings)), faults_(std::move(faults)) {
-  for (const auto& problem : settings_.problems) log_warning("setting left out: {}", problem.to_string());
+namespace {
+constexpr std::chrono::seconds kLook(1);           // for a log-off that is wanted
+constexpr std::chrono::seconds kConnectEvery(60);  // while nobody is logged on
+constexpr std::size_t kMostToPrepare = 16;
+}  // namespace
+
+AgentService::AgentService(LoadedSettings settings, EventSink events, Faults faults)
+    : settings_(std::move(settings)), events_(std::move(events)), faults_(std::move(faults)) {
+  for (const auto& problem : settings_.problems) events_(AgentEvent::setting_left_out, problem.to_string());
 }
 
 AgentService::~AgentService() {
+  stop();
   const std::lock_guard lock(operations_);
   set_desktop(nullptr);  // before the link that it uses
+}
+
+void AgentService::start() {
+  worker_ = std::thread([this] { work(); });
+}
+
+void AgentService::stop() {
+  {
+    const std::lock_guard lock(work_mutex_);
+    stopping_ = true;
+  }
+  work_there_.notify_all();
+  if (machine_) machine_->request_stop();
+  if (first_boot_.joinable()) first_boot_.join();
+  if (worker_.joinable()) worker_.join();
+  const std::lock_guard lock(operations_);
+  if (link_) link_->set_push_listener(nullptr);
+}
+
+void AgentService::wake() {
+  {
+    const std::lock_guard lock(work_mutex_);
+    connect_now_ = true;
+  }
+  work_there_.notify_all();
+}
+
+void AgentService::work() {
+  auto connect_at = std::chrono::steady_clock::now();
+  for (;;) {
+    std::optional<std::string> profile;
+    {
+      std::unique_lock lock(work_mutex_);
+      work_there_.wait_for(lock, kLook, [&] { return stopping_ || connect_now_ || !to_prepare_.empty(); });
+      if (stopping_) return;
+      if (std::exchange(connect_now_, false)) connect_at = std::chrono::steady_clock::now();
+      if (!to_prepare_.empty()) {
+        profile = std::move(to_prepare_.front());
+        to_prepare_.pop_front();
+      }
+    }
+    if (profile) prepare_as_asked(*profile);
+    if (const auto desktop = this->desktop(); desktop && desktop->close_wanted() && desktop->logged_on())
+      (void)log_off(log_off_patience());
+    if (!is_logged_on() && std::chrono::steady_clock::now() >= connect_at) {
+      connect();
+      connect_at = std::chrono::steady_clock::now() + kConnectEvery;
+    }
+  }
+}
+
+// Takes note only: a preparation asks the coordinator, which this thread is needed for.
+void AgentService::hear(const wire::Push& push) {
+  if (push.kind != wire::PushKind::prepare) return;
+  {
+    const std::lock_guard lock(work_mutex_);
+    if (to_prepare_.size() < kMostToPrepare) to_prepare_.push_back(push.profile);
+  }
+  work_there_.notify_all();
+}
+
+void AgentService::prepare_as_asked(const std::string& profile) {
+  if (is_logged_on()) return;
+  if (const auto prepared = prepare(profile); prepared) {
+    events_(AgentEvent::prepared, profile);
+  } else {
+    events_(AgentEvent::prepare_failed, prepared.error().to_string());
+  }
+}
+
+bool AgentService::is_logged_on() const {
+  const auto desktop = this->desktop();
+  return desktop && desktop->logged_on();
+}
+
+bool AgentService::is_logged_on(const std::string& sid_or_name) const {
+  const auto desktop = this->desktop();
+  return desktop && desktop->logged_on() &&
+         (desktop->user().sid == sid_or_name || desktop->user().given == sid_or_name);
+}
+
+void AgentService::flush() {
+  const auto desktop = this->desktop();
+  const auto session = desktop ? desktop->session() : nullptr;
+  if (!session) return;
+  if (auto flushed = session->loader().flush_tags(); !flushed) log_warning("{}", flushed.error().to_string());
+}
+
+void AgentService::run_first_boot() {
+  machine_ = std::make_unique<firstboot::WindowsMachine>();
+  first_boot_ = std::thread([this] {
+    const auto folder = firstboot_folder();
+    const auto outcome = firstboot::Runner(os::real_file_system(), *machine_, folder).run();
+    if (!outcome) {
+      events_(AgentEvent::first_boot_failed, outcome.error().to_string());
+    } else if (*outcome == firstboot::Outcome::failed) {
+      events_(AgentEvent::first_boot_failed, "See " + firstboot::state_path(folder) + ".");
+    } else if (*outcome == firstboot::Outcome::restart) {
+      if (auto restarted = firstboot::restart_windows(); !restarted)
+        events_(AgentEvent::first_boot_failed, restarted.error().to_string());
+    } else if (*outcome == firstboot::Outcome::done) {
+      events_(AgentEvent::first_boot_done, "");
+    }
+    wake();  // the coordinator is told
+  });
 }
 
 std::shared_ptr<WinDesktop> AgentService::desktop() const {
@@ -48,10 +162,16 @@ void AgentService::connect() {
   const std::lock_guard lock(operations_);
   const auto link = this->link();
   if (!link) return log_warning("{}", link.error().to_string());
+  if (!desktop() || !desktop()->logged_on())
+    (*link)->set_push_listener([this](const wire::Push& push) { hear(push); });
   if (auto connected = (*link)->connect(); !connected)
-    return log_info("the coordinator cannot be reached yet: {}", connected.error().to_string());
-  const auto report = read_first_boot(os::real_file_system(), settings_.settings.drive + "/");
-  const auto told = report ? (*link)->report_first_boot(*report) : fail(report.error());
+    return events_(AgentEvent::coordinator_away, connected.error().to_string());
+  report_first_boot(**link);
+}
+
+void AgentService::report_first_boot(wire::TlsLink& link) {
+  const auto report = read_first_boot_folder(os::real_file_system(), firstboot_folder());
+  const auto told = report ? link.report_first_boot(*report) : fail(report.error());
   if (!told) log_warning("first start: not reported: {}", told.error().to_string());
 }
 
@@ -86,9 +206,11 @@ Result<json> AgentService::log_on(const std::string& user) {
   }
   if (auto logged_on = desktop->log_on(); !logged_on) {
     set_desktop(nullptr);  // the next attempt begins anew
-    return fail(std::move(logged_on).error().with("log-on of " + user));
+    auto error = std::move(logged_on).error().with("log-on of " + user);
+    events_(AgentEvent::log_on_failed, error.to_string());
+    return fail(std::move(error));
   }
-  log_info("{} is logged on", user);
+  events_(AgentEvent::logged_on, user);
   // Not a reason to fail a log-on: it is tried again at the next one, of which there are many in time.
   auto renewed =
       wire::renew_identity_if_due(os::real_file_system(), settings_.settings.identity_directory, *link_);
@@ -100,9 +222,17 @@ Result<json> AgentService::log_off(std::chrono::milliseconds patience) {
   const std::lock_guard lock(operations_);
   const auto desktop = this->desktop();
   if (!desktop || !desktop->logged_on()) return fail(ErrorCode::not_found, "nobody is logged on");
-  RS_TRY(auto told, desktop->log_off(patience));
-  log_info("{} is logged off: {}", desktop->user().given, told.dump());
+  const auto user = desktop->user().given;
+  auto told = desktop->log_off(patience);
+  if (!told) {
+    auto error = std::move(told).error().with("log-off of " + user);
+    events_(AgentEvent::log_off_failed, error.to_string());
+    return fail(std::move(error));
+  }
+  log_info("log-off of {}: {}", user, told->dump());
+  events_(AgentEvent::logged_off, user);
   set_desktop(nullptr);
+  link_->set_push_listener([this](const wire::Push& push) { hear(push); });
   return told;
 }
 

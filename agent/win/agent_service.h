@@ -3,9 +3,13 @@
 #pragma once
 
 #include <condition_variable>
+#include <deque>
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
+#include <thread>
 
+#include "agent/desktop/agent_events.h"
+#include "agent/firstboot/win/machine_win.h"
 #include "agent/win/control_pipe.h"
 #include "agent/win/win_desktop.h"
 
@@ -14,15 +18,26 @@ namespace roamstead::agent {
 // Thread-safe.
 class AgentService {
  public:
-  AgentService(LoadedSettings settings, Faults faults);
+  AgentService(LoadedSettings settings, EventSink events, Faults faults);
   ~AgentService();
+
+  // Its own thread: the connection, what the coordinator asks for, log-offs it wants.
+  void start();
+  void stop();  // before this is destroyed
+  // In a thread of its own: what composition left to be run once. Reported to the coordinator.
+  void run_first_boot();
 
   // {"op": "status"} …; failures are {"error": {"code", "message"}}.
   nlohmann::json answer(const nlohmann::json& request, const ControlCaller& caller);
-  // Connects and reports the first start, if there is a coordinator yet.
-  void connect();
   Result<nlohmann::json> log_on(const std::string& user);
   Result<nlohmann::json> log_off(std::chrono::milliseconds patience);
+  bool is_logged_on() const;
+  bool is_logged_on(const std::string& sid_or_name) const;
+  std::chrono::milliseconds log_off_patience() const { return settings_.settings.log_out_within; }
+  // Before the machine sleeps: what was loaded is recorded, what was written is on the disk.
+  void flush();
+  // After it: the connection is looked at now.
+  void wake();
   // "stop" was asked for over the pipe.
   void on_stop(std::function<void()> stop) { stop_ = std::move(stop); }
 
@@ -33,7 +48,14 @@ class AgentService {
   Result<wire::TlsLink*> link();  // made when there is an identity
   Result<std::shared_ptr<WinDesktop>> desktop_for(const std::string& user);
 
+  void work();
+  void connect();
+  void report_first_boot(wire::TlsLink& link);
+  void hear(const wire::Push& push);  // on the link's thread
+  void prepare_as_asked(const std::string& profile);
+
   const LoadedSettings settings_;
+  const EventSink events_;
   const Faults faults_;
   std::function<void()> stop_;
   std::shared_ptr<WinDesktop> desktop() const;
@@ -43,6 +65,15 @@ class AgentService {
   std::unique_ptr<wire::TlsLink> link_;
   mutable std::mutex mutex_;  // taken after it, for moments
   std::shared_ptr<WinDesktop> desktop_;
+
+  std::mutex work_mutex_;  // guards what follows; taken after all others, for moments
+  std::condition_variable work_there_;
+  std::deque<std::string> to_prepare_;  // profiles
+  bool connect_now_ = true;
+  bool stopping_ = false;
+  std::thread worker_;
+  std::unique_ptr<firstboot::WindowsMachine> machine_;  // what runs first-boot steps
+  std::thread first_boot_;
 };
 
 }  // namespace roamstead::agent

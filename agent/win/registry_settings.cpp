@@ -64,6 +64,8 @@ AgentSettings default_settings() {
   return settings;
 }
 
+std::string firstboot_folder() { return program_data() + "\\Roamstead\\firstboot"; }
+
 LoadedSettings read_settings() {
   std::vector<SettingsLayer> layers;
   std::vector<SettingProblem> unread;

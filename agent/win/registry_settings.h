@@ -7,6 +7,8 @@ namespace roamstead::agent {
 
 // With this machine's folders: %ProgramData%\Roamstead\identity, state, log.
 AgentSettings default_settings();
+// What composition leaves to be run once: %ProgramData%\Roamstead\firstboot.
+std::string firstboot_folder();
 // Never fails: what cannot be read is a problem in the answer.
 LoadedSettings read_settings();
 

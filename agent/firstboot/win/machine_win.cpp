@@ -5,31 +5,18 @@
 #include <algorithm>
 #include <array>
 
+#include "agent/win/base/handle.h"
 #include "common/base/text.h"
 
 namespace roamstead::firstboot {
+
+using win::Handle;
+
 namespace {
 
 constexpr int kMostReads = 256;  // of what a step printed, between looks at the clock
 constexpr DWORD kLook_ms = 20;   // between looks at what a step printed
 constexpr std::string_view kSystemRoot = "%SystemRoot%";
-
-class Handle {
- public:
-  explicit Handle(HANDLE handle = nullptr) : handle_(handle == INVALID_HANDLE_VALUE ? nullptr : handle) {}
-  ~Handle() { close(); }
-  Handle(const Handle&) = delete;
-  Handle& operator=(const Handle&) = delete;
-  void close() {
-    if (handle_ != nullptr) ::CloseHandle(handle_);
-    handle_ = nullptr;
-  }
-  HANDLE get() const { return handle_; }
-  HANDLE* put() { return &handle_; }
-
- private:
-  HANDLE handle_;
-};
 
 std::string expanded(std::string text) {
   const auto at = text.find(kSystemRoot);
@@ -54,13 +41,9 @@ class Output {
  public:
   Result<void> open(const std::string& path) {
     RS_TRY(const auto name, wide_text(path));
-    // NOLINTNEXTLINE: the handle is closed with `file_`
-    *file_.put() = ::CreateFileW(name.c_str(), GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_DELETE, nullptr,
-                                 CREATE_ALWAYS, FILE_ATTRIBUTE_NORMAL, nullptr);
-    if (file_.get() == INVALID_HANDLE_VALUE) {
-      *file_.put() = nullptr;
-      return windows_error(path + ": cannot make");
-    }
+    file_ = Handle(::CreateFileW(name.c_str(), GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_DELETE, nullptr,
+                                 CREATE_ALWAYS, FILE_ATTRIBUTE_NORMAL, nullptr));
+    if (!file_) return windows_error(path + ": cannot make");
     SECURITY_ATTRIBUTES inherited{sizeof inherited, nullptr, TRUE};
     if (::CreatePipe(read_.put(), write_.put(), &inherited, 0) == 0)
       return windows_error("cannot make a pipe");
@@ -110,26 +93,6 @@ Result<void> start(const Command& command, const Output& output, PROCESS_INFORMA
 }
 
 }  // namespace
-
-tl::unexpected<Error> windows_error(const std::string& what) {
-  const auto number = ::GetLastError();
-  auto code = ErrorCode::io;
-  if (number == ERROR_FILE_NOT_FOUND || number == ERROR_PATH_NOT_FOUND ||
-      number == ERROR_SERVICE_DOES_NOT_EXIST)
-    code = ErrorCode::not_found;
-  if (number == ERROR_ACCESS_DENIED) code = ErrorCode::denied;
-  if (number == ERROR_SERVICE_EXISTS) code = ErrorCode::exists;
-  return fail(code, what + ": Windows error " + std::to_string(number));
-}
-
-Result<std::wstring> wide_text(const std::string& text) {
-  RS_TRY(const auto units, to_utf16(text));
-  return std::wstring(units.begin(), units.end());
-}
-
-std::string narrow_text(const std::wstring& text) {
-  return to_wtf8(std::u16string(text.begin(), text.end()));
-}
 
 WindowsMachine::WindowsMachine() : stop_(::CreateEventW(nullptr, TRUE, FALSE, nullptr)) {
   // A step that crashes must not wait for somebody to close a message.

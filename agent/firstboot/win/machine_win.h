@@ -5,6 +5,7 @@
 #include <string>
 
 #include "agent/firstboot/runner.h"
+#include "agent/win/base/windows_error.h"
 
 namespace roamstead::firstboot {
 
@@ -30,9 +31,8 @@ class WindowsMachine final : public Machine {
 // Asks that Windows restart, and lets no program hinder it.
 Result<void> restart_windows();
 
-// "what: Windows error 5"
-tl::unexpected<Error> windows_error(const std::string& what);
-Result<std::wstring> wide_text(const std::string& text);
-std::string narrow_text(const std::wstring& text);
+using win::narrow_text;
+using win::wide_text;
+using win::windows_error;
 
 }  // namespace roamstead::firstboot

@@ -4,32 +4,16 @@
 
 #include <array>
 #include <atomic>
-#include <vector>
 
 #include "agent/firstboot/win/machine_win.h"
+#include "agent/win/base/service_entry.h"
 
 namespace roamstead::firstboot {
 namespace {
 
 constexpr DWORD kSpecificError = 1;
-constexpr DWORD kStopWait_ms = 30'000, kStopLook_ms = 100;
 constexpr const wchar_t* kDescription =
     L"Runs what is to run once on this desktop, reports the result, and removes itself.";
-
-class ServiceHandle {
- public:
-  explicit ServiceHandle(SC_HANDLE handle) : handle_(handle) {}
-  ~ServiceHandle() {
-    if (handle_ != nullptr) ::CloseServiceHandle(handle_);
-  }
-  ServiceHandle(const ServiceHandle&) = delete;
-  ServiceHandle& operator=(const ServiceHandle&) = delete;
-  SC_HANDLE get() const { return handle_; }
-  explicit operator bool() const { return handle_ != nullptr; }
-
- private:
-  SC_HANDLE handle_;
-};
 
 // There is one service in a process, and the service manager calls it without a context at first.
 struct Service {
@@ -66,20 +50,11 @@ DWORD WINAPI control(DWORD what, DWORD, void*, void*) {
   }
 }
 
-Result<void> delete_entry() {
-  const ServiceHandle manager(::OpenSCManagerW(nullptr, nullptr, SC_MANAGER_CONNECT));
-  if (!manager) return windows_error("cannot reach the service manager");
-  const ServiceHandle entry(::OpenServiceW(manager.get(), kServiceName, DELETE));
-  if (!entry) return windows_error("cannot open the own service entry");
-  if (::DeleteService(entry.get()) == 0) return windows_error("cannot delete the own service entry");
-  return {};
-}
-
 // What ends badly is an error of the service, upon which the service manager starts it again; a failed step
 // is not: nothing would be run.
 Result<void> serve() {
   RS_TRY(const auto outcome, Runner(os::real_file_system(), service->machine, service->folder).run());
-  if (outcome == Outcome::done) return delete_entry();
+  if (outcome == Outcome::done) return win::delete_service_entry(kServiceName);
   if (outcome == Outcome::restart) return restart_windows();
   return {};
 }
@@ -103,13 +78,6 @@ void WINAPI service_main(DWORD, wchar_t**) {
   report(SERVICE_STOPPED, served ? NO_ERROR : kSpecificError);
 }
 
-Result<std::wstring> own_path() {
-  std::vector<wchar_t> path(32'768);
-  const auto length = ::GetModuleFileNameW(nullptr, path.data(), static_cast<DWORD>(path.size()));
-  if (length == 0 || length == path.size()) return windows_error("cannot learn the own path");
-  return std::wstring(path.data(), length);
-}
-
 }  // namespace
 
 Result<void> run_as_service(const std::string& folder) {
@@ -127,64 +95,15 @@ Result<void> run_as_service(const std::string& folder) {
 }
 
 Result<void> install_service(const std::string& folder) {
-  RS_TRY(const auto path, own_path());
-  auto line = L'"' + path + L"\" --service";
+  win::ServiceEntry entry{kServiceName, kServiceTitle, kDescription, L"--service", 0};
   if (!folder.empty()) {
     RS_TRY(const auto wide, wide_text(folder));
-    line += L" --directory \"" + wide + L'"';
+    entry.arguments += L" --directory \"" + wide + L'"';
   }
-  const ServiceHandle manager(::OpenSCManagerW(nullptr, nullptr, SC_MANAGER_CREATE_SERVICE));
-  if (!manager) return windows_error("cannot reach the service manager");
-  const ServiceHandle entry(::CreateServiceW(manager.get(), kServiceName, kServiceTitle,
-                                             SERVICE_CHANGE_CONFIG | SERVICE_START, SERVICE_WIN32_OWN_PROCESS,
-                                             SERVICE_AUTO_START, SERVICE_ERROR_NORMAL, line.c_str(), nullptr,
-                                             nullptr, nullptr, nullptr, nullptr));
-  if (!entry) return windows_error("cannot make the service entry");
-  std::wstring text = kDescription;
-  SERVICE_DESCRIPTIONW description{text.data()};
-  ::ChangeServiceConfig2W(entry.get(), SERVICE_CONFIG_DESCRIPTION, &description);
-  constexpr DWORD kForget_s = 3600;
-  std::array<SC_ACTION, 4> actions{{{SC_ACTION_RESTART, 5'000},
-                                    {SC_ACTION_RESTART, 30'000},
-                                    {SC_ACTION_RESTART, 60'000},
-                                    {SC_ACTION_NONE, 0}}};
-  SERVICE_FAILURE_ACTIONSW failures{kForget_s, nullptr, nullptr, static_cast<DWORD>(actions.size()),
-                                    actions.data()};
-  ::ChangeServiceConfig2W(entry.get(), SERVICE_CONFIG_FAILURE_ACTIONS, &failures);
-  // Also where it ends by itself with an error.
-  SERVICE_FAILURE_ACTIONS_FLAG flag{TRUE};
-  ::ChangeServiceConfig2W(entry.get(), SERVICE_CONFIG_FAILURE_ACTIONS_FLAG, &flag);
-  return {};
+  return win::install_service(entry);
 }
 
-Result<void> uninstall_service() {
-  const ServiceHandle manager(::OpenSCManagerW(nullptr, nullptr, SC_MANAGER_CONNECT));
-  if (!manager) return windows_error("cannot reach the service manager");
-  const ServiceHandle entry(
-      ::OpenServiceW(manager.get(), kServiceName, DELETE | SERVICE_STOP | SERVICE_QUERY_STATUS));
-  if (!entry) return windows_error("cannot open the service entry");
-  SERVICE_STATUS status{};
-  ::ControlService(entry.get(), SERVICE_CONTROL_STOP, &status);
-  for (DWORD waited = 0; waited < kStopWait_ms; waited += kStopLook_ms) {
-    if (::QueryServiceStatus(entry.get(), &status) == 0 || status.dwCurrentState == SERVICE_STOPPED) break;
-    ::Sleep(kStopLook_ms);
-  }
-  if (::DeleteService(entry.get()) == 0) return windows_error("cannot delete the service entry");
-  return {};
-}
-
-Result<std::string> service_status() {
-  const ServiceHandle manager(::OpenSCManagerW(nullptr, nullptr, SC_MANAGER_CONNECT));
-  if (!manager) return windows_error("cannot reach the service manager");
-  const ServiceHandle entry(::OpenServiceW(manager.get(), kServiceName, SERVICE_QUERY_STATUS));
-  if (!entry) {
-    if (::GetLastError() == ERROR_SERVICE_DOES_NOT_EXIST) return std::string("absent");
-    return windows_error("cannot open the service entry");
-  }
-  SERVICE_STATUS status{};
-  if (::QueryServiceStatus(entry.get(), &status) == 0)
-    return windows_error("cannot ask for the service's state");
-  return std::string(status.dwCurrentState == SERVICE_STOPPED ? "stopped" : "running");
-}
+Result<void> uninstall_service() { return win::uninstall_service(kServiceName); }
+Result<std::string> service_status() { return win::service_status(kServiceName); }
 
 }  // namespace roamstead::firstboot
