@@ -159,7 +159,7 @@ class Desktop(Windows):
 
     def disk_settings(self):
         """Snapshots by Roamstead's own commands, run by the host."""
-        roamstead = str(self.disk.roamstead.resolve())
+        roamstead = windows_path(self.disk.roamstead)
         return {"Drive": DRIVE, "IdentityDirectory": windows_path(self.folder / "identity"),
                 "StateDirectory": windows_path(self.folder / "state"), "LogDirectory": windows_path(self.folder / "log"),
                 "FreezeCommand": [roamstead, "disk", "snapshot", "--json", "{top}"],
