@@ -124,6 +124,14 @@ function(roamstead_test name)
   endif()
 endfunction()
 
+# roamstead_skipped_tests("why" a_test b_test ...): tests that cannot run here are named, with the reason, among the others.
+function(roamstead_skipped_tests reason)
+  foreach(name ${ARGN})
+    add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -E echo "skipped: ${name}: ${reason}")
+    set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "^skipped: " LABELS unit)
+  endforeach()
+endfunction()
+
 # roamstead_fuzzer(vdisk_fuzz SOURCES ... DEPENDS ...): with the fuzz preset a libFuzzer program and a smoke test.
 function(roamstead_fuzzer name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})

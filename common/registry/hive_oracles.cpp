@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 
 #include "common/registry/reg_text.h"
 #include "common/registry/value_text.h"
+#include "tests/support/command_output.h"
 
 namespace roamstead::registry {
 namespace {
@@ -88,10 +88,7 @@ TreeCounts regfexport_counts(const std::string& path) {
 
 bool have_oracles() {
   for (const char* program : {"hivexml", "hivexregedit", "reglookup", "regfexport", "reged"})
-    if (output_of(std::string("PATH=$PATH:/usr/sbin command -v ") + program).empty()) {
-      std::cout << "skipped: " << program << " is not installed (packaging/setup installs it)\n";
-      return false;
-    }
+    if (!support::available(program)) return false;
   return true;
 }
 
@@ -111,15 +108,7 @@ bool same_picture(const TreePicture& a, const TreePicture& b) {
   return shown == 0;
 }
 
-std::string output_of(const std::string& command) {
-  std::string output;
-  FILE* pipe = popen(command.c_str(), "r");
-  if (pipe == nullptr) return output;
-  char buffer[65536];
-  for (std::size_t count; (count = fread(buffer, 1, sizeof buffer, pipe)) > 0;) output.append(buffer, count);
-  pclose(pipe);
-  return output;
-}
+std::string output_of(const std::string& command) { return support::output_of(command); }
 
 Bytes file_bytes(const std::string& path) {
   if (path.ends_with(".xz")) return to_bytes(std::string_view(output_of("xz -dc " + quoted(path))));
