@@ -133,12 +133,43 @@ Interception::Interception(Loader& loader, ProfileVolume& volume, StateMapWriter
                            InterceptionConfig config)
     : loader_(loader), volume_(volume), map_(map), config_(std::move(config)) {}
 
+class Interception::Answering {
+ public:
+  explicit Answering(Interception& interception) : interception_(interception) {
+    std::lock_guard lock(interception_.mutex_);
+    if (!interception_.closed_) ++interception_.answering_, allowed_ = true;
+  }
+  ~Answering() {
+    if (!allowed_) return;
+    std::lock_guard lock(interception_.mutex_);
+    if (--interception_.answering_ == 0) interception_.idle_.notify_all();
+  }
+  Answering(const Answering&) = delete;
+  Answering& operator=(const Answering&) = delete;
+  explicit operator bool() const { return allowed_; }
+
+ private:
+  Interception& interception_;
+  bool allowed_ = false;
+};
+
+void Interception::close() {
+  std::unique_lock lock(mutex_);
+  closed_ = true;
+  idle_.wait(lock, [&] { return answering_ == 0; });  // each has the loader's patience
+}
+
 std::uint32_t Interception::answer(Caller& caller, const InterceptRequest& request) {
+  Answering answering(*this);
+  if (!answering) return intercept::kRetry;
   ++counters_.questions;
   const auto done = handle(caller, request);
   if (done) return *done;
   const auto status = status_of(done.error());
   ++(status == intercept::kRetry ? counters_.retries : counters_.failures);
+  // Programs can ask as often as they like.
+  const auto now = std::chrono::steady_clock::now().time_since_epoch() / std::chrono::seconds(1);
+  if (logged_at_.exchange(now) == now) return status;
   log_warning("a program waits in vain for '{}': {}", to_wtf8(request.name), done.error().to_string());
   return status;
 }
@@ -234,7 +265,11 @@ Result<Interception::Found> Interception::resolve(std::u16string_view name, bool
       return bad_name(name);
     }
     if (component.empty() || component == "." || component == "..") return bad_name(name);
-    if (!profile::check_name(component)) return found;  // nothing the profile can hold: the volume says what
+    // Nothing that Windows lets anybody open, or the profile hold: the volume says what is wrong with it.
+    if (!profile::check_name(component) || component.find_first_of("\"*<>?|") != std::string::npos ||
+        std::any_of(component.begin(), component.end(),
+                    [](char c) { return static_cast<unsigned char>(c) < ' '; }))
+      return found;
     rest.push_back(std::move(component));
     ends.push_back(end);
     at = end + 1;

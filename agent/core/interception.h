@@ -14,9 +14,11 @@
 // Thread-safe. One rename at a time per caller (`Caller`).
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -58,6 +60,7 @@ struct InterceptionConfig {
   std::uint64_t most_image_bytes = 256u << 20;  // of a program's folder, loaded before it is started
   std::function<void()> note_change;            // a program changes something
   std::function<void(const profile::ProfilePath& hive, const profile::KeyPath& key)> note_key;  // touched
+  std::shared_ptr<void> keep;  // what must live as long as this does
 };
 
 struct InterceptionCounters {
@@ -88,6 +91,10 @@ class Interception {
   // much is loaded.
   std::uint32_t answer(Caller& caller, const InterceptRequest& request);
 
+  // Whoever asks from now on is told to try again later; returns when no answer is under way. Loader and
+  // volume may go then; the map must still outlive this.
+  void close();
+
   // All writers ask again: note_change() is called for changes after this.
   void forget_writers() { map_.forget(state_map::kRecorded); }
   // While it is so, programs are told that the profile is write-protected.
@@ -98,6 +105,7 @@ class Interception {
 
  private:
   struct Found;
+  class Answering;
 
   Result<std::uint32_t> handle(Caller& caller, const InterceptRequest& request);
   Result<void> files(const InterceptRequest& request);
@@ -121,6 +129,12 @@ class Interception {
   StateMapWriter& map_;
   const InterceptionConfig config_;
   InterceptionCounters counters_;
+  std::atomic<std::int64_t> logged_at_{-1};  // a message a second
+
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable idle_;
+  unsigned answering_ = 0;
+  bool closed_ = false;
 };
 
 // The status that stands for an error.

@@ -54,7 +54,7 @@ struct Header {
   std::uint32_t service_process;
   std::uint32_t wait_ms;                      // how long a question may take
   std::atomic<std::uint32_t> flags;           // Flag
-  std::atomic<std::uint32_t> complete_roots;  // bit n: everything below root n is there and recorded
+  std::atomic<std::uint32_t> complete_roots;  // bit n: everything below root n is there; writers still ask
   std::atomic<std::uint32_t> table;           // number of the table in use
   std::atomic<std::uint32_t> generation;      // grows when names may have come to stand for other things
   std::atomic<std::uint32_t> renames;         // under way: what is read now may not hold a moment later
@@ -257,7 +257,9 @@ inline bool may_go_on(const Header& header, const TableView& table, const Place&
                       std::uint32_t wanted) {
   const auto flags = header.flags.load(std::memory_order_acquire);
   if ((flags & kReadOnly) != 0 && (wanted & kRecorded) != 0) return false;
-  if ((header.complete_roots.load(std::memory_order_acquire) >> place.root & 1) != 0) return true;
+  if ((wanted & kRecorded) == 0 &&
+      (header.complete_roots.load(std::memory_order_acquire) >> place.root & 1) != 0)
+    return true;
   if (table.number != header.table.load(std::memory_order_acquire)) return false;
   const auto hash = hash_name(header.seed, place.root, place.name, place.units);
   return (look_up(table, hash & ~std::uint64_t{15}) & wanted) == wanted;

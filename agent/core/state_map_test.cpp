@@ -123,7 +123,8 @@ TEST_CASE("what is not known is asked for; flags and complete roots decide first
   CHECK_FALSE(memory.goes_on(name, kRecorded));
   CHECK(memory.goes_on(name, kLoaded));
   map->set_complete(0, true);
-  CHECK(memory.goes_on(name + u"x", kRecorded));
+  CHECK(memory.goes_on(name + u"x", kSettled | kLoaded));
+  CHECK_FALSE(memory.goes_on(name + u"x", kRecorded));  // so that changes are noticed
   CHECK_FALSE(memory.goes_on(u"\\Registry\\User\\S-1-5-21-7\\x", kLoaded, true));
   map->set_complete(0, false);
   map->erase(0, u"documents\\größe.txt");

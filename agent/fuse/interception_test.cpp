@@ -207,6 +207,8 @@ TEST_CASE("names out of the profile are refused, and links lead nowhere else") {
   // What NTFS cannot hold is not in the profile: the volume says so.
   CHECK(desktop.ask(Op::content, u"Documents:x\\a") == kOk);
   CHECK(desktop.ask(Op::content, std::u16string(300, u'x')) == kOk);
+  CHECK(desktop.ask(Op::names, u"Documents\\*.txt") == kOk);
+  CHECK((desktop.state(u"Documents\\*.txt") & state_map::kSettled) != 0);
   CHECK(desktop.ask(Op::content, u"Shortcut\\c.txt") == kOk);
   CHECK(desktop.read("Documents/Deep/c.txt") == "ccc");
   // A program's own link, to something that is not in the profile.
@@ -346,6 +348,20 @@ TEST_CASE("many threads that want the same are served from one fetch") {
   for (auto& thread : threads) thread.join();
   CHECK(good == 16);
   CHECK(desktop.link.reads == 1);
+}
+
+TEST_CASE("after the end nobody is told anything, and nobody waits") {
+  Desktop desktop;
+  desktop.start(std::chrono::milliseconds(5000));
+  desktop.link.delay_ms = 100;
+  std::uint32_t last = 1;
+  std::thread waiting([&] { last = desktop.ask(Op::content, u"Documents\\a.txt"); });
+  while (desktop.interception->counters().questions == 0) std::this_thread::yield();
+  desktop.interception->close();
+  desktop.session.reset();
+  waiting.join();
+  CHECK(last == kOk);
+  CHECK(desktop.ask(Op::names, u"Documents\\a.txt") == intercept::kRetry);
 }
 
 TEST_CASE("hostile questions are refused as a whole") {

@@ -61,7 +61,7 @@ void HandleNames::note_inside(const Header& header, HANDLE handle, bool is_key, 
 Where HandleNames::find(const Header& header, HANDLE handle, bool is_key, char16_t* name, std::size_t& units,
                         std::uint32_t& root) {
   if (is_outside(handle)) return Where::outside;
-  if (copy(header, handle, is_key, name, units, root)) return Where::inside;
+  if (copy(header, handle, is_key, name, units, root)) return root == kAbove ? Where::above : Where::inside;
   constexpr std::size_t kPrefix = agent::state_map::kMaxPrefixUnits + 2;
   struct {
     UNICODE_STRING text;
@@ -77,6 +77,7 @@ Where HandleNames::find(const Header& header, HANDLE handle, bool is_key, char16
   if (!agent::state_map::find_place(header, is_key, full, full_units, place)) {
     if (leads_to_root(header, is_key, full, full_units)) {
       copy_units(name, full, full_units);  // shorter than a prefix
+      note_inside(header, handle, is_key, {kAbove, full, full_units});
       units = full_units;
       return Where::above;
     }

@@ -52,6 +52,7 @@ class HandleNames {
 
  private:
   static constexpr std::size_t kOutside = 4096, kInside = 256, kUnits = 240;
+  static constexpr std::uint16_t kAbove = 0xFFFF;  // in the place of a root: the name is a full one
   struct Entry {
     std::atomic<std::uint32_t> version{0};  // odd while it is written
     std::atomic<std::uint32_t> handle{0};   // 0: empty

@@ -62,21 +62,21 @@ NTSTATUS open_shared(const Header& header, const Place& place, Open open) {
 
 // Opens what lies in the profile: `open` is the original call.
 template <class Open>
-[[gnu::noinline]] NTSTATUS open_inside(const MapView& view, const Meaning& meaning, const Located& located,
+[[gnu::noinline]] NTSTATUS open_inside(const MapView& view, const Meaning& meaning, const Place& place,
                                        HANDLE* handle, const IO_STATUS_BLOCK* done, bool directory,
                                        ULONG options, Open open) {
   if ((options & FILE_DELETE_ON_CLOSE) != 0 && meaning.op != Op::remove) {
-    const auto refused = ask_about(view, Op::remove, located.place, 0, meaning.flags);
+    const auto refused = ask_about(view, Op::remove, place, 0, meaning.flags);
     if (failed(refused)) return refused;
   }
   for (int attempt = 0;; ++attempt) {
     const auto generation = view.header->generation.load(std::memory_order_acquire);
-    if (meaning.wanted == 0 || attempt != 0 || !is_known(view, located.place, meaning.wanted)) {
+    if (meaning.wanted == 0 || attempt != 0 || !is_known(view, place, meaning.wanted)) {
       const auto refused =
-          ask_about(view, meaning.op, located.place, attempt == 0 ? meaning.wanted : 0, meaning.flags);
+          ask_about(view, meaning.op, place, attempt == 0 ? meaning.wanted : 0, meaning.flags);
       if (failed(refused)) return refused;
     }
-    const auto status = open_shared(*view.header, located.place, open);
+    const auto status = open_shared(*view.header, place, open);
     if (failed(status) || handle == nullptr) return status;
     if ((meaning.op == Op::content || meaning.op == Op::write) && done->Information == kOpened &&
         may_be_stale(*view.header, generation)) {
@@ -84,7 +84,7 @@ template <class Open>
       if (attempt == kMostAttempts) return static_cast<NTSTATUS>(agent::intercept::kRetry);
       continue;
     }
-    if (directory) handle_names.note_inside(*view.header, *handle, false, located.place);
+    if (directory) handle_names.note_inside(*view.header, *handle, false, place);
     return status;
   }
 }
@@ -104,13 +104,6 @@ template <class Open>
   return failed(refused) ? refused : open();
 }
 
-NTSTATUS ROAMSTEAD_NT create_file(HANDLE* handle, ACCESS_MASK access, OBJECT_ATTRIBUTES* attributes,
-                                  IO_STATUS_BLOCK* done, LARGE_INTEGER* size, ULONG file_attributes,
-                                  ULONG share, ULONG disposition, ULONG options, void* extended,
-                                  ULONG extended_bytes);
-NTSTATUS ROAMSTEAD_NT open_file(HANDLE* handle, ACCESS_MASK access, OBJECT_ATTRIBUTES* attributes,
-                                IO_STATUS_BLOCK* done, ULONG share, ULONG options);
-
 // The rest of create_file and open_file, apart from what happens to all names outside.
 template <class Open>
 [[gnu::noinline]] NTSTATUS open_slowly(const MapView& view, ACCESS_MASK access, ULONG disposition,
@@ -122,23 +115,23 @@ template <class Open>
   const auto where = locate(*view.header, attributes, false, located);
   if (where == Where::too_long) return kTooLong;
   if (where == Where::inside)
-    return open_inside(view, meaning, located, handle, done, (options & FILE_NON_DIRECTORY_FILE) == 0,
+    return open_inside(view, meaning, located.place, handle, done, (options & FILE_NON_DIRECTORY_FILE) == 0,
                        options, open);
   const auto status = open();
   if (where == Where::outside && !failed(status) && handle != nullptr) handle_names.note_outside(*handle);
   return status;
 }
 
-// Names that are no relative ones and lie outside go straight on: nothing is saved, nothing is noted, except
-// of directories, which something may be opened relative to.
-bool goes_straight_on(const MapView* view, const OBJECT_ATTRIBUTES* attributes, ULONG options) {
-  if (view == nullptr) return true;
-  if (attributes == nullptr || attributes->ObjectName == nullptr) return true;
-  if (attributes->RootDirectory != nullptr || (options & (FILE_DIRECTORY_FILE | FILE_OPEN_BY_FILE_ID)) != 0)
-    return false;
-  Place place;
-  return !find_place(*view->header, false, reinterpret_cast<const char16_t*>(attributes->ObjectName->Buffer),
-                     attributes->ObjectName->Length / 2, place);
+// The quick way of the two usual cases. Names that are no relative ones and lie outside go straight on:
+// nothing is noted, except of directories, which something may be opened relative to.
+enum class Way { straight_on, inside, slow };
+inline Way way_of(const MapView* view, const OBJECT_ATTRIBUTES* attributes, ULONG options, Place& place) {
+  if (view == nullptr || attributes == nullptr || attributes->ObjectName == nullptr) return Way::straight_on;
+  if (attributes->RootDirectory != nullptr || (options & FILE_OPEN_BY_FILE_ID) != 0) return Way::slow;
+  if (find_place(*view->header, false, reinterpret_cast<const char16_t*>(attributes->ObjectName->Buffer),
+                 attributes->ObjectName->Length / 2, place))
+    return place.units <= kMostUnits ? Way::inside : Way::slow;
+  return (options & FILE_DIRECTORY_FILE) != 0 ? Way::slow : Way::straight_on;
 }
 
 NTSTATUS ROAMSTEAD_NT create_file(HANDLE* handle, ACCESS_MASK access, OBJECT_ATTRIBUTES* attributes,
@@ -146,56 +139,76 @@ NTSTATUS ROAMSTEAD_NT create_file(HANDLE* handle, ACCESS_MASK access, OBJECT_ATT
                                   ULONG share, ULONG disposition, ULONG options, void* extended,
                                   ULONG extended_bytes) {
   const auto* view = map_now();
-  if (goes_straight_on(view, attributes, options))
+  Place place;
+  const auto way = way_of(view, attributes, options, place);
+  if (way == Way::straight_on) [[likely]]
     return ROAMSTEAD_ORIGINAL(NtCreateFile)(handle, access, attributes, done, size, file_attributes, share,
                                             disposition, options, extended, extended_bytes);
-  return open_slowly(*view, access, disposition, options, handle, attributes, done, [&] {
+  const auto open = [&] {
     return ROAMSTEAD_ORIGINAL(NtCreateFile)(handle, access, attributes, done, size, file_attributes, share,
                                             disposition, options, extended, extended_bytes);
-  });
+  };
+  if (way == Way::inside)
+    return open_inside(*view, meaning_of(access, disposition, options), place, handle, done,
+                       (options & FILE_NON_DIRECTORY_FILE) == 0, options, open);
+  return open_slowly(*view, access, disposition, options, handle, attributes, done, open);
 }
 
 NTSTATUS ROAMSTEAD_NT open_file(HANDLE* handle, ACCESS_MASK access, OBJECT_ATTRIBUTES* attributes,
                                 IO_STATUS_BLOCK* done, ULONG share, ULONG options) {
   const auto* view = map_now();
-  if (goes_straight_on(view, attributes, options))
+  Place place;
+  const auto way = way_of(view, attributes, options, place);
+  if (way == Way::straight_on) [[likely]]
     return ROAMSTEAD_ORIGINAL(NtOpenFile)(handle, access, attributes, done, share, options);
-  return open_slowly(*view, access, FILE_OPEN, options, handle, attributes, done, [&] {
+  const auto open = [&] {
     return ROAMSTEAD_ORIGINAL(NtOpenFile)(handle, access, attributes, done, share, options);
-  });
+  };
+  if (way == Way::inside)
+    return open_inside(*view, meaning_of(access, FILE_OPEN, options), place, handle, done,
+                       (options & FILE_NON_DIRECTORY_FILE) == 0, options, open);
+  return open_slowly(*view, access, FILE_OPEN, options, handle, attributes, done, open);
 }
 
-[[gnu::noinline]] NTSTATUS names_inside(const MapView& view, const OBJECT_ATTRIBUTES* attributes, Op op,
+[[gnu::noinline]] NTSTATUS names_slowly(const MapView& view, const OBJECT_ATTRIBUTES* attributes, Op op,
                                         std::uint32_t wanted) {
   Located located;
   return decide(view, attributes, false, op, wanted, 0, located).status;
 }
 
+// 0: a name may be asked about (or deleted).
+inline NTSTATUS before_names(const OBJECT_ATTRIBUTES* attributes, Op op, std::uint32_t wanted) {
+  const auto* view = map_now();
+  Place place;
+  switch (way_of(view, attributes, 0, place)) {
+    case Way::straight_on:
+      return 0;
+    case Way::inside:
+      if (wanted != 0 && is_known(*view, place, wanted)) return 0;
+      return ask_about(*view, op, place, wanted);
+    default:
+      return names_slowly(*view, attributes, op, wanted);
+  }
+}
+
 NTSTATUS ROAMSTEAD_NT query_attributes(OBJECT_ATTRIBUTES* attributes, void* information) {
-  if (const auto* view = map_now(); !goes_straight_on(view, attributes, 0))
-    if (const auto refused = names_inside(*view, attributes, Op::names, kSettled); failed(refused))
-      return refused;
+  if (const auto refused = before_names(attributes, Op::names, kSettled); failed(refused)) return refused;
   return ROAMSTEAD_ORIGINAL(NtQueryAttributesFile)(attributes, information);
 }
 
 NTSTATUS ROAMSTEAD_NT query_full_attributes(OBJECT_ATTRIBUTES* attributes, void* information) {
-  if (const auto* view = map_now(); !goes_straight_on(view, attributes, 0))
-    if (const auto refused = names_inside(*view, attributes, Op::names, kSettled); failed(refused))
-      return refused;
+  if (const auto refused = before_names(attributes, Op::names, kSettled); failed(refused)) return refused;
   return ROAMSTEAD_ORIGINAL(NtQueryFullAttributesFile)(attributes, information);
 }
 
 NTSTATUS ROAMSTEAD_NT query_by_name(OBJECT_ATTRIBUTES* attributes, IO_STATUS_BLOCK* done, void* information,
                                     ULONG bytes, ULONG what) {
-  if (const auto* view = map_now(); !goes_straight_on(view, attributes, 0))
-    if (const auto refused = names_inside(*view, attributes, Op::names, kSettled); failed(refused))
-      return refused;
+  if (const auto refused = before_names(attributes, Op::names, kSettled); failed(refused)) return refused;
   return ROAMSTEAD_ORIGINAL(NtQueryInformationByName)(attributes, done, information, bytes, what);
 }
 
 NTSTATUS ROAMSTEAD_NT delete_file(OBJECT_ATTRIBUTES* attributes) {
-  if (const auto* view = map_now(); !goes_straight_on(view, attributes, 0))
-    if (const auto refused = names_inside(*view, attributes, Op::remove, 0); failed(refused)) return refused;
+  if (const auto refused = before_names(attributes, Op::remove, 0); failed(refused)) return refused;
   return ROAMSTEAD_ORIGINAL(NtDeleteFile)(attributes);
 }
 

@@ -8,6 +8,7 @@
 //   probe attributes PATH
 //   probe rename FROM TO
 //   probe wait                  until it is ended
+//   probe first PATH...         milliseconds until each file is read whole
 //   probe handles FOLDER KEY    handles that are closed and used again keep no names
 #include <windows.h>
 
@@ -266,6 +267,16 @@ int main(int count, char** words) {
     std::printf("%ld\n", ::RegOpenKeyExA(HKEY_CURRENT_USER, first.c_str(), 0, KEY_READ, &key));
   } else if (verb == "rename") {
     std::printf("%lu\n", error_of(::MoveFileExA(first.c_str(), second.c_str(), 0) != 0));
+  } else if (verb == "first") {
+    LARGE_INTEGER frequency, start, end;
+    ::QueryPerformanceFrequency(&frequency);
+    for (int i = 2; i < count; ++i) {
+      ::QueryPerformanceCounter(&start);
+      check(read_by_handle(words[i]).size() == 65536, words[i]);
+      ::QueryPerformanceCounter(&end);
+      std::printf("%.3f\n", static_cast<double>(end.QuadPart - start.QuadPart) * 1000 /
+                                static_cast<double>(frequency.QuadPart));
+    }
   } else if (verb == "wait") {
     ::Sleep(120'000);
   } else {
