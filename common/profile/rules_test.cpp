@@ -269,6 +269,27 @@ TEST_CASE("random rules decide as a naive reading of them does") {
   CHECK(matched > 1000);
 }
 
+TEST_CASE("100,000 paths against thousands of rules") {
+  std::vector<Rule> all;
+  for (int i = 0; i < 2500; ++i)
+    all.push_back(exclude("AppData/Local/Vendor" + std::to_string(i) + "/*/Cache"));
+  for (int i = 0; i < 400; ++i) all.push_back(include("**/*.ext" + std::to_string(i)));
+  for (int i = 0; i < 100; ++i) all.push_back(exclude("Documents/*/tmp-" + std::to_string(i) + "-*.bak"));
+  const auto rules = rules_of(all);
+  std::vector<std::string> paths;
+  for (int i = 0; i < 100'000; ++i)
+    paths.push_back((i % 2 == 0 ? "AppData/Local/Vendor" + std::to_string(i % 5000) + "/Default/Cache/f_"
+                                : "Documents/Project " + std::to_string(i % 300) + "/some/folder/file ") +
+                    std::to_string(i) + ".ext" + std::to_string(i % 900));
+  const auto start = std::chrono::steady_clock::now();
+  std::size_t out = 0;
+  for (const auto& path : paths) out += left_out(rules, path) ? 1 : 0;
+  const auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  MESSAGE(paths.size() << " paths against " << all.size() << " rules: " << seconds << " s");
+  CHECK(out > 10'000);
+  CHECK(seconds < 10);
+}
+
 TEST_CASE("thousands of rules and hostile patterns cost little") {
   std::vector<Rule> all;
   for (int i = 0; i < 5000; ++i)
