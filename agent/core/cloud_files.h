@@ -69,8 +69,8 @@ class CloudFilesPort {
  public:
   virtual ~CloudFilesPort() = default;
 
-  // Again for one that is registered: its policies are set anew. ErrorCode::conflict names a root that
-  // overlaps.
+  // Again for one that is registered: its policies are set anew. Fails where another
+  // provider's root overlaps.
   virtual Result<void> register_root(const profile::ProfilePath& root) = 0;
   virtual Result<void> unregister_root(const profile::ProfilePath& root) = 0;
   // Callbacks come from now on, until disconnect() has returned.

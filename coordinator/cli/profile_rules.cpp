@@ -137,7 +137,7 @@ json by_rule_json(const std::map<profile::RuleIndex, RuleCost>& by_rule) {
   return all;
 }
 
-json report_json(const RulesReport& report) {
+json history_json(const RulesReport& report) {
   auto versions = json::array();
   for (const auto& version : report.versions)
     versions.push_back({{"version", version.number},
@@ -160,7 +160,7 @@ std::string cost_text(const RuleCost& cost) {
   return fmt::format("{} in {} items", human_bytes(cost.bytes), cost.items);
 }
 
-std::string report_text(const RulesReport& report, const profile::Rules& rules, const std::string& profile) {
+std::string history_text(const RulesReport& report, const profile::Rules& rules, const std::string& profile) {
   auto text = fmt::format("In the last {} versions of {} the rules would have spared {}.\n",
                           report.versions.size(), profile, cost_text(report.spared));
   std::vector<std::vector<std::string>> rows{{"VERSION", "SAVED", "SPARED"}};
@@ -192,14 +192,14 @@ Result<void> try_rules(const RulesArguments& arguments, const Context& context) 
   RS_TRY(const auto repository, open_for_reading(arguments.choice));
   RS_TRY(const auto info, repository->find_profile(arguments.profile));
   RS_TRY(const auto report, repository::report_rules(*repository, info, rules, arguments.versions));
-  auto result = report_json(report);
+  auto result = history_json(report);
   result["profile"] = arguments.profile;
   result["hash"] = rules.hash();
-  context.print(result, report_text(report, rules, arguments.profile));
+  context.print(result, history_text(report, rules, arguments.profile));
   return {};
 }
 
-Result<void> rules(const RulesArguments& arguments, const Context& context) {
+Result<void> run_rules(const RulesArguments& arguments, const Context& context) {
   if (arguments.defaults) {
     context.print({{"rules", config::default_rules_text()}}, std::string(config::default_rules_text()));
     return {};
@@ -221,7 +221,7 @@ Result<void> rules(const RulesArguments& arguments, const Context& context) {
 void add_profile_rules_verb(CLI::App& noun, Context& context) {
   auto arguments = std::make_shared<RulesArguments>();
   auto* verb = context.verb(noun, "rules", "What of a profile roams, and when it is loaded",
-                            [arguments, &context] { return rules(*arguments, context); });
+                            [arguments, &context] { return run_rules(*arguments, context); });
   arguments->choice.add_to(*verb);
   verb->add_option("profile", arguments->profile, "The profile's name");
   verb->add_option("file", arguments->file, "Rules in TOML to look at instead of those that are kept");
