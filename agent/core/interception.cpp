@@ -326,9 +326,8 @@ Result<void> Interception::load(const Found& found, std::u16string_view name, bo
     map_.add(kFiles, name, kWhole, found.generation);
     return {};
   }
-  const auto place =
-      std::string_view(found.path).substr(std::min(found.path.size(), config_.profile_root.size() + 1));
-  if (profile::classify_hive_file(place) != profile::HiveFile::none) return {};  // not a file of the profile
+  if (profile::classify_hive_file(in_profile(found.path)) != profile::HiveFile::none)
+    return {};  // not a file of the profile
   const auto missing = loader_.unloaded_streams(found.item.record);
   const bool is_missing = std::find(missing.begin(), missing.end(), found.stream) != missing.end();
   if (is_missing || to_write) {
@@ -361,8 +360,10 @@ Result<std::uint32_t> Interception::rename(Caller& caller, const InterceptReques
   RS_CHECK(loader_.gate().check_program());
   note_change();
   bool directories = false;
+  std::optional<Found> moved;
   if ((request.flags & intercept::kFromOutside) == 0) {
     RS_TRY(const auto source, resolve(request.name, true));
+    if (source.exists) moved = source;
     directories = !source.exists || source.item.directory;
     if ((request.flags & intercept::kToOutside) != 0) {
       // A directory would take along what is not loaded.
@@ -374,6 +375,12 @@ Result<std::uint32_t> Interception::rename(Caller& caller, const InterceptReques
   }
   if ((request.flags & intercept::kToOutside) == 0) {
     RS_TRY(const auto target, resolve(request.second, true));
+    if (moved && !loader_.may_rename(moved->item.record, moved->item.directory, in_profile(moved->path),
+                                     in_profile(target.path))) {
+      // Other rules hold there: it would be saved without what is not loaded.
+      if (moved->item.directory) return intercept::kOtherVolume;
+      RS_CHECK(leave(*moved));
+    }
     if (target.exists && target.item.directory) RS_CHECK(load(target, request.second, false));
     if (target.exists) loader_.doubt(target.item.record);
   }

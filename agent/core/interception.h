@@ -20,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -117,6 +118,9 @@ class Interception {
   Result<void> load(const Found& found, std::u16string_view name, bool to_write);
   Result<void> load_streams(const Found& found);
   Result<std::uint32_t> rename(Caller& caller, const InterceptRequest& request);
+  std::string_view in_profile(const std::string& path) const {
+    return std::string_view(path).substr(std::min(path.size(), config_.profile_root.size() + 1));
+  }
   void end_rename(Caller& caller);
   Result<void> leave(const Found& found);
   Result<void> start_image(Found found, std::u16string_view name);

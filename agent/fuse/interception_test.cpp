@@ -229,6 +229,22 @@ TEST_CASE("links that lead to each other end") {
   CHECK(desktop.ask(Op::names, u"one", {}, intercept::kLinkItself) == kOk);
 }
 
+TEST_CASE("what is renamed to where other rules hold is loaded first; a folder is copied") {
+  Desktop desktop;
+  desktop.link.rules =
+      must(profile::Rules::make({{profile::RuleAction::exclude, "Out", {}, profile::kAnySize, ""}}))
+          .canonical();
+  desktop.start();
+  CHECK(desktop.ask(Op::names, u"Documents\\a.txt") == kOk);
+  fs::create_directory(desktop.at("Out"));
+  CHECK(desktop.ask(Op::rename, u"Documents\\a.txt", u"Documents\\c.txt") == kOk);
+  CHECK(desktop.read("Documents/a.txt") != std::string(70'000, 'a'));
+  CHECK(desktop.ask(Op::rename, u"Documents\\a.txt", u"Out\\a.txt") == kOk);
+  CHECK(desktop.read("Documents/a.txt") == std::string(70'000, 'a'));
+  CHECK(desktop.ask(Op::rename, u"Documents\\Deep", u"Out\\Deep") == intercept::kOtherVolume);
+  CHECK(desktop.ask(Op::rename, u"Documents\\Deep", u"Other\\Deep") == kOk);
+}
+
 TEST_CASE("a rename takes back what the map said of either name") {
   Desktop desktop;
   desktop.start();
