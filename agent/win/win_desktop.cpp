@@ -6,6 +6,7 @@
 
 #include "agent/desktop/control_lines.h"
 #include "agent/desktop/session_requests.h"
+#include "agent/win/base/wine.h"
 #include "agent/win/profile_list.h"
 #include "common/base/log.h"
 
@@ -70,6 +71,13 @@ Result<std::unique_ptr<WinDesktop>> WinDesktop::open(const AgentSettings& settin
                 "FreezeCommand is not set: without a snapshot of the disk nothing could be saved");
   RS_TRY_CTX(desktop->snapshots_, "snapshots of the disk",
              CommandSnapshots::open(files, snapshot_options(settings, desktop->config_)));
+  desktop->config_.registry_port = [raw = desktop.get()](std::function<std::string()> new_staging_path) {
+    auto port =
+        std::make_unique<WinRegistryPort>(WinRegistryPort::Options{raw->user_.sid, raw->config_.profile_root},
+                                          *raw->volume_, std::move(new_staging_path));
+    raw->registry_ = port.get();
+    return port;
+  };
   RS_TRY(desktop->log_,
          changelog::ChangeLog::open(files, desktop->config_.change_log_path, std::move(faults)));
   return desktop;
@@ -104,11 +112,20 @@ Result<void> WinDesktop::log_on() {
   RS_TRY(const auto level, parse_fill_level(settings_.fill));
   RS_TRY(std::shared_ptr<Session> session,
          Session::start(config_, link_, *volume_, *snapshots_, {}, std::move(log_)));
+  RS_CHECK_CTX("the user's registry", load_hives(*session));
   session->fill().start(level);
   log_on_seconds_ = Activity::seconds_since(start);
   const std::lock_guard lock(mutex_);
   session_ = std::move(session);
   return {};
+}
+
+// The hives' files are there, with their roots loaded, before Windows looks for them at the log-on; under
+// Wine nobody else loads them.
+Result<void> WinDesktop::load_hives(Session& session) {
+  for (const auto& hive : profile::hive_paths())
+    RS_CHECK(session.loader().populate_above(hive, Priority::foreground));
+  return win::under_wine() ? registry_->load() : Result<void>();
 }
 
 json WinDesktop::describe() {
@@ -128,7 +145,8 @@ json WinDesktop::describe() {
 
 // What the registry still holds in memory is in no snapshot.
 Result<void> WinDesktop::wait_for_hives(std::chrono::milliseconds patience) {
-  if (user_.sid.empty()) return {};
+  RS_CHECK_CTX("the user's registry", registry_->unload());
+  if (user_.sid.empty() || win::under_wine()) return {};
   const auto until = Activity::Clock::now() + patience;
   while (is_hive_loaded(user_.sid)) {
     if (Activity::Clock::now() >= until) {

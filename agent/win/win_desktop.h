@@ -9,6 +9,7 @@
 #include "agent/core/command_snapshots.h"
 #include "agent/core/session.h"
 #include "agent/desktop/agent_settings.h"
+#include "agent/win/registry/win_registry_port.h"
 #include "agent/win/user_account.h"
 #include "agent/win/win_volume.h"
 #include "common/wire/tls_link.h"
@@ -46,6 +47,7 @@ class WinDesktop {
  private:
   WinDesktop(AgentSettings settings, UserAccount user, wire::TlsLink& link)
       : settings_(std::move(settings)), user_(std::move(user)), link_(link) {}
+  Result<void> load_hives(Session& session);
   Result<void> wait_for_hives(std::chrono::milliseconds patience);
 
   const AgentSettings settings_;
@@ -58,6 +60,7 @@ class WinDesktop {
   std::unique_ptr<WinVolume> volume_;
   std::unique_ptr<CommandSnapshots> snapshots_;
   std::unique_ptr<changelog::ChangeLog> log_;  // until the log-on
+  WinRegistryPort* registry_ = nullptr;        // the session's, while there is one
   mutable std::mutex mutex_;                   // guards what follows
   std::shared_ptr<Session> session_;
 };
