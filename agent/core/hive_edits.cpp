@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/core/hive_transfer.h"
 #include "common/base/text.h"
 
 namespace roamstead::agent {
@@ -14,6 +15,8 @@ Result<HiveEdits::Node*> HiveEdits::node(Key key) {
   if (found.gone) return fail(ErrorCode::not_found, "key '" + found.path.text() + "' was deleted");
   return &found;
 }
+
+bool HiveEdits::is_left_out(const KeyPath& path) const { return is_below_any(path, host_.leave_out); }
 
 // What is decided by what a key holds now is only done if it still holds it then.
 Result<void> HiveEdits::look_at(Node& node) {
@@ -30,7 +33,7 @@ Result<std::optional<MountedHive::Key>> HiveEdits::open(Key parent, const std::s
     if (nodes_[static_cast<std::size_t>(known->second)].gone) return std::optional<Key>();
     return std::optional<Key>(known->second);
   }
-  if (above->made) return std::optional<Key>();
+  if (above->made || is_left_out(above->path.child(name))) return std::optional<Key>();
   RS_CHECK(look_at(*above));
   Node found;
   found.path = above->path.child(name);
@@ -52,6 +55,7 @@ Result<MountedHive::Key> HiveEdits::create(Key parent, const std::string& name,
   Node made;
   made.path = above->path.child(name);
   made.made = true;
+  made.left_out = is_left_out(made.path);
   const Key key = nodes_.size();
   above->children[upcase_key(name)] = key;
   changes_.push_back(Create{made.path, entry});
@@ -138,7 +142,7 @@ Result<MountedHive::Listing> HiveEdits::enumerate(Key key) {
 Result<void> HiveEdits::check_unchanged() {
   for (const auto& each : nodes_) {
     if (!each.made && !each.written_100ns) continue;
-    if (each.made && each.gone) continue;
+    if (each.left_out || (each.made && each.gone)) continue;
     const auto now = hive_->written(each.path);
     if (!now && now.error().code != ErrorCode::not_found) return fail(now.error());
     if (each.made ? now.has_value() : !now || *now != *each.written_100ns)
@@ -148,6 +152,7 @@ Result<void> HiveEdits::check_unchanged() {
 }
 
 Result<void> HiveEdits::apply(const Change& change) {
+  if (std::visit([&](const auto& each) { return is_left_out(each.key); }, change)) return {};
   if (const auto* create = std::get_if<Create>(&change)) return hive_->create(create->key, create->entry);
   if (const auto* entry = std::get_if<SetEntry>(&change)) {
     // A key's class is what it was made with.
@@ -218,7 +223,7 @@ Result<extract::ItemIdentity> HiveEdits::save() {
   for (auto& each : nodes_) {
     if (each.gone) continue;
     if (!each.made && each.written_100ns) RS_CHECK(hive_->set_written(each.path, *each.written_100ns));
-    each.made = false;
+    each.made = each.left_out;
     each.written_100ns.reset();
     each.values.clear();
     each.deleted_values.clear();

@@ -28,6 +28,9 @@ class HiveEdits final : public MountedHive {
     std::function<Result<std::unique_ptr<MountedHive>>()> mount_file;
     // What the hive's file is; asked when there is no mount_file.
     std::function<Result<extract::ItemIdentity>()> identity;
+    // Keys that are not the hive's here (TransferOptions::leave_out): made in the file alone, and nothing is
+    // in them ever, so that they are not loaded beyond their names.
+    std::vector<profile::KeyPath> leave_out;
     std::shared_ptr<std::mutex> saving;  // held while anything is saved; null: nobody else does
   };
   HiveEdits(std::shared_ptr<LoadedHive> hive, Host host) : hive_(std::move(hive)), host_(std::move(host)) {
@@ -50,6 +53,7 @@ class HiveEdits final : public MountedHive {
     profile::KeyPath path;
     bool made = false;  // here, and not in the registry yet
     bool gone = false;
+    bool left_out = false;
     std::optional<std::uint64_t> written_100ns;    // of a key that is there, when it was looked at first
     std::map<std::u16string, Key> children;        // by upcased name: those that were opened, made or deleted
     std::map<std::u16string, std::string> values;  // by upcased name: set here
@@ -77,6 +81,7 @@ class HiveEdits final : public MountedHive {
   using Change = std::variant<Create, SetEntry, SetValue, DeleteKey, DeleteValue>;
 
   Result<Node*> node(Key key);
+  bool is_left_out(const profile::KeyPath& path) const;
   Result<void> look_at(Node& node);
   Result<void> check_unchanged();
   Result<void> apply(const Change& change);

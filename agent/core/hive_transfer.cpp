@@ -49,7 +49,19 @@ Result<FileKey> read_key(const registry::Hive& file, std::uint32_t cell) {
 }
 
 bool is_left_out(const TransferOptions& options, const KeyPath& path) {
-  return options.leave_out && options.leave_out(path);
+  return is_below_any(path, options.leave_out);
+}
+
+// Both upcased.
+bool is_at_or_below(const std::string& path, const std::string& top) {
+  return path.rfind(top, 0) == 0 && (path.size() == top.size() || path[top.size()] == '\\');
+}
+
+bool may_hold_left_out(const TransferOptions& options, const KeyPath& path) {
+  const auto top = upcased(path);
+  return path.is_root() ||
+         std::any_of(options.leave_out.begin(), options.leave_out.end(),
+                     [&](const KeyPath& each) { return is_at_or_below(upcased(each), top); });
 }
 
 Result<void> too_deep(const KeyPath& path) {
@@ -177,7 +189,10 @@ Result<bool> empty_key(LoadedHive& hive, const KeyPath& path, const TransferOpti
       empty = false;
       continue;
     }
-    RS_TRY(const bool gone, empty_key(hive, below, options));
+    bool gone = true;
+    if (may_hold_left_out(options, below)) {
+      RS_TRY(gone, empty_key(hive, below, options));
+    }
     if (gone) {
       auto deleted = hive.delete_key(below);
       if (!deleted && deleted.error().code != ErrorCode::not_found) return fail(std::move(deleted).error());
@@ -248,6 +263,7 @@ class Restore {
   }
 
   Result<void> remove(const KeyPath& path) {
+    if (!may_hold_left_out(options_, path)) return hive_.delete_key(path);
     RS_TRY(const bool empty, empty_key(hive_, path, options_));
     return empty ? hive_.delete_key(path) : Result<void>();
   }
@@ -258,6 +274,13 @@ class Restore {
 };
 
 }  // namespace
+
+bool is_below_any(const KeyPath& key, const std::vector<KeyPath>& tops) {
+  if (tops.empty()) return false;
+  const auto path = upcased(key);
+  return std::any_of(tops.begin(), tops.end(),
+                     [&](const KeyPath& top) { return is_at_or_below(path, upcased(top)); });
+}
 
 Result<bool> capture_hive(LoadedHive& hive, registry::Editor& file, const TransferOptions& options) {
   return Capture(hive, file, options).run();

@@ -2,7 +2,7 @@
 // regf): what Windows' kernel does there when it mounts and flushes a hive.
 #pragma once
 
-#include <functional>
+#include <vector>
 
 #include "agent/core/loaded_hive.h"
 #include "common/registry/editor.h"
@@ -10,12 +10,15 @@
 namespace roamstead::agent {
 
 struct TransferOptions {
-  // Keys that are neither read nor touched on either side, with all below them; null: none.
-  std::function<bool(const profile::KeyPath&)> leave_out;
+  // Keys that are neither read nor touched on either side, with all below them; in any case.
+  std::vector<profile::KeyPath> leave_out;
   // Whether the system keeps security and classes of keys. Where it does not, the file's stay, and a key that
   // programs made gets its parent's.
   bool security = false;
 };
+
+// Whether a key is one of these or below one.
+bool is_below_any(const profile::KeyPath& key, const std::vector<profile::KeyPath>& tops);
 
 // Makes the file hold what the hive does. Keys' times come from the hive where something else has changed.
 // Returns whether anything had; the caller finishes the editor. A key that is deleted meanwhile counts as

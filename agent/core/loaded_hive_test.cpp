@@ -98,12 +98,9 @@ MemoryHive new_hive() {
 }
 
 HiveEdits edits_of(MemoryHive& hive) {
-  return HiveEdits(std::shared_ptr<LoadedHive>(std::shared_ptr<void>(), &hive),
-                   {nullptr,
-                    [] {
-                      return extract::ItemIdentity{7, 0, 0};
-                    },
-                    nullptr});
+  HiveEdits::Host host;
+  host.identity = [] { return extract::ItemIdentity{7, 0, 0}; };
+  return HiveEdits(std::shared_ptr<LoadedHive>(std::shared_ptr<void>(), &hive), std::move(host));
 }
 
 TEST_CASE("a hive's file follows what programs do, and a hive made of the file is the same again") {
@@ -153,7 +150,7 @@ TEST_CASE("times come with what changed, and a key that only was touched changes
 
 TEST_CASE("what is left out stays where it is, on either side") {
   TransferOptions options;
-  options.leave_out = [](const KeyPath& key) { return same_name(key.text(), "Software\\Own"); };
+  options.leave_out = {key_of("SOFTWARE\\own")};
   auto hive = new_hive();
   for (const char* key : {"Software", "Software\\Own", "Software\\Own\\X", "Software\\Vendor"})
     must(hive.create(key_of(key), {}));
@@ -274,6 +271,23 @@ TEST_CASE(
   CHECK(model.find(key_of("A\\gone")) == nullptr);
   must(port.edit("hive", {}, [&](registry::Editor& file) { return capture_hive(hive, file, {}); }));
   CHECK(difference(hive.model, in_file(), false) == "");
+  // What is not the hive's here goes to the file alone, whatever the registry has.
+  must(hive.create(key_of("Own"), {}));
+  must(hive.set_value(key_of("Own"), "v", 1, Bytes(2)));
+  HiveEdits::Host apart;
+  apart.mount_file = [&] { return port.mount("hive", {}); };
+  apart.leave_out = {key_of("own")};
+  HiveEdits others(std::shared_ptr<LoadedHive>(std::shared_ptr<void>(), &hive), std::move(apart));
+  CHECK_FALSE(must(others.open(0, "Own")));
+  const auto own = must(others.create(0, "Own", {}));
+  CHECK_FALSE(must(others.has_value(own, "v")));
+  must(others.set_value(own, "v", 4, Bytes(4)));
+  const auto untouched = hive.model;
+  must(others.save());
+  CHECK(difference(untouched, hive.model, true) == "");
+  CHECK(in_file().find(key_of("Own"))->values.size() == 1);
+  must(hive.delete_key(key_of("Own")));
+  must(port.edit("hive", {}, [&](registry::Editor& file) { return capture_hive(hive, file, {}); }));
   // A conflict leaves the file alone.
   const auto before = must(os::read_file(disk, "hive", 1 << 20));
   must(edits.set_value(*must(edits.open(0, "A")), "late", 1, {}));

@@ -41,6 +41,12 @@ namespace {
 constexpr const wchar_t* kWineLoaded = L"Software\\Roamstead\\Loaded hives";
 constexpr const wchar_t* kHiveList = L"SYSTEM\\CurrentControlSet\\Control\\hivelist";
 
+// What Wine's programs write by themselves as soon as they start is the prefix's, not the user's; the second
+// is the other hive's.
+constexpr const char* kOwnKeysOfWine[] = {"Software\\Wine", "Software\\Classes",
+                                          "Control Panel\\International", "Keyboard Layout\\Preload",
+                                          "Volatile Environment"};
+
 struct RegistryKey {
   HKEY key = nullptr;
   ~RegistryKey() {
@@ -94,13 +100,6 @@ bool ends_with(const std::wstring& text, const std::wstring& end) {
          same_name(win::narrow_text(text.substr(text.size() - end.size())), win::narrow_text(end));
 }
 
-// As text with any case, with all below it.
-bool is_within(const KeyPath& key, const char* top) {
-  const auto path = upcased(key);
-  const auto above = to_wtf8(upcase_key(top));
-  return path.rfind(above, 0) == 0 && (path.size() == above.size() || path[above.size()] == '\\');
-}
-
 }  // namespace
 
 WinRegistryPort::WinRegistryPort(Options options, ProfileVolume& volume,
@@ -119,10 +118,7 @@ WinRegistryPort::WinRegistryPort(Options options, ProfileVolume& volume,
     hive->transfer.security = false;
     if (win::under_wine() && classes) hive->root = L"\\Registry\\User\\" + sid + L"\\Software\\Classes";
     if (win::under_wine() && !classes)
-      hive->transfer.leave_out = [in_profile](const KeyPath& key) {
-        return is_within(key, "Software\\Wine") || is_within(key, "Software\\Classes") ||
-               profile::is_excluded_key(in_profile, key);
-      };
+      for (const char* own : kOwnKeysOfWine) hive->transfer.leave_out.push_back(KeyPath::parse(own).value());
     hives_.push_back(std::move(hive));
   }
 }
@@ -189,6 +185,7 @@ Result<std::unique_ptr<MountedHive>> WinRegistryPort::mount(const std::string& p
   HiveEdits::Host host;
   host.saving = hive->saving;
   if (win::under_wine()) {
+    host.leave_out = hive->transfer.leave_out;
     host.mount_file = [this, path, file] { return files_.mount(path, file); };
   } else {
     host.identity = [this, path]() -> Result<extract::ItemIdentity> {

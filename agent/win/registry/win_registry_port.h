@@ -8,9 +8,11 @@
 // Under Wine, which has no hive files, this object does what the kernel does (agent/core/hive_transfer):
 // load() puts what the file holds into the user's keys, flush() makes the file of the keys, unload() takes
 // them away again. Keys' security, classes and times are not kept by Wine: the file's stay.
-// "Software/Classes" of HKEY_CURRENT_USER is an ordinary key there, and stands for the second hive;
-// "Software/Wine" stays the prefix's own. What programs changed since the last flush() is lost with the
-// prefix's server, as with a Windows that is cut off.
+// "Software/Classes" of HKEY_CURRENT_USER is an ordinary key there, and stands for the second hive. Keys that
+// Wine writes by itself
+// ("Software/Wine", "Control Panel/International", "Keyboard Layout/Preload") stay the prefix's own. What
+// programs changed since the last flush() is lost with the prefix's server, as with a Windows that is cut
+// off.
 #pragma once
 
 #include <map>
