@@ -93,6 +93,11 @@ Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const pr
   if (std::exchange(incarnation->refused, std::nullopt))
     log_event(Event::within_quota, "session {}: '{}' from '{}' is within its quota again",
               session.row.id.to_string(), session.row.profile_name, session.row.desktop);
+  // Names of people's files are not for this log; the version has them.
+  if (!batch.held_back.empty())
+    log_event(Event::held_back, "session {}: {} items from '{}' were not saved in version {} of '{}'",
+              session.row.id.to_string(), batch.held_back.size(), session.row.desktop, version->number,
+              session.row.profile_name);
   incarnation->by_ordinal[batch.ordinal] = {version->number, !version->on_head_line, version->number,
                                             origin.kind == repository::VersionKind::concurrent};
   incarnation->snapshot = batch.snapshot;
