@@ -11,11 +11,14 @@
 
 #include "agent/desktop/control_lines.h"
 #include "agent/win/agent_scm.h"
+#include "agent/win/base/service_entry.h"
 #include "agent/win/base/windows_error.h"
 #include "agent/win/control_pipe.h"
 #include "agent/win/event_log.h"
 #include "agent/win/image.h"
+#include "agent/win/intercept/injection.h"
 #include "agent/win/registry_settings.h"
+#include "common/os/program.h"
 #include "common/wire/enrollment.h"
 
 namespace roamstead::agent {
@@ -82,6 +85,18 @@ int enroll(const Arguments& arguments) {
             ? json{{"desktop", arguments.name}, {"directory", folder}}.dump() + "\n"
             : "desktop " + arguments.name + " enrolled; its identity is in " + folder + "\n");
   return 0;
+}
+
+// The library lies beside this program.
+int run_program(const Arguments& arguments, std::vector<std::string> words) {
+  if (!words.empty() && words.front() == "--") words.erase(words.begin());
+  if (words.empty()) return report(arguments, Error(ErrorCode::invalid_argument, "say which program to run"));
+  const auto own = roamstead::win::own_path();
+  if (!own) return report(arguments, own.error());
+  const auto folder = roamstead::win::narrow_text(own->substr(0, own->rfind(L'\\') + 1));
+  const auto status = run_hooked(os::windows_command_line(words), folder + "roamstead-hook.dll");
+  if (!status) return report(arguments, status.error());
+  return static_cast<int>(*status);
 }
 
 int generalize_image(const Arguments& arguments) {
@@ -158,6 +173,8 @@ int main_of(const std::vector<std::string>& words) {
       ->required();
   enroll_verb->add_option("--name", arguments.name, "The desktop's name")->required();
   enroll_verb->add_option("--pool", arguments.pool, "Refuse a token for another pool");
+  auto* run_verb = app.add_subcommand("run", "Run a program that loads what it touches: run -- PROGRAM ...");
+  run_verb->prefix_command();
   auto* generalize_verb = verb("generalize", "Before this machine becomes an image: remove what is its own");
   generalize_verb->add_flag("--force", arguments.force, "Also what a session has not sent yet");
   auto* verify = verb("verify-image", "Whether this machine is fit to become an image; ends with 1 if not");
@@ -178,6 +195,7 @@ int main_of(const std::vector<std::string>& words) {
     return ask_and_print(arguments, {{"op", "load-key"}, {"hive", arguments.hive}, {"key", arguments.key}});
   if (*stop) return ask_and_print(arguments, {{"op", "stop"}});
   if (*enroll_verb) return enroll(arguments);
+  if (*run_verb) return run_program(arguments, run_verb->remaining());
   if (*generalize_verb) return generalize_image(arguments);
   if (*verify) return verify_image(arguments);
   if (*events) return show_events(arguments);

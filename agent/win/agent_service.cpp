@@ -30,6 +30,18 @@ AgentService::~AgentService() {
 }
 
 void AgentService::start() {
+  if (settings_.settings.interception) {
+    PipeServer::Config config;
+    config.find = [this](const std::string& sid) {
+      const auto desktop = this->desktop();
+      return desktop ? desktop->interception(sid) : nullptr;
+    };
+    if (auto server = PipeServer::start(std::move(config)); server) {
+      hooks_ = std::move(*server);
+    } else {
+      events_(AgentEvent::failed, "programs are not hooked: " + server.error().to_string());
+    }
+  }
   worker_ = std::thread([this] { work(); });
 }
 
@@ -39,6 +51,7 @@ void AgentService::stop() {
     stopping_ = true;
   }
   work_there_.notify_all();
+  hooks_.reset();
   if (machine_) machine_->request_stop();
   if (first_boot_.joinable()) first_boot_.join();
   if (worker_.joinable()) worker_.join();

@@ -11,6 +11,7 @@
 #include "agent/desktop/agent_events.h"
 #include "agent/firstboot/win/machine_win.h"
 #include "agent/win/control_pipe.h"
+#include "agent/win/intercept/pipe_server.h"
 #include "agent/win/win_desktop.h"
 
 namespace roamstead::agent {
@@ -65,6 +66,8 @@ class AgentService {
   std::unique_ptr<wire::TlsLink> link_;
   mutable std::mutex mutex_;  // taken after it, for moments
   std::shared_ptr<WinDesktop> desktop_;
+
+  std::unique_ptr<PipeServer> hooks_;  // programs that carry the hook; asks desktop()
 
   std::mutex work_mutex_;  // guards what follows; taken after all others, for moments
   std::condition_variable work_there_;

@@ -84,6 +84,7 @@ Result<std::unique_ptr<WinDesktop>> WinDesktop::open(const AgentSettings& settin
 }
 
 WinDesktop::~WinDesktop() {
+  if (interception_) interception_->end();
   if (session_)  // what was loaded shall not look changed to whoever extracts it
     if (auto flushed = session_->loader().flush_tags(); !flushed)
       log_warning("{}", flushed.error().to_string());
@@ -110,12 +111,16 @@ Result<void> WinDesktop::log_on() {
     RS_CHECK_CTX("telling Windows of the profile",
                  register_profile(user_, profile_folder(), settings_.replace_leftovers));
   RS_TRY(const auto level, parse_fill_level(settings_.fill));
+  RS_TRY_CTX(auto interception, "interception", open_interception());
+  auto& volume = interception ? interception->volume() : static_cast<ProfileVolume&>(*volume_);
   RS_TRY(std::shared_ptr<Session> session,
-         Session::start(config_, link_, *volume_, *snapshots_, {}, std::move(log_)));
+         Session::start(config_, link_, volume, *snapshots_, {}, std::move(log_)));
   RS_CHECK_CTX("the user's registry", load_hives(*session));
   session->fill().start(level);
   log_on_seconds_ = Activity::seconds_since(start);
+  if (interception) interception->begin(*session);
   const std::lock_guard lock(mutex_);
+  interception_ = std::move(interception);
   session_ = std::move(session);
   return {};
 }
@@ -126,6 +131,26 @@ Result<void> WinDesktop::load_hives(Session& session) {
   for (const auto& hive : profile::hive_paths())
     RS_CHECK(session.loader().populate_above(hive, Priority::foreground));
   return win::under_wine() ? registry_->load() : Result<void>();
+}
+
+// Null where it is turned off, or where there is no account whose programs could be told apart.
+Result<std::unique_ptr<ProfileInterception>> WinDesktop::open_interception() {
+  auto sid = user_.sid;
+  if (win::under_wine()) {  // it has one user, whoever is logged on
+    RS_TRY(sid, win::own_sid());
+  }
+  if (!settings_.interception || sid.empty()) return nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    intercepted_sid_ = sid;
+  }
+  return ProfileInterception::open({sid, profile_folder(), config_.profile_root, settings_.patience},
+                                   *volume_);
+}
+
+std::shared_ptr<Interception> WinDesktop::interception(const std::string& sid) const {
+  const std::lock_guard lock(mutex_);
+  return interception_ && sid == intercepted_sid_ ? interception_->interception() : nullptr;
 }
 
 json WinDesktop::describe() {
@@ -139,6 +164,18 @@ json WinDesktop::describe() {
   if (!status) return describe_error(status.error());
   told.update(agent::describe(*status));
   told["state"] = "logged on";
+  {
+    const std::lock_guard lock(mutex_);
+    const auto served = interception_ ? interception_->interception() : nullptr;
+    told["interception"] = served != nullptr;
+    if (served) {
+      const auto& counters = served->counters();
+      told["questions"] = counters.questions.load();
+      told["loaded_files"] = counters.loaded_files.load();
+      told["loaded_keys"] = counters.loaded_keys.load();
+      told["retries"] = counters.retries.load();
+    }
+  }
   told["seconds"] = log_on_seconds_.load();
   return told;
 }
@@ -165,6 +202,7 @@ Result<json> WinDesktop::log_off(std::chrono::milliseconds patience) {
   const auto start = Activity::Clock::now();
   RS_CHECK(wait_for_hives(std::min<std::chrono::milliseconds>(settings_.hives_within, patience)));
   const auto waited = Activity::seconds_since(start);
+  if (interception_) interception_->end();  // its user is gone
   RS_TRY(const auto report, session->logout(patience));
   {
     const std::lock_guard lock(mutex_);

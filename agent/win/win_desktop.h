@@ -9,6 +9,7 @@
 #include "agent/core/command_snapshots.h"
 #include "agent/core/session.h"
 #include "agent/desktop/agent_settings.h"
+#include "agent/win/intercept/profile_interception.h"
 #include "agent/win/registry/win_registry_port.h"
 #include "agent/win/user_account.h"
 #include "agent/win/win_volume.h"
@@ -26,6 +27,8 @@ class WinDesktop {
 
   const UserAccount& user() const { return user_; }
   std::string profile_folder() const;  // "C:\Users\alice"
+  // What his programs' accesses mean; null while nobody is logged on, and for others' SIDs.
+  std::shared_ptr<Interception> interception(const std::string& sid) const;
   bool logged_on() const { return session() != nullptr; }
   bool close_wanted() const { return close_wanted_; }
   // Null: nobody is logged on. Shared, so that it outlives a log-off for whoever is using it.
@@ -48,6 +51,7 @@ class WinDesktop {
   WinDesktop(AgentSettings settings, UserAccount user, wire::TlsLink& link)
       : settings_(std::move(settings)), user_(std::move(user)), link_(link) {}
   Result<void> load_hives(Session& session);
+  Result<std::unique_ptr<ProfileInterception>> open_interception();
   Result<void> wait_for_hives(std::chrono::milliseconds patience);
 
   const AgentSettings settings_;
@@ -59,9 +63,11 @@ class WinDesktop {
   std::atomic<bool> begun_{false};         // a log-on was tried
   std::unique_ptr<WinVolume> volume_;
   std::unique_ptr<CommandSnapshots> snapshots_;
-  std::unique_ptr<changelog::ChangeLog> log_;  // until the log-on
-  WinRegistryPort* registry_ = nullptr;        // the session's, while there is one
-  mutable std::mutex mutex_;                   // guards what follows
+  std::unique_ptr<changelog::ChangeLog> log_;          // until the log-on
+  WinRegistryPort* registry_ = nullptr;                // the session's, while there is one
+  mutable std::mutex mutex_;                           // guards what follows
+  std::string intercepted_sid_;                        // of the user as his programs have it
+  std::unique_ptr<ProfileInterception> interception_;  // outlives the session, whose volume is its own
   std::shared_ptr<Session> session_;
 };
 

@@ -4,7 +4,7 @@
 
 #include <array>
 
-namespace roamstead::agent::win {
+namespace roamstead::win {
 
 Result<Security> Security::parse(const std::string& sddl) {
   Security made;
@@ -50,4 +50,4 @@ Result<std::string> program_of_process(DWORD process) {
   return narrow(std::wstring(path.data(), units));
 }
 
-}  // namespace roamstead::agent::win
+}  // namespace roamstead::win

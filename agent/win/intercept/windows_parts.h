@@ -9,7 +9,7 @@
 #include "common/base/result.h"
 #include "common/base/text.h"
 
-namespace roamstead::agent::win {
+namespace roamstead::win {
 
 struct CloseHandleOnly {
   void operator()(HANDLE handle) const { ::CloseHandle(handle); }
@@ -60,4 +60,4 @@ Result<std::string> own_sid();
 // "C:\Program Files\x\y.exe"
 Result<std::string> program_of_process(DWORD process);
 
-}  // namespace roamstead::agent::win
+}  // namespace roamstead::win
