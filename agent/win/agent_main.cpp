@@ -174,11 +174,14 @@ int main_of(const std::vector<std::string>& words) {
   enroll_verb->add_option("--name", arguments.name, "The desktop's name")->required();
   enroll_verb->add_option("--pool", arguments.pool, "Refuse a token for another pool");
   auto* run_verb = app.add_subcommand("run", "Run a program that loads what it touches: run -- PROGRAM ...");
-  run_verb->prefix_command();
+  run_verb->add_option("program", "The program and its arguments, after '--'");
   auto* generalize_verb = verb("generalize", "Before this machine becomes an image: remove what is its own");
   generalize_verb->add_flag("--force", arguments.force, "Also what a session has not sent yet");
   auto* verify = verb("verify-image", "Whether this machine is fit to become an image; ends with 1 if not");
   auto* events = verb("events", "What the agent says in the event log");
+  // What follows is another program's.
+  if (words.size() > 1 && words[0] == "run" && words[1] != "--help" && words[1] != "-h")
+    return run_program(arguments, {words.begin() + 1, words.end()});
   try {
     app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
   } catch (const CLI::ParseError& error) {
@@ -195,7 +198,7 @@ int main_of(const std::vector<std::string>& words) {
     return ask_and_print(arguments, {{"op", "load-key"}, {"hive", arguments.hive}, {"key", arguments.key}});
   if (*stop) return ask_and_print(arguments, {{"op", "stop"}});
   if (*enroll_verb) return enroll(arguments);
-  if (*run_verb) return run_program(arguments, run_verb->remaining());
+  if (*run_verb) return run_program(arguments, {});  // with nothing to run
   if (*generalize_verb) return generalize_image(arguments);
   if (*verify) return verify_image(arguments);
   if (*events) return show_events(arguments);
