@@ -18,7 +18,7 @@ int main() {
     if (*line == L'"') ++line;
     while (*line == L' ') ++line;
   }
-  const auto status = run_hooked(win::narrow(line), win::narrow(library));
+  const auto status = run_hooked(roamstead::win::narrow(line), roamstead::win::narrow(library));
   if (!status) {
     std::fprintf(stderr, "hooked_launch: %s\n", status.error().to_string().c_str());
     return 125;
