@@ -1,5 +1,6 @@
 #include "agent/win/image.h"
 
+#include <windows.h>
 #include <winioctl.h>
 
 #include <array>

@@ -1,4 +1,5 @@
 // Items through Windows' own calls.
+#include <windows.h>
 #include <winioctl.h>
 
 #include "agent/win/api/native.h"
