@@ -42,6 +42,16 @@ TEST_CASE("a GUID survives text and keeps the mixed byte order of disk formats")
   CHECK(Guid::random() != Guid::random());
 }
 
+TEST_CASE("random bytes fill all they are asked for, and nothing beyond") {
+  for (const std::size_t size : {0u, 1u, 64u, 100'000u}) {
+    Bytes bytes(size + 16, std::byte{0});
+    fill_random(MutableByteView(bytes).first(size));
+    CHECK(std::all_of(bytes.end() - 16, bytes.end(), [](std::byte byte) { return byte == std::byte{0}; }));
+    // Of 100,000 some 391 are zero by chance; a part that was left out would be many more.
+    if (size > 1000) CHECK(std::count(bytes.begin(), bytes.end(), std::byte{0}) < 1000);
+  }
+}
+
 TEST_CASE("host and port are told apart, and an IPv6 address needs its brackets") {
   CHECK(parse_host_port("desk.example:7420").value() == HostPort{"desk.example", 7420});
   CHECK(parse_host_port("127.0.0.1:0").value() == HostPort{"127.0.0.1", 0});

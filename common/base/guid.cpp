@@ -1,7 +1,6 @@
 #include "common/base/guid.h"
 
 #include <algorithm>
-#include <random>
 
 namespace roamstead {
 namespace {
@@ -63,12 +62,6 @@ Guid Guid::random() {
   guid.bytes[7] = (guid.bytes[7] & std::byte{0x0F}) | std::byte{0x40};
   guid.bytes[8] = (guid.bytes[8] & std::byte{0x3F}) | std::byte{0x80};
   return guid;
-}
-
-void fill_random(MutableByteView out) {
-  // libstdc++'s random_device reads the operating system's generator on both of our platforms.
-  static thread_local std::random_device device;
-  for (auto& byte : out) byte = static_cast<std::byte>(device());
 }
 
 }  // namespace roamstead
