@@ -1,5 +1,7 @@
 #include "coordinator/repository/wal_checkpointer.h"
 
+#include <system_error>
+
 #include "common/base/event.h"
 
 namespace roamstead::repository {
@@ -28,8 +30,13 @@ int WalCheckpointer::committed(void* self, sqlite3* database, const char* name, 
     (void)sqlite3_wal_checkpoint_v2(database, name, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
   std::lock_guard lock(checkpointer.mutex_);
   checkpointer.wanted_ = true;
-  if (!checkpointer.thread_.joinable() && !checkpointer.stopping_)
-    checkpointer.thread_ = std::thread([&checkpointer] { checkpointer.work(); });
+  if (!checkpointer.thread_.joinable() && !checkpointer.stopping_) {
+    try {  // SQLite, whose function calls this one, is not to see an exception
+      checkpointer.thread_ = std::thread([&checkpointer] { checkpointer.work(); });
+    } catch (const std::system_error&) {
+      return SQLITE_OK;  // no more threads now: the next commit tries again
+    }
+  }
   checkpointer.changed_.notify_all();
   return SQLITE_OK;
 }
