@@ -1,5 +1,6 @@
 // Files: what takes the place of ntdll's functions.
 #include "agent/hook/access.h"
+#include "agent/hook/entries.h"
 
 namespace roamstead::hook {
 
@@ -122,10 +123,17 @@ template <class Open>
   return status;
 }
 
-// The quick way of the two usual cases. Names that are no relative ones and lie outside go straight on:
-// nothing is noted, except of directories, which something may be opened relative to.
+// Null where there is nothing to intercept.
+const MapView* map_for_names() {
+  const auto* view = map_now();
+  if (view == nullptr || view->filter.is_current() ||
+      view->table.number == view->header->table.load(std::memory_order_acquire))
+    return view;
+  return renew_map(view);
+}
+
 enum class Way { straight_on, inside, slow };
-inline Way way_of(const MapView* view, const OBJECT_ATTRIBUTES* attributes, ULONG options, Place& place) {
+Way way_of(const MapView* view, const OBJECT_ATTRIBUTES* attributes, ULONG options, Place& place) {
   if (view == nullptr || attributes == nullptr || attributes->ObjectName == nullptr) return Way::straight_on;
   if (attributes->RootDirectory != nullptr || (options & FILE_OPEN_BY_FILE_ID) != 0) return Way::slow;
   if (find_place(*view->header, false, reinterpret_cast<const char16_t*>(attributes->ObjectName->Buffer),
@@ -134,40 +142,21 @@ inline Way way_of(const MapView* view, const OBJECT_ATTRIBUTES* attributes, ULON
   return (options & FILE_DIRECTORY_FILE) != 0 ? Way::slow : Way::straight_on;
 }
 
-NTSTATUS ROAMSTEAD_NT create_file(HANDLE* handle, ACCESS_MASK access, OBJECT_ATTRIBUTES* attributes,
-                                  IO_STATUS_BLOCK* done, LARGE_INTEGER* size, ULONG file_attributes,
-                                  ULONG share, ULONG disposition, ULONG options, void* extended,
-                                  ULONG extended_bytes) {
-  const auto* view = map_now();
+// `open` is the original call.
+template <class Open>
+NTSTATUS open_by_name(ACCESS_MASK access, ULONG disposition, ULONG options, HANDLE* handle,
+                      const OBJECT_ATTRIBUTES* attributes, const IO_STATUS_BLOCK* done, Open open) {
+  const auto* view = map_for_names();
   Place place;
-  const auto way = way_of(view, attributes, options, place);
-  if (way == Way::straight_on) [[likely]]
-    return ROAMSTEAD_ORIGINAL(NtCreateFile)(handle, access, attributes, done, size, file_attributes, share,
-                                            disposition, options, extended, extended_bytes);
-  const auto open = [&] {
-    return ROAMSTEAD_ORIGINAL(NtCreateFile)(handle, access, attributes, done, size, file_attributes, share,
-                                            disposition, options, extended, extended_bytes);
-  };
-  if (way == Way::inside)
-    return open_inside(*view, meaning_of(access, disposition, options), place, handle, done,
-                       (options & FILE_NON_DIRECTORY_FILE) == 0, options, open);
-  return open_slowly(*view, access, disposition, options, handle, attributes, done, open);
-}
-
-NTSTATUS ROAMSTEAD_NT open_file(HANDLE* handle, ACCESS_MASK access, OBJECT_ATTRIBUTES* attributes,
-                                IO_STATUS_BLOCK* done, ULONG share, ULONG options) {
-  const auto* view = map_now();
-  Place place;
-  const auto way = way_of(view, attributes, options, place);
-  if (way == Way::straight_on) [[likely]]
-    return ROAMSTEAD_ORIGINAL(NtOpenFile)(handle, access, attributes, done, share, options);
-  const auto open = [&] {
-    return ROAMSTEAD_ORIGINAL(NtOpenFile)(handle, access, attributes, done, share, options);
-  };
-  if (way == Way::inside)
-    return open_inside(*view, meaning_of(access, FILE_OPEN, options), place, handle, done,
-                       (options & FILE_NON_DIRECTORY_FILE) == 0, options, open);
-  return open_slowly(*view, access, FILE_OPEN, options, handle, attributes, done, open);
+  switch (way_of(view, attributes, options, place)) {
+    case Way::straight_on:
+      return open();
+    case Way::inside:
+      return open_inside(*view, meaning_of(access, disposition, options), place, handle, done,
+                         (options & FILE_NON_DIRECTORY_FILE) == 0, options, open);
+    default:
+      return open_slowly(*view, access, disposition, options, handle, attributes, done, open);
+  }
 }
 
 [[gnu::noinline]] NTSTATUS names_slowly(const MapView& view, const OBJECT_ATTRIBUTES* attributes, Op op,
@@ -177,8 +166,8 @@ NTSTATUS ROAMSTEAD_NT open_file(HANDLE* handle, ACCESS_MASK access, OBJECT_ATTRI
 }
 
 // 0: a name may be asked about (or deleted).
-inline NTSTATUS before_names(const OBJECT_ATTRIBUTES* attributes, Op op, std::uint32_t wanted) {
-  const auto* view = map_now();
+[[gnu::noinline]] NTSTATUS before_names(const OBJECT_ATTRIBUTES* attributes, Op op, std::uint32_t wanted) {
+  const auto* view = map_for_names();
   Place place;
   switch (way_of(view, attributes, 0, place)) {
     case Way::straight_on:
@@ -189,22 +178,6 @@ inline NTSTATUS before_names(const OBJECT_ATTRIBUTES* attributes, Op op, std::ui
     default:
       return names_slowly(*view, attributes, op, wanted);
   }
-}
-
-NTSTATUS ROAMSTEAD_NT query_attributes(OBJECT_ATTRIBUTES* attributes, void* information) {
-  if (const auto refused = before_names(attributes, Op::names, kSettled); failed(refused)) return refused;
-  return ROAMSTEAD_ORIGINAL(NtQueryAttributesFile)(attributes, information);
-}
-
-NTSTATUS ROAMSTEAD_NT query_full_attributes(OBJECT_ATTRIBUTES* attributes, void* information) {
-  if (const auto refused = before_names(attributes, Op::names, kSettled); failed(refused)) return refused;
-  return ROAMSTEAD_ORIGINAL(NtQueryFullAttributesFile)(attributes, information);
-}
-
-NTSTATUS ROAMSTEAD_NT query_by_name(OBJECT_ATTRIBUTES* attributes, IO_STATUS_BLOCK* done, void* information,
-                                    ULONG bytes, ULONG what) {
-  if (const auto refused = before_names(attributes, Op::names, kSettled); failed(refused)) return refused;
-  return ROAMSTEAD_ORIGINAL(NtQueryInformationByName)(attributes, done, information, bytes, what);
 }
 
 NTSTATUS ROAMSTEAD_NT delete_file(OBJECT_ATTRIBUTES* attributes) {
@@ -343,12 +316,59 @@ NTSTATUS ROAMSTEAD_NT set_information(HANDLE file, IO_STATUS_BLOCK* done, void* 
 
 }  // namespace
 
+// What entries.cpp does not let pass.
+extern "C" {
+
+NTSTATUS ROAMSTEAD_NT roamstead_closely_create_file(HANDLE* handle, ACCESS_MASK access,
+                                                    OBJECT_ATTRIBUTES* attributes, IO_STATUS_BLOCK* done,
+                                                    LARGE_INTEGER* size, ULONG file_attributes, ULONG share,
+                                                    ULONG disposition, ULONG options, void* extended,
+                                                    ULONG extended_bytes) {
+  return open_by_name(access, disposition, options, handle, attributes, done, [&] {
+    return ROAMSTEAD_ORIGINAL(NtCreateFile)(handle, access, attributes, done, size, file_attributes, share,
+                                            disposition, options, extended, extended_bytes);
+  });
+}
+
+NTSTATUS ROAMSTEAD_NT roamstead_closely_open_file(HANDLE* handle, ACCESS_MASK access,
+                                                  OBJECT_ATTRIBUTES* attributes, IO_STATUS_BLOCK* done,
+                                                  ULONG share, ULONG options) {
+  return open_by_name(access, FILE_OPEN, options, handle, attributes, done, [&] {
+    return ROAMSTEAD_ORIGINAL(NtOpenFile)(handle, access, attributes, done, share, options);
+  });
+}
+
+NTSTATUS ROAMSTEAD_NT roamstead_closely_query_attributes(OBJECT_ATTRIBUTES* attributes, void* information) {
+  if (const auto refused = before_names(attributes, Op::names, kSettled); failed(refused)) return refused;
+  return ROAMSTEAD_ORIGINAL(NtQueryAttributesFile)(attributes, information);
+}
+
+NTSTATUS ROAMSTEAD_NT roamstead_closely_query_full_attributes(OBJECT_ATTRIBUTES* attributes,
+                                                              void* information) {
+  if (const auto refused = before_names(attributes, Op::names, kSettled); failed(refused)) return refused;
+  return ROAMSTEAD_ORIGINAL(NtQueryFullAttributesFile)(attributes, information);
+}
+
+NTSTATUS ROAMSTEAD_NT roamstead_closely_query_by_name(OBJECT_ATTRIBUTES* attributes, IO_STATUS_BLOCK* done,
+                                                      void* information, ULONG bytes, ULONG what) {
+  if (const auto refused = before_names(attributes, Op::names, kSettled); failed(refused)) return refused;
+  return ROAMSTEAD_ORIGINAL(NtQueryInformationByName)(attributes, done, information, bytes, what);
+}
+
+}  // extern "C"
+
+#if defined(__x86_64__)
+#define ROAMSTEAD_ENTRY(name) const_cast<char*>(roamstead_enter_##name)
+#else
+#define ROAMSTEAD_ENTRY(name) reinterpret_cast<void*>(&roamstead_closely_##name)
+#endif
+
 void fill_file_hooks(void* (&hooks)[kHookCount]) {
-  hooks[kNtCreateFile] = reinterpret_cast<void*>(&create_file);
-  hooks[kNtOpenFile] = reinterpret_cast<void*>(&open_file);
-  hooks[kNtQueryAttributesFile] = reinterpret_cast<void*>(&query_attributes);
-  hooks[kNtQueryFullAttributesFile] = reinterpret_cast<void*>(&query_full_attributes);
-  hooks[kNtQueryInformationByName] = reinterpret_cast<void*>(&query_by_name);
+  hooks[kNtCreateFile] = ROAMSTEAD_ENTRY(create_file);
+  hooks[kNtOpenFile] = ROAMSTEAD_ENTRY(open_file);
+  hooks[kNtQueryAttributesFile] = ROAMSTEAD_ENTRY(query_attributes);
+  hooks[kNtQueryFullAttributesFile] = ROAMSTEAD_ENTRY(query_full_attributes);
+  hooks[kNtQueryInformationByName] = ROAMSTEAD_ENTRY(query_by_name);
   hooks[kNtQueryDirectoryFile] = reinterpret_cast<void*>(&query_directory);
   hooks[kNtQueryDirectoryFileEx] = reinterpret_cast<void*>(&query_directory_ex);
   hooks[kNtSetInformationFile] = reinterpret_cast<void*>(&set_information);

@@ -1,6 +1,7 @@
 #include "agent/hook/profile_map.h"
 
 #include "agent/core/intercept_protocol.h"
+#include "agent/hook/entries.h"
 
 namespace roamstead::hook {
 
@@ -64,6 +65,13 @@ class Looking {
   const bool mine_;
 };
 
+void use(const MapView& view) {
+  current_map.store(&view, std::memory_order_release);
+#if defined(__x86_64__)
+  roamstead_filter.store(&view.filter, std::memory_order_release);
+#endif
+}
+
 const MapView* add_view() {
   if (view_count == kMostViews) return nullptr;
   WCHAR name[220];
@@ -78,10 +86,11 @@ const MapView* add_view() {
   const auto* memory = map_section(name, units, false, bytes);
   auto& view = views[view_count];
   view.header = header;
+  view.filter.take(*header);
   view.table = agent::state_map::view_table(memory, bytes);
   if (view.table.slots == nullptr) return nullptr;
   ++view_count;
-  current_map.store(&view, std::memory_order_release);
+  use(view);
   return &view;
 }
 
@@ -126,7 +135,8 @@ void look_for_map() {
     auto& view = views[view_count++];
     view.header = header;
     view.table = {};
-    current_map.store(&view, std::memory_order_release);
+    view.filter.take(*header);
+    use(view);
   }
 }
 

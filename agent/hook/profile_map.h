@@ -3,6 +3,7 @@
 
 #include "agent/core/state_map.h"
 #include "agent/hook/native.h"
+#include "agent/hook/scope_filter.h"
 
 namespace roamstead::hook {
 
@@ -12,6 +13,7 @@ using agent::state_map::Place;
 struct MapView {
   const Header* header;
   agent::state_map::TableView table;
+  ScopeFilter filter;
 };
 
 // Null while this user has no session, and in processes that are none of his.
@@ -21,7 +23,8 @@ extern std::atomic<const MapView*> current_map;
 bool find_user();
 // Looks for the sections; at most once in a while when there are none.
 void look_for_map();
-// After may_go_on() has said no: the table in use now, where the service has replaced it.
+// After may_go_on() has said no, or the filter is of another table: the table in use now, where the service
+// has replaced it.
 const MapView* renew_map(const MapView* view);
 
 inline const MapView* map_now() {
