@@ -1,11 +1,9 @@
 // Where programs' calls with a name of a file come in. Nearly all are about names outside of the profile:
 // these are told by ScopeFilter and jump to the trampoline with their arguments where they lie, as if the
-// hook were not there. A call in its place would cost twice: eleven arguments would be copied, and whatever
-// enters the kernel and does not return as it came (Wine's way) spoils the processor's prediction of one
-// return more.
+// hook were not there. What does not pass goes to roamstead_closely_..., which looks at names closely.
 //
-// So on 64 bit these are written in assembler; compilers save and write back what lies on the stack. What
-// they do not let pass goes to roamstead_closely_..., which looks at names closely.
+// On 64 bit these are written in assembler: compilers save up to eleven arguments and write them back, even
+// where they are only passed on.
 #pragma once
 
 #if defined(__x86_64__)

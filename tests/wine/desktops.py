@@ -1,10 +1,12 @@
 """Desktops of Wine's and their coordinator on this host, for tests: each desktop is a Windows prefix whose drive P: is an NTFS
 volume (ntfs-3g) in a differencing disk of its own; the coordinator and the disks are served by Roamstead's programs for Linux."""
+import contextlib
 import json
 import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import time
 
 from windows import PATIENCE, Windows, windows_path
@@ -190,3 +192,47 @@ class Desktop(Windows):
             self.ask("stop")
             self.process.wait(PATIENCE)
             self.process = None
+
+
+@contextlib.contextmanager
+def pool(base, programs, agent, prefixes, profile, names=("a", "b"), settings=None, size="512M"):
+    """A coordinator with alice's profile, a tree of files, and desktops whose agents serve, assigned to it: clones of one disk, each in
+    a Windows of PREFIXES that may have served before. Yields both; all is ended afterwards, with what the agents said when it failed."""
+    base, prefixes = pathlib.Path(base), pathlib.Path(prefixes)
+    coordinator = Coordinator(programs, base / "repository")
+    golden = Disk(programs, base / "golden.vhdx", base)
+    disks, desktops = [golden], []
+    try:
+        coordinator.make("alice", profile)
+        coordinator.start()
+        golden.make(size)
+        golden.detach()
+        for name in names:
+            disk = golden.clone(base / f"{name}.vhdx")
+            disks.append(disk)
+            disk.attach()
+            desktop = Desktop(prefixes / f"wine-{name}", disk, agent, base / name)
+            desktops.append(desktop)
+            desktop.begin()
+            desktop.run(agent, "uninstall")  # of a test that was interrupted
+            token = desktop.folder / "token"
+            coordinator.roamstead("token", "create", "--out", token, "--address", coordinator.address)
+            desktop.configure(desktop.disk_settings() | {"FillLevel": "none", "SnapshotIntervalSeconds": 0, "LearnSeconds": 0} | (settings or {}))
+            desktop.ask("enroll", "--token", windows_path(token), "--name", f"desk-{name}")
+            coordinator.roamstead("assign", f"desk-{name}", "alice")
+            desktop.serve()
+        yield coordinator, desktops
+        for desktop in desktops:
+            desktop.end_agent()
+    except BaseException:
+        for desktop in desktops:
+            log = desktop.folder / "agent.out"
+            if log.exists():
+                print(f"-- {log}\n{log.read_text(errors='replace')[-4000:]}", file=sys.stderr)
+        raise
+    finally:
+        for desktop in desktops:
+            desktop.stop()
+        for disk in reversed(disks):
+            disk.detach()
+        coordinator.stop()
