@@ -36,8 +36,10 @@ Result<SnapshotResult> SnapshotCycle::take(SnapshotKind kind, std::chrono::milli
   if (queued.batch.records.empty() && queued.batch.held_back.empty()) {
     RS_CHECK(log_.note_cut(frozen.id));
     cut.reset();
-    if (auto tidied = tidy_locked(); !tidied)
-      log_warning("merging frozen layers: {}", tidied.error().to_string());
+    // Nobody who logs off waits for it: what prepares the next log-on does it then.
+    if (kind != SnapshotKind::final)
+      if (auto tidied = tidy_locked(); !tidied)
+        log_warning("merging frozen layers: {}", tidied.error().to_string());
   } else {
     RS_TRY(result.ordinal, log_.append(queued));
     sender_.offer(result.ordinal, std::move(cut));
