@@ -89,35 +89,8 @@ Result<void> Opening::salvage(const SessionFacts& facts) {
   RS_TRY(const auto rules, kept_rules(volume_, config_.agent_root));
   RS_CHECK(note_log_out(volume_, config_.agent_root, facts.session, rules));
   RS_CHECK(volume_.sync());
-  RS_TRY(auto frozen, snapshots_.freeze());
-  {
-    RS_TRY_CTX(auto cut, "extracting from " + frozen.path, snapshots_.cut(frozen, facts.last_cut));
-    changelog::QueuedBatch queued{cut->batch(), frozen.path, cut->locators()};
-    queued.batch.snapshot = frozen.id;
-    queued.batch.final = true;
-    if (queued.batch.records.empty()) {
-      RS_CHECK(log_.note_cut(frozen.id));
-    } else {
-      RS_TRY(auto ordinal, log_.append(queued));
-      log_info("{} records were not sent: batch {}", queued.batch.records.size(), ordinal);
-    }
-  }
-  RS_CHECK(send_all(facts));
-  if (auto tidied = snapshots_.tidy(frozen.id); !tidied)
-    log_warning("merging frozen layers: {}", tidied.error().to_string());
+  RS_CHECK(snapshots_.save_rest(facts, log_, link_));
   return log_.close_session();
-}
-
-Result<void> Opening::send_all(const SessionFacts& facts) {
-  for (;;) {
-    RS_TRY(auto next, log_.next());
-    if (!next) return {};
-    RS_TRY(auto content,
-           snapshots_.open_content({next->frozen_path, next->batch.snapshot}, next->batch, next->locators));
-    RS_TRY(auto reply, link_.commit(facts.session_secret, next->batch, *content));
-    if (reply.forked) log_warning("batch {} became fork version {}", reply.ordinal, reply.version);
-    RS_CHECK(log_.acknowledge(reply.ordinal));
-  }
 }
 
 // Whether what lies on the volume may go: only what a session closed here answers for, or what no program has

@@ -27,7 +27,7 @@ struct Opened {
 class Opening {
  public:
   Opening(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume,
-          SnapshotPort& snapshots, changelog::ChangeLog& log)
+          SnapshotProvider& snapshots, changelog::ChangeLog& log)
       : config_(config), link_(link), volume_(volume), snapshots_(snapshots), log_(log) {}
 
   Result<Opened> run();
@@ -39,7 +39,6 @@ class Opening {
   Result<std::optional<Opened>> resume(const changelog::SessionFacts& facts);
   // A session that was handed over meanwhile: what it has not sent goes as a fork, then it is closed.
   Result<void> salvage(const changelog::SessionFacts& facts);
-  Result<void> send_all(const changelog::SessionFacts& facts);
   Result<void> check_leftovers(const std::optional<changelog::SessionFacts>& facts);
   Result<void> set_leftovers_aside();
   Result<void> make_folders();
@@ -51,7 +50,7 @@ class Opening {
   const SessionConfig& config_;
   wire::CoordinatorLink& link_;
   ProfileVolume& volume_;
-  SnapshotPort& snapshots_;
+  SnapshotProvider& snapshots_;
   changelog::ChangeLog& log_;
 };
 

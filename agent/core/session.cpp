@@ -26,10 +26,10 @@ std::string_view to_string(SessionPhase phase) {
 }
 
 Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wire::CoordinatorLink& link,
-                                                ProfileVolume& volume, SnapshotPort& snapshots, Faults faults,
-                                                std::unique_ptr<changelog::ChangeLog> log) {
+                                                ProfileVolume& volume, SnapshotProvider& snapshots,
+                                                Faults faults, std::unique_ptr<changelog::ChangeLog> log) {
   auto start = Clock::now();
-  std::unique_ptr<Session> session(new Session(config, link, volume, snapshots));
+  std::unique_ptr<Session> session(new Session(config, link, volume));
   session->log_ = std::move(log);
   if (!session->log_) {
     RS_TRY(session->log_,
@@ -71,10 +71,8 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
                                    session->rules_);
       !back)
     log_warning("what stays on this desktop is not there yet: {}", back.error().to_string());
-  session->sender_ = std::make_unique<Sender>(link, opened.facts.session_secret, *session->log_, snapshots,
-                                              loader.activity(), config.sender);
-  session->cycle_ = std::make_unique<SnapshotCycle>(loader, *session->registry_port_, volume, snapshots,
-                                                    *session->log_, *session->sender_);
+  session->saver_ = snapshots.saver({loader, *session->registry_port_, volume, *session->log_, link,
+                                     opened.facts.session_secret, config.sender});
   session->fill_ = std::make_unique<Fill>(loader, volume, config.profile_root, config.fill_bytes_per_second);
   if (auto* preview = loader.preview()) {
     session->settler_ = std::make_unique<Settler>(loader, volume, config.profile_root);
@@ -95,7 +93,7 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
 }
 
 Result<void> Session::prepare(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume,
-                              SnapshotPort& snapshots, changelog::ChangeLog& log) {
+                              SnapshotProvider& snapshots, changelog::ChangeLog& log) {
   RS_CHECK(Opening(config, link, volume, snapshots, log).prepare());
   RS_CHECK(empty_trash(volume, config.agent_root));
   // The layers of the session before, which did not wait for that when it ended.
@@ -147,7 +145,7 @@ Result<void> Session::load_key(const std::string& hive, const std::string& key) 
 }
 
 void Session::start_threads() {
-  sender_->start();
+  saver_->start();
   if (settler_) settler_->start();
   answerer_.start([this] { answer_pushes(); });
   link_.set_push_listener([this](const wire::Push& push) { hear(push); });
@@ -157,13 +155,13 @@ void Session::start_threads() {
 
 void Session::stop_threads() {
   link_.set_push_listener(nullptr);
+  if (saver_) saver_->stop();  // first: others may be waiting for it
   answerer_.stop();
   if (prefetch_) prefetch_->stop();
   if (settler_) settler_->stop();
   if (fill_) fill_->stop();
   snapshotter_.stop();
   housekeeper_.stop();
-  if (sender_) sender_->stop();
 }
 
 void Session::note_error(const Result<void>& result) {
@@ -176,7 +174,7 @@ void Session::note_error(const Result<void>& result) {
 void Session::keep_house() {
   constexpr auto kTagInterval = std::chrono::milliseconds(1000);
   if (auto emptied = empty_trash(volume_, config_.agent_root); !emptied) note_error(emptied);
-  if (auto tidied = cycle_->tidy(); !tidied)
+  if (auto tidied = saver_->tidy(); !tidied)
     log_info("merging frozen layers: {}", tidied.error().to_string());
   auto renew_at = Clock::now() + renew_every_;
   while (housekeeper_.sleep(kTagInterval)) {
@@ -185,7 +183,7 @@ void Session::keep_house() {
     if (Clock::now() < renew_at) continue;
     renew_at = Clock::now() + renew_every_;
     if (phase_ == SessionPhase::handed_over || phase_ == SessionPhase::superseded) continue;
-    auto renewed = link_.renew(facts_.session_secret);
+    auto renewed = saver_->renew();
     note_error(renewed);
     if (!renewed && renewed.error().code == ErrorCode::stale) note_superseded();
   }
@@ -194,12 +192,14 @@ void Session::keep_house() {
 void Session::take_snapshots() {
   constexpr auto kPatience =
       std::chrono::milliseconds(0);  // an interval snapshot is put off rather than waited for
-  while (snapshotter_.sleep(config_.snapshot_interval)) {
+  // Where the coordinator says when, it rings.
+  const auto interval = saver_->is_told_when() ? std::chrono::hours(24) : config_.snapshot_interval;
+  while (snapshotter_.sleep(interval)) {
     if (!changed_.exchange(false)) {
-      if (auto tidied = cycle_->tidy(); !tidied) note_error(fail(tidied.error()));
+      if (auto tidied = saver_->tidy(); !tidied) note_error(fail(tidied.error()));
       continue;
     }
-    auto taken = cycle_->take(SnapshotKind::interval, kPatience);
+    auto taken = saver_->take(SnapshotKind::interval, kPatience);
     if (!taken || !taken->taken) changed_ = true;
     if (taken && taken->taken) ++snapshots_taken_;
     note_error(taken ? Result<void>() : fail(taken.error()));
@@ -216,13 +216,13 @@ void Session::tell_what_was_learnt() {
 
 Result<SnapshotResult> Session::snapshot(bool committed, std::chrono::milliseconds patience) {
   changed_ = false;
-  auto taken = cycle_->take(SnapshotKind::explicit_request, patience);
+  auto taken = saver_->take(SnapshotKind::explicit_request, patience);
   if (!taken || !taken->taken) changed_ = true;
   if (!taken) return taken;
   ++snapshots_taken_;
   if (committed) {
-    RS_CHECK(sender_->drain(patience));
-    RS_TRY(auto layers, cycle_->tidy());
+    RS_CHECK(saver_->drain(patience));
+    RS_TRY(auto layers, saver_->tidy());
     (void)layers;
   }
   return taken;
@@ -238,7 +238,7 @@ Result<SessionStatus> Session::status() {
   status.rules = rules_.all().size();
   status.rules_hash = rules_.hash();
   status.preloaded = preloaded_;
-  RS_TRY(status.sender, sender_->status());
+  RS_TRY(status.sender, saver_->status());
   status.fill = fill_->progress();
   status.prefetched = prefetch_->done();
   status.to_prefetch = prefetch_->total();
@@ -256,7 +256,7 @@ Result<SessionStatus> Session::status() {
   status.snapshots = snapshots_taken_;
   status.sent_bytes = link_.bytes_sent();
   status.received_bytes = link_.bytes_received();
-  auto layers = snapshots_.frozen_layers();
+  auto layers = saver_->frozen_layers();
   if (layers) status.frozen_layers = *layers;
   std::lock_guard lock(error_mutex_);
   status.last_error = layers ? last_error_ : layers.error().to_string();
@@ -265,7 +265,10 @@ Result<SessionStatus> Session::status() {
 
 Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
   auto start = Clock::now();
-  link_.set_push_listener(nullptr);  // it is on its way out already
+  // It is on its way out already: of what the coordinator says only what became of the snapshot counts.
+  link_.set_push_listener([this](const wire::Push& push) {
+    if (push.session == facts_.session) saver_->note(push);
+  });
   answerer_.stop();
   prefetch_->stop();
   tell_what_was_learnt();
@@ -275,15 +278,15 @@ Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
   LogoutReport report;
   report.quiet_seconds = Activity::seconds_since(start);
   RS_CHECK_CTX("log-out", note_log_out(volume_, config_.agent_root, facts_.session, rules_));
-  RS_TRY_CTX(auto last, "log-out", cycle_->take(SnapshotKind::final, patience));
+  RS_TRY_CTX(auto last, "log-out", saver_->take(SnapshotKind::final, patience));
   if (!last.taken)
     return fail(ErrorCode::busy, "log-out: frozen layers cannot be merged, so no last snapshot can be taken");
   ++snapshots_taken_;
   report.snapshot_seconds = last.seconds;
   report.extract_seconds = last.extract_seconds;
   auto sending = Clock::now();
-  RS_CHECK_CTX("log-out", sender_->drain(patience));
-  RS_TRY(auto sent, sender_->status());
+  RS_CHECK_CTX("log-out", saver_->drain(patience));
+  RS_TRY(auto sent, saver_->status());
   report.send_seconds = Activity::seconds_since(sending);
   auto closing = Clock::now();
   report.records = sent.records;
@@ -293,7 +296,7 @@ Result<LogoutReport> Session::logout(std::chrono::milliseconds patience) {
   report.final_records = last.records;
   report.version = sent.last_version != 0 ? sent.last_version : facts_.version;
   report.forked = sent.forked;
-  if (auto layers = snapshots_.frozen_layers()) report.frozen_layers = *layers;  // merged by the next session
+  if (auto layers = saver_->frozen_layers()) report.frozen_layers = *layers;  // merged by the next session
   // First here, then there: a crash between leaves a lease that runs out, never a session that cannot be
   // resumed.
   RS_CHECK(log_->close_session());

@@ -12,9 +12,9 @@
 #include "agent/core/prewarmed_link.h"
 #include "agent/core/registry_loader.h"
 #include "agent/core/ruled_link.h"
-#include "agent/core/sender.h"
+#include "agent/core/saver.h"
 #include "agent/core/settler.h"
-#include "agent/core/snapshot_cycle.h"
+#include "agent/core/snapshot_provider.h"
 #include "agent/core/working_set.h"
 
 namespace roamstead::agent {
@@ -95,12 +95,12 @@ class Session {
   // that is not sent yet and cannot be resumed, a profile not assigned to this desktop, no coordinator.
   // `log`: the change log, where it is open already.
   static Result<std::unique_ptr<Session>> start(const SessionConfig& config, wire::CoordinatorLink& link,
-                                                ProfileVolume& volume, SnapshotPort& snapshots,
+                                                ProfileVolume& volume, SnapshotProvider& snapshots,
                                                 Faults faults = {},
                                                 std::unique_ptr<changelog::ChangeLog> log = nullptr);
   // Gets a desktop on which nobody is logged in ready for start(), which works without it too.
   static Result<void> prepare(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume,
-                              SnapshotPort& snapshots, changelog::ChangeLog& log);
+                              SnapshotProvider& snapshots, changelog::ChangeLog& log);
   ~Session();
 
   Loader& loader() { return *loader_; }
@@ -124,9 +124,8 @@ class Session {
   Result<LogoutReport> logout(std::chrono::milliseconds patience);
 
  private:
-  Session(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume,
-          SnapshotPort& snapshots)
-      : config_(config), link_(link), volume_(volume), snapshots_(snapshots) {}
+  Session(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume)
+      : config_(config), link_(link), volume_(volume) {}
   Result<void> start_registry();
   void start_threads();
   void stop_threads();
@@ -143,7 +142,6 @@ class Session {
   const SessionConfig config_;
   wire::CoordinatorLink& link_;
   ProfileVolume& volume_;
-  SnapshotPort& snapshots_;
   std::unique_ptr<changelog::ChangeLog> log_;
   std::unique_ptr<extract::ProvenanceJournal> journal_;
   changelog::SessionFacts facts_;  // as opened; never changes
@@ -159,8 +157,7 @@ class Session {
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<RegistryPort> registry_port_;
   std::unique_ptr<RegistryLoader> registry_;
-  std::unique_ptr<Sender> sender_;
-  std::unique_ptr<SnapshotCycle> cycle_;
+  std::unique_ptr<Saver> saver_;
   std::unique_ptr<Fill> fill_;
   std::unique_ptr<Settler> settler_;
   std::unique_ptr<Prefetch> prefetch_;

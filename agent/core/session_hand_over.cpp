@@ -9,6 +9,12 @@ using Clock = Activity::Clock;
 
 void Session::hear(const wire::Push& push) {
   constexpr std::size_t kMostPushes = 16;
+  if (push.kind == wire::PushKind::snapshot_due || push.kind == wire::PushKind::snapshot_done) {
+    if (push.session != facts_.session) return;
+    saver_->note(push);
+    if (push.kind == wire::PushKind::snapshot_due) snapshotter_.ring();
+    return;
+  }
   std::lock_guard lock(pushes_mutex_);
   if (pushes_.size() < kMostPushes) pushes_.push_back(push);
   answerer_.ring();
@@ -42,6 +48,8 @@ void Session::answer_pushes() {
       case wire::PushKind::prepare:
       // What is told at the next log-in: rules too, as every snapshot of a session is cut by the same.
       case wire::PushKind::policy_changed:
+      case wire::PushKind::snapshot_due:  // heard already
+      case wire::PushKind::snapshot_done:
         log_info("the coordinator says: {} {}", next->text, next->profile);
         break;
     }
@@ -78,12 +86,12 @@ Result<void> Session::flush_and_hand_over(std::chrono::milliseconds patience) {
                     std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now()));
   };
   RS_CHECK_CTX("hand-over", note_log_out(volume_, config_.agent_root, facts_.session, rules_));
-  RS_TRY_CTX(auto taken, "hand-over", cycle_->take(SnapshotKind::hand_over, left()));
+  RS_TRY_CTX(auto taken, "hand-over", saver_->take(SnapshotKind::hand_over, left()));
   if (!taken.taken)
     return fail(ErrorCode::busy, "hand-over: frozen layers cannot be merged, so no snapshot can be taken");
   ++snapshots_taken_;
   changed_ = false;
-  RS_CHECK_CTX("hand-over", sender_->drain(left()));
+  RS_CHECK_CTX("hand-over", saver_->drain(left()));
   return link_.hand_over(facts_.session_secret);
 }
 

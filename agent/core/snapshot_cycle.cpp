@@ -62,17 +62,11 @@ Result<bool> SnapshotCycle::make_room(SnapshotKind kind, std::chrono::millisecon
 }
 
 Result<FrozenLayer> SnapshotCycle::freeze(SnapshotKind kind, double& hold_seconds) {
-  RS_CHECK(loader_.flush_tags());  // most of the work before anybody is held
-  RS_CHECK_CTX("registry", registry_.flush());
-  Gate::Hold hold(loader_.gate());
-  auto start = Activity::Clock::now();
-  RS_CHECK(loader_.flush_tags());
-  RS_CHECK_CTX("registry", registry_.flush());
-  RS_CHECK(volume_.sync());
-  auto frozen = snapshots_.freeze();
-  if (frozen && kind == SnapshotKind::hand_over) loader_.gate().refuse_programs(true);
-  hold_seconds = Activity::seconds_since(start);
-  return frozen;
+  return while_quiet(parts_, hold_seconds, [&] {
+    auto frozen = snapshots_.freeze();
+    if (frozen && kind == SnapshotKind::hand_over) parts_.loader.gate().refuse_programs(true);
+    return frozen;
+  });
 }
 
 Result<std::size_t> SnapshotCycle::tidy() {

@@ -1,10 +1,12 @@
-// Snapshots of the desktop's disk, as the core sees them.
+// Snapshots of the desktop's disk whose layers the agent reads itself: it cuts the batches, queues and sends
+// them.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <string>
 
+#include "agent/core/snapshot_provider.h"
 #include "common/base/guid.h"
 #include "common/profile/batch.h"
 
@@ -25,10 +27,8 @@ class Cut {
 };
 
 // Thread-safe; calls take their turn.
-class SnapshotPort {
+class SnapshotPort : public SnapshotProvider {
  public:
-  virtual ~SnapshotPort() = default;
-
   // The caller has quiesced the volume.
   virtual Result<FrozenLayer> freeze() = 0;
   // What changed between `below` (zero: since the session began) and `frozen`.
@@ -41,7 +41,11 @@ class SnapshotPort {
   virtual Result<std::size_t> frozen_layers() = 0;
   // Merges frozen layers until as few as possible are left; the layer `keep` stays visible by its id. Only
   // while no cut or content is open.
-  virtual Result<void> tidy(const Guid& keep) = 0;
+  Result<void> tidy(const Guid& keep) override = 0;
+
+  std::unique_ptr<Saver> saver(const SaverParts& parts) final;  // local_saver.cpp
+  Result<void> save_rest(const changelog::SessionFacts& facts, changelog::ChangeLog& log,
+                         wire::CoordinatorLink& link) final;
 };
 
 }  // namespace roamstead::agent

@@ -18,10 +18,20 @@ Result<std::unique_ptr<Desktop>> Desktop::start(const DesktopConfig& config, Fau
   RS_TRY(desktop->volume_, PosixVolume::attach(config.volume, config.session.profile_root));
   if (!desktop->volume_->is_ntfs())
     return fail(ErrorCode::unsupported, config.volume + " is not an NTFS volume mounted by ntfs-3g");
-  RS_TRY_CTX(desktop->snapshots_, "disk " + config.disk.disk_path, DiskSnapshots::open(config.disk));
+  if (config.host_snapshots) {
+    desktop->host_snapshots_ = std::make_unique<HostSnapshots>(
+        *desktop->link_, HostSnapshots::Options{.provenance_path = config.disk.provenance_path});
+  } else {
+    RS_TRY_CTX(desktop->disk_snapshots_, "disk " + config.disk.disk_path, DiskSnapshots::open(config.disk));
+  }
   RS_TRY(desktop->log_, changelog::ChangeLog::open(os::real_file_system(), config.session.change_log_path,
                                                    std::move(faults)));
   return desktop;
+}
+
+SnapshotProvider& Desktop::snapshots() {
+  if (host_snapshots_) return *host_snapshots_;
+  return *disk_snapshots_;
 }
 
 void Desktop::connect() {
@@ -32,7 +42,7 @@ void Desktop::connect() {
     const auto told = report ? link_->report_first_boot(*report) : fail(report.error());
     if (!told) log_warning("first start: not reported: {}", told.error().to_string());
   }
-  if (auto prepared = Session::prepare(config_.session, *link_, *volume_, *snapshots_, *log_); !prepared)
+  if (auto prepared = Session::prepare(config_.session, *link_, *volume_, snapshots(), *log_); !prepared)
     log_info("left to the log-in: {}", prepared.error().to_string());
 }
 
@@ -40,9 +50,10 @@ Result<void> Desktop::log_in() {
   auto start = Activity::Clock::now();
   std::lock_guard lock(log_out_mutex_);
   if (!log_) return fail(ErrorCode::exists, "the desktop has a session already, or had one");
+  if (host_snapshots_) RS_CHECK(host_snapshots_->check());  // before anything is opened
   auto session_config = config_.session;
   session_config.on_close_wanted = [this](const wire::Push&) { close_wanted_ = true; };
-  RS_TRY(session_, Session::start(session_config, *link_, *volume_, *snapshots_, {}, std::move(log_)));
+  RS_TRY(session_, Session::start(session_config, *link_, *volume_, snapshots(), {}, std::move(log_)));
   auto* session = session_.get();
   RS_TRY(mount_, ProfileMount::mount(session->loader(), *volume_, config_.session.profile_root,
                                      config_.mount_point, [session] { session->note_change(); }));

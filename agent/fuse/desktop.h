@@ -5,6 +5,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "agent/core/host_snapshots.h"
 #include "agent/core/session.h"
 #include "agent/fuse/disk_snapshots.h"
 #include "agent/fuse/posix_volume.h"
@@ -15,7 +16,8 @@ namespace roamstead::agent {
 
 struct DesktopConfig {
   std::string identity_directory;
-  std::string coordinator;  // empty: what the identity says
+  std::string coordinator;      // empty: what the identity says
+  bool host_snapshots = false;  // the coordinator makes them; then `disk` does not count
   DiskSnapshots::Options disk;
   std::string volume;       // mount point of the desktop's NTFS volume
   std::string mount_point;  // where programs see the profile
@@ -45,6 +47,7 @@ class Desktop {
 
  private:
   Desktop() = default;
+  SnapshotProvider& snapshots();
   Result<nlohmann::json> perform(const nlohmann::json& request);
   Result<nlohmann::json> status();
   Result<nlohmann::json> log_out(const nlohmann::json& request);
@@ -54,8 +57,9 @@ class Desktop {
   std::atomic<bool> close_wanted_{false};  // before the session, which sets it
   std::unique_ptr<wire::TlsLink> link_;
   std::unique_ptr<PosixVolume> volume_;
-  std::unique_ptr<DiskSnapshots> snapshots_;
-  std::unique_ptr<changelog::ChangeLog> log_;  // until the log-in
+  std::unique_ptr<HostSnapshots> host_snapshots_;  // null: the agent makes them itself
+  std::unique_ptr<DiskSnapshots> disk_snapshots_;  // null: the coordinator does
+  std::unique_ptr<changelog::ChangeLog> log_;      // until the log-in
   std::unique_ptr<Session> session_;
   std::unique_ptr<ProfileMount> mount_;  // goes first
   std::mutex log_out_mutex_;             // log-in and log-out

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <thread>
 
+#include "agent/core/snapshot_cycle.h"
 #include "agent/fuse/posix_volume.h"
 #include "agent/testing/memory_link.h"
 #include "agent/testing/scripted_snapshots.h"

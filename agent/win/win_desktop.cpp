@@ -66,11 +66,15 @@ Result<std::unique_ptr<WinDesktop>> WinDesktop::open(const AgentSettings& settin
   volume.agent_root = desktop->config_.agent_root;
   volume.default_security = security_of(desktop->user_);
   RS_TRY(desktop->volume_, WinVolume::attach(volume));
-  if (settings.freeze_command.empty())
-    return fail(ErrorCode::invalid_argument,
-                "FreezeCommand is not set: without a snapshot of the disk nothing could be saved");
-  RS_TRY_CTX(desktop->snapshots_, "snapshots of the disk",
-             CommandSnapshots::open(files, snapshot_options(settings, desktop->config_)));
+  if (settings.freeze_command.empty()) {
+    auto host = std::make_unique<HostSnapshots>(
+        link, HostSnapshots::Options{.provenance_path = desktop->config_.agent_root + "/provenance.journal"});
+    desktop->host_snapshots_ = host.get();
+    desktop->snapshots_ = std::move(host);
+  } else {
+    RS_TRY_CTX(desktop->snapshots_, "snapshots of the disk",
+               CommandSnapshots::open(files, snapshot_options(settings, desktop->config_)));
+  }
   desktop->config_.registry_port = [raw = desktop.get()](std::function<std::string()> new_staging_path) {
     auto port =
         std::make_unique<WinRegistryPort>(WinRegistryPort::Options{raw->user_.sid, raw->config_.profile_root},
@@ -111,6 +115,9 @@ Result<void> WinDesktop::log_on() {
     RS_CHECK_CTX("telling Windows of the profile",
                  register_profile(user_, profile_folder(), settings_.replace_leftovers));
   RS_TRY(const auto level, parse_fill_level(settings_.fill));
+  if (host_snapshots_ != nullptr)  // before anything is opened
+    RS_CHECK_CTX("FreezeCommand is not set, and nothing could be saved without a snapshot of the disk",
+                 host_snapshots_->check());
   RS_TRY_CTX(auto interception, "interception", open_interception());
   auto& volume = interception ? interception->volume() : static_cast<ProfileVolume&>(*volume_);
   RS_TRY(std::shared_ptr<Session> session,

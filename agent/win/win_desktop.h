@@ -7,6 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "agent/core/command_snapshots.h"
+#include "agent/core/host_snapshots.h"
 #include "agent/core/session.h"
 #include "agent/desktop/agent_settings.h"
 #include "agent/win/intercept/profile_interception.h"
@@ -62,7 +63,8 @@ class WinDesktop {
   std::atomic<bool> close_wanted_{false};  // before the session, which sets it
   std::atomic<bool> begun_{false};         // a log-on was tried
   std::unique_ptr<WinVolume> volume_;
-  std::unique_ptr<CommandSnapshots> snapshots_;
+  std::unique_ptr<SnapshotProvider> snapshots_;
+  HostSnapshots* host_snapshots_ = nullptr;            // them, where the coordinator makes them
   std::unique_ptr<changelog::ChangeLog> log_;          // until the log-on
   WinRegistryPort* registry_ = nullptr;                // the session's, while there is one
   mutable std::mutex mutex_;                           // guards what follows

@@ -78,6 +78,7 @@ class SqliteChangeLog final : public ChangeLog {
   Result<void> resume_session(const Guid& incarnation, std::uint64_t committed_ordinal) override;
   Result<std::uint64_t> append(const QueuedBatch& batch) override;
   Result<void> note_cut(const Guid& snapshot) override;
+  Result<void> note_ordinal(std::uint64_t ordinal) override;
   Result<std::optional<QueuedBatch>> next() override;
   Result<std::uint64_t> pending() override;
   Result<void> acknowledge(std::uint64_t ordinal) override;
@@ -348,6 +349,14 @@ Result<void> SqliteChangeLog::note_cut(const Guid& snapshot) {
   RS_TRY(auto facts, open_session());
   facts.last_cut = snapshot;
   return transaction("changelog.note_cut", [&] { return store_session(facts); });
+}
+
+Result<void> SqliteChangeLog::note_ordinal(std::uint64_t ordinal) {
+  std::lock_guard lock(mutex_);
+  RS_TRY(auto facts, open_session());
+  if (ordinal <= facts.highest_ordinal) return {};
+  facts.highest_ordinal = ordinal;
+  return transaction("changelog.note_ordinal", [&] { return store_session(facts); });
 }
 
 Result<std::optional<QueuedBatch>> SqliteChangeLog::next() {

@@ -63,6 +63,9 @@ class ChangeLog {
   virtual Result<std::uint64_t> append(const QueuedBatch& batch) = 0;
   // A snapshot without any change: the next delta begins at `snapshot`, nothing is queued.
   virtual Result<void> note_cut(const Guid& snapshot) = 0;
+  // A snapshot that the host made may have become the batch of that ordinal: from then on it counts as cut,
+  // though nothing is queued here. A lower ordinal than the highest changes nothing.
+  virtual Result<void> note_ordinal(std::uint64_t ordinal) = 0;
   // The oldest unacknowledged batch.
   virtual Result<std::optional<QueuedBatch>> next() = 0;
   virtual Result<std::uint64_t> pending() = 0;

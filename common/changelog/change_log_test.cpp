@@ -101,6 +101,20 @@ TEST_CASE("batches that were taken back leave the next one their number and wher
   CHECK(log->append(batch_of(9)).value() == 2);
 }
 
+TEST_CASE("an ordinal that the host has used counts as cut, though nothing waits") {
+  support::TemporaryDirectory directory;
+  auto log = ChangeLog::open(os::real_file_system(), directory / "change.log").value();
+  CHECK_FALSE(log->note_ordinal(1));  // of no session
+  REQUIRE(log->begin_session(facts_of(1)));
+  REQUIRE(log->note_ordinal(3));
+  REQUIRE(log->note_ordinal(2));
+  CHECK(log->session().value()->highest_ordinal == 3);
+  CHECK(log->pending().value() == 0);
+  REQUIRE(log->resume_session(guid(60), 2));
+  CHECK(log->session().value()->highest_ordinal == 0);
+  REQUIRE(log->close_session());
+}
+
 TEST_CASE("a second agent on the same change log is refused") {
   support::TemporaryDirectory directory;
   auto first = ChangeLog::open(os::real_file_system(), directory / "change.log");

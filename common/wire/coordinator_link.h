@@ -135,8 +135,12 @@ enum class PushKind : std::uint8_t {
   close = 2,
   // What the desktop was told of its sessions may have changed.
   policy_changed = 3,
+  // A snapshot by the host is due for the session, if anything has changed in it (snapshot_link.h).
+  snapshot_due = 4,
+  // What became of the session's last snapshot is known: ask.
+  snapshot_done = 5,
 };
-inline constexpr PushKind kLastPushKind = PushKind::policy_changed;
+inline constexpr PushKind kLastPushKind = PushKind::snapshot_done;
 
 // What a coordinator says unasked. May come more than once, and late; may be lost with its connection.
 struct Push {

@@ -43,9 +43,15 @@ enum class FrameType : std::uint8_t {
   learned = 27,            // answered by done
   fetch = 28,              // many folders and files at once
   fetch_reply = 29,
-  first_boot = 30,  // answered by done
+  first_boot = 30,      // answered by done
+  snapshot_offer = 31,  // these six: common/wire/snapshot_link.h
+  snapshot_offer_reply = 32,
+  quiet = 33,
+  frozen = 34,
+  held = 35,
+  snapshot_state = 36,
 };
-inline constexpr FrameType kLastFrameType = FrameType::first_boot;
+inline constexpr FrameType kLastFrameType = FrameType::snapshot_state;
 
 struct FrameHeader {
   std::uint32_t payload_bytes = 0;

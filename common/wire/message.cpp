@@ -64,6 +64,11 @@ template Result<ValueRequest> decode_message(Frame, const char*);
 template Result<SessionRequest> decode_message(Frame, const char*);
 template Result<LearnedRequest> decode_message(Frame, const char*);
 template Result<FirstBootReport> decode_message(Frame, const char*);
+template Result<SnapshotOfferRequest> decode_message(Frame, const char*);
+template Result<SnapshotOffer> decode_message(Frame, const char*);
+template Result<QuietRequest> decode_message(Frame, const char*);
+template Result<FrozenReply> decode_message(Frame, const char*);
+template Result<HeldRequest> decode_message(Frame, const char*);
 template Result<BatchBegin> decode_message(Frame, const char*);
 template Result<Credit> decode_message(Frame, const char*);
 template Result<CommitReply> decode_message(Frame, const char*);
@@ -77,6 +82,14 @@ Result<Push> decode_push(Frame frame) {
   if (push.profile.size() > kMaxPushText || push.text.size() > kMaxPushText)
     return fail(ErrorCode::protocol, "push: a text of more than " + std::to_string(kMaxPushText) + " bytes");
   return push;
+}
+
+Result<SnapshotState> decode_snapshot_state(Frame frame) {
+  RS_TRY(auto state, decode_message<SnapshotState>(std::move(frame), "state of a snapshot"));
+  if (state.kind > kLastSnapshotStateKind)
+    return fail(ErrorCode::protocol,
+                "state of a snapshot: unknown kind " + std::to_string(static_cast<unsigned>(state.kind)));
+  return state;
 }
 
 Result<void> check_fetched(const std::vector<FetchItem>& asked, const std::vector<Fetched>& answered) {
@@ -124,6 +137,12 @@ Bytes encode_message(const ValueRequest& message) { return encode(message); }
 Bytes encode_message(const SessionRequest& message) { return encode(message); }
 Bytes encode_message(const LearnedRequest& message) { return encode(message); }
 Bytes encode_message(const FirstBootReport& message) { return encode(message); }
+Bytes encode_message(const SnapshotOfferRequest& message) { return encode(message); }
+Bytes encode_message(const SnapshotOffer& message) { return encode(message); }
+Bytes encode_message(const QuietRequest& message) { return encode(message); }
+Bytes encode_message(const FrozenReply& message) { return encode(message); }
+Bytes encode_message(const HeldRequest& message) { return encode(message); }
+Bytes encode_message(const SnapshotState& message) { return encode(message); }
 Bytes encode_message(const BatchBegin& message) { return encode(message); }
 Bytes encode_message(const Credit& message) { return encode(message); }
 Bytes encode_message(const CommitReply& message) { return encode(message); }

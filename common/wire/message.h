@@ -7,13 +7,14 @@
 #include "common/wire/coordinator_link.h"
 #include "common/wire/first_boot.h"
 #include "common/wire/frame.h"
+#include "common/wire/snapshot_link.h"
 
 namespace roamstead::wire {
 
 inline constexpr std::uint32_t kProtocolMagic = 0x50415352;  // "RSAP"
 // 2: registry keys; 3: pushes, hand-over, sessions that may not save; 4: fetch; 5: first_boot;
-// 6: rules in the answer to open
-inline constexpr std::uint16_t kProtocolVersion = 6;
+// 6: rules in the answer to open; 7: snapshots made by the host
+inline constexpr std::uint16_t kProtocolVersion = 7;
 // Plain bytes of a batch that may be under way before the server has taken any, and so the most that it keeps
 // in memory.
 inline constexpr std::uint64_t kBatchWindowBytes = 4u << 20;
@@ -199,6 +200,13 @@ extern template Result<LearnedRequest> decode_message(Frame, const char*);
 extern template Result<BatchBegin> decode_message(Frame, const char*);
 extern template Result<Credit> decode_message(Frame, const char*);
 extern template Result<CommitReply> decode_message(Frame, const char*);
+extern template Result<SnapshotOfferRequest> decode_message(Frame, const char*);
+extern template Result<SnapshotOffer> decode_message(Frame, const char*);
+extern template Result<QuietRequest> decode_message(Frame, const char*);
+extern template Result<FrozenReply> decode_message(Frame, const char*);
+extern template Result<HeldRequest> decode_message(Frame, const char*);
+// Also refuses an unknown kind.
+Result<SnapshotState> decode_snapshot_state(Frame frame);
 // ErrorCode::protocol for an answer that no coordinator gives to this request.
 Result<void> check_fetched(const std::vector<FetchItem>& asked, const std::vector<Fetched>& answered);
 // Also refuses what no coordinator says: an unknown kind, too long a text.
@@ -227,5 +235,11 @@ Bytes encode_message(const BatchBegin& message);
 Bytes encode_message(const Credit& message);
 Bytes encode_message(const CommitReply& message);
 Bytes encode_message(const Push& message);
+Bytes encode_message(const SnapshotOfferRequest& message);
+Bytes encode_message(const SnapshotOffer& message);
+Bytes encode_message(const QuietRequest& message);
+Bytes encode_message(const FrozenReply& message);
+Bytes encode_message(const HeldRequest& message);
+Bytes encode_message(const SnapshotState& message);
 
 }  // namespace roamstead::wire

@@ -67,7 +67,7 @@ TEST_CASE("a push comes back as it was encoded; kinds and texts that no coordina
     return decode_push({FrameType::push, false, 0, encode_message(message)});
   };
   CHECK(decoded(push).value() == push);
-  push.kind = static_cast<PushKind>(4);
+  push.kind = static_cast<PushKind>(static_cast<unsigned>(kLastPushKind) + 1);
   CHECK(decoded(push).error().code == ErrorCode::protocol);
   push.kind = PushKind::flush;
   push.text.resize(kMaxPushText + 1);
@@ -235,6 +235,34 @@ TEST_CASE("messages come back, and cut ones are refused") {
     REQUIRE(!cut);
     CHECK(cut.error().code == ErrorCode::protocol);
   }
+}
+
+TEST_CASE("what is said of snapshots by the host comes back; cut ones and unknown states are refused") {
+  const QuietRequest quiet{Guid::random(), Guid::random(), Guid::random(),
+                           Guid::random(), true,           "ProgramData/Roamstead/provenance.journal"};
+  auto bytes = encode_message(quiet);
+  const auto again = decode_message<QuietRequest>({FrameType::quiet, false, 1, bytes}, "quiet");
+  REQUIRE(again);
+  CHECK(again->token == quiet.token);
+  CHECK(again->below == quiet.below);
+  CHECK(again->ended);
+  CHECK(again->provenance_path == quiet.provenance_path);
+  for (std::size_t length = 0; length < bytes.size(); ++length)
+    CHECK_FALSE(decode_message<QuietRequest>(
+        {FrameType::quiet, false, 1,
+         Bytes(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(length))},
+        "quiet"));
+  SnapshotState state;
+  state.kind = SnapshotState::Kind::failed;
+  state.records = 7;
+  state.message = "why";
+  const auto told = decode_snapshot_state({FrameType::snapshot_state, false, 1, encode_message(state)});
+  REQUIRE(told);
+  CHECK(told->kind == state.kind);
+  CHECK(told->records == 7);
+  CHECK(told->message == "why");
+  state.kind = static_cast<SnapshotState::Kind>(static_cast<unsigned>(kLastSnapshotStateKind) + 1);
+  CHECK_FALSE(decode_snapshot_state({FrameType::snapshot_state, false, 1, encode_message(state)}));
 }
 
 TEST_CASE("a path that climbs out of the profile cannot be said") {

@@ -67,7 +67,11 @@ class TlsLink::Impl {
 
   // Sends a request, waits for its reply, again on a new connection when this one is lost.
   Result<Frame> exchange(FrameType type, const Bytes& payload, FrameType expected) {
-    auto deadline = Clock::now() + options_.call_timeout;
+    return exchange(type, payload, expected, options_.call_timeout);
+  }
+  Result<Frame> exchange(FrameType type, const Bytes& payload, FrameType expected,
+                         std::chrono::milliseconds within) {
+    auto deadline = Clock::now() + within;
     for (;;) {
       RS_TRY(auto call, connection_.begin(deadline));
       connection_.send(*call, encode_frame(type, call->id, payload));
@@ -292,6 +296,23 @@ Result<void> TlsLink::learned(const Guid& session_secret, const std::vector<Work
   auto payload = encode_message(LearnedRequest{session_secret, items});
   RS_TRY(auto frame, impl_->exchange(FrameType::learned, payload, FrameType::done));
   return {};
+}
+
+Result<SnapshotOffer> TlsLink::snapshot_offer(const Guid& session_secret) {
+  auto payload = encode_message(SnapshotOfferRequest{session_secret});
+  RS_TRY(auto frame, impl_->exchange(FrameType::snapshot_offer, payload, FrameType::snapshot_offer_reply));
+  return decode_message<SnapshotOffer>(std::move(frame), "offer of snapshots");
+}
+
+Result<FrozenReply> TlsLink::quiet(const QuietRequest& request, std::chrono::milliseconds within) {
+  RS_TRY(auto frame, impl_->exchange(FrameType::quiet, encode_message(request), FrameType::frozen, within));
+  return decode_message<FrozenReply>(std::move(frame), "frozen");
+}
+
+Result<SnapshotState> TlsLink::held(const HeldRequest& request, std::chrono::milliseconds within) {
+  RS_TRY(auto frame,
+         impl_->exchange(FrameType::held, encode_message(request), FrameType::snapshot_state, within));
+  return decode_snapshot_state(std::move(frame));
 }
 
 Result<void> TlsLink::report_first_boot(const FirstBootReport& report) {

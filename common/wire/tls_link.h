@@ -14,6 +14,7 @@
 #include "common/wire/coordinator_link.h"
 #include "common/wire/enrollment.h"
 #include "common/wire/first_boot.h"
+#include "common/wire/snapshot_link.h"
 
 namespace roamstead::wire {
 
@@ -30,7 +31,7 @@ struct TlsLinkOptions {
   std::chrono::milliseconds last_backoff{5'000};
 };
 
-class TlsLink final : public CoordinatorLink {
+class TlsLink final : public CoordinatorLink, public SnapshotLink {
  public:
   // Does not connect yet. ErrorCode::invalid_argument for a key, certificate or address that cannot be used.
   static Result<std::unique_ptr<TlsLink>> create(TlsLinkOptions options);
@@ -57,6 +58,9 @@ class TlsLink final : public CoordinatorLink {
   Result<void> close(const Guid& session_secret) override;
   Result<void> hand_over(const Guid& session_secret) override;
   Result<void> learned(const Guid& session_secret, const std::vector<WorkingItem>& items) override;
+  Result<SnapshotOffer> snapshot_offer(const Guid& session_secret) override;
+  Result<FrozenReply> quiet(const QuietRequest& request, std::chrono::milliseconds within) override;
+  Result<SnapshotState> held(const HeldRequest& request, std::chrono::milliseconds within) override;
   // Of this desktop, whoever works on it.
   Result<void> report_first_boot(const FirstBootReport& report);
   void set_push_listener(std::function<void(const Push&)> listener) override;

@@ -11,6 +11,7 @@
 #include "common/base/event.h"
 #include "common/base/file_time.h"
 #include "common/vdisk/convert.h"
+#include "coordinator/compose/clone_layers.h"
 #include "coordinator/compose/first_boot.h"
 
 namespace roamstead::compose {
@@ -35,27 +36,15 @@ Result<void> sync_if_there(os::FileSystem& files, const std::string& directory) 
   return there ? files.sync_directory(directory) : Result<void>();
 }
 
-// Layers that were frozen above the reference snapshot since: this clone's alone. None where the chain cannot
-// be followed.
+// Layers of this clone alone, above its reference snapshot, but for the one that it was made with. None where
+// the chain cannot be followed.
 std::vector<std::string> layers_between(os::FileSystem& files, const ClonePaths& paths) {
-  constexpr std::size_t kMostLayers = 64;
+  if (paths.reference.empty()) return {};
+  const auto layers = layers_of_clone(files, paths.active);
   std::vector<std::string> between;
-  if (paths.reference.empty()) return between;
-  const auto stem = paths.active.substr(0, paths.active.rfind('.') + 1);
-  auto path = paths.active;
-  while (between.size() < kMostLayers) {
-    const auto there = files.exists(path);
-    if (!there || !*there) return between;
-    const auto info = vdisk::inspect(files, path);
-    if (!info || info->parent_path.empty()) return between;
-    path = info->parent_path;
-    // NAME.0001.vhdx and so on; the reference, the template and what else a file may name are not ours to
-    // take.
-    const bool is_frozen = path.rfind(stem, 0) == 0 && path.size() > stem.size() &&
-                           path[stem.size()] >= '0' && path[stem.size()] <= '9';
-    if (!is_frozen) return between;
-    between.push_back(path);
-  }
+  if (!layers) return between;
+  for (const auto& layer : *layers)
+    if (layer.path != paths.active) between.push_back(layer.path);
   return between;
 }
 

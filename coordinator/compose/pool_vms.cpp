@@ -81,12 +81,21 @@ Result<void> PoolVms::power_on(const std::string& clone, std::uint64_t index) co
 Result<void> PoolVms::power_off(const std::string& clone, std::uint64_t index) const {
   return any() ? adapter_->power_off(vm_of(clone, index)) : Result<void>();
 }
-Result<std::string> PoolVms::freeze(const std::string& clone, std::uint64_t index,
-                                    const std::string& top) const {
+Result<hypervisor::Frozen> PoolVms::freeze(const std::string& clone, std::uint64_t index,
+                                           const std::string& disk, const std::string& top) const {
   if (!any())
     return fail(ErrorCode::unsupported,
                 "clone '" + clone + "': its pool's specification has no section [vm]");
-  return adapter_->freeze(vm_of(clone, index), top);
+  auto vm = vm_of(clone, index);
+  vm.disks.front().path = disk;
+  return adapter_->freeze(vm, top);
+}
+Result<void> PoolVms::merge(const std::string& clone, std::uint64_t index, const std::string& disk,
+                            const hypervisor::MergeOf& layers) const {
+  if (!any()) return {};
+  auto vm = vm_of(clone, index);
+  vm.disks.front().path = disk;
+  return adapter_->merge(vm, layers);
 }
 
 void PoolVms::power_on(std::vector<Start>& starts, const std::function<void()>& done) const {

@@ -33,7 +33,13 @@ class PoolVms {
   Result<hypervisor::Power> power(const std::string& clone, std::uint64_t index) const;
   Result<void> power_on(const std::string& clone, std::uint64_t index) const;
   Result<void> power_off(const std::string& clone, std::uint64_t index) const;
-  Result<std::string> freeze(const std::string& clone, std::uint64_t index, const std::string& top) const;
+  bool can_freeze() const { return any() && adapter_->can_freeze(); }
+  bool can_merge() const { return any() && adapter_->can_merge(); }
+  // `disk` is what the machine writes to now (current_top).
+  Result<hypervisor::Frozen> freeze(const std::string& clone, std::uint64_t index, const std::string& disk,
+                                    const std::string& top) const;
+  Result<void> merge(const std::string& clone, std::uint64_t index, const std::string& disk,
+                     const hypervisor::MergeOf& layers) const;
 
   struct Start {
     CloneRow clone;

@@ -27,6 +27,7 @@ void read_commands(SpecTable& table, hypervisor::VmCommands& commands) {
   read("power_off", commands.power_off);
   read("power_state", commands.power_state);
   read("freeze", commands.freeze);
+  read("merge", commands.merge);
 }
 
 void check_whole(const SpecTable& table, const PoolSpec& spec, const VmSpec& vm) {
@@ -37,7 +38,7 @@ void check_whole(const SpecTable& table, const PoolSpec& spec, const VmSpec& vm)
                                  (is_libvirt ? "a domain, as 'virsh dumpxml --inactive' prints one"
                                              : "the .vmx of a machine to begin with"));
   if (is_libvirt && !(commands.power_on.empty() && commands.power_off.empty() && commands.freeze.empty() &&
-                      commands.power_state.empty()))
+                      commands.merge.empty() && commands.power_state.empty()))
     table.note_at("commands", "libvirt needs none but 'define' and 'undefine', which are run beside its own");
   if (!is_libvirt && vm.power_on && commands.power_on.empty())
     table.note_at("power_on", "needs the command 'vm.commands.power_on'");
@@ -61,6 +62,7 @@ void read_vm(SpecTable& table, PoolSpec& spec,
              const std::function<Result<Bytes>(const std::string& path)>& read_file) {
   VmSpec vm;
   vm.directory = spec.directory;
+  std::uint64_t snapshot_seconds = vm.snapshot_seconds;
   std::uint64_t parallel = vm.parallel, timeout = static_cast<std::uint64_t>(vm.timeout.count());
   table.require("adapter");
   table.text("adapter", [&](const std::string& value) -> Result<void> {
@@ -100,6 +102,8 @@ void read_vm(SpecTable& table, PoolSpec& spec,
   table.number("timeout_seconds", 1, 3600, timeout);
   vm.parallel = static_cast<std::uint32_t>(parallel);
   vm.timeout = std::chrono::seconds(timeout);
+  table.number("snapshot_seconds", 0, 86'400, snapshot_seconds);
+  vm.snapshot_seconds = static_cast<std::uint32_t>(snapshot_seconds);
   table.text("uri", [&](const std::string& value) -> Result<void> {
     if (vm.adapter != AdapterKind::libvirt) return wrong("is libvirt's");
     if (value.find(':') == std::string::npos || value.front() == '-')

@@ -1,6 +1,7 @@
 #include "coordinator/hypervisor/adapter.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "coordinator/hypervisor/libvirt_xml.h"
 #include "coordinator/hypervisor/vm_command.h"
@@ -10,6 +11,8 @@ namespace roamstead::hypervisor {
 namespace {
 
 using Words = VmCommands::Words;
+
+constexpr std::chrono::seconds kMergeWithin{3600};
 
 // What adapters have in common: a definition file, and commands where the specification has them.
 class FileAdapter : public Adapter {
@@ -54,14 +57,27 @@ class FileAdapter : public Adapter {
            run_for(vm, spec_.commands.power_state, substitutes_of(vm, spec_.directory), spec_.timeout));
     return parse_power(last_line(said));
   }
-  Result<std::string> freeze(const Vm& vm, const std::string& top) override {
+  bool can_freeze() const override { return !spec_.commands.freeze.empty(); }
+  Result<Frozen> freeze(const Vm& vm, const std::string& top) override {
     if (spec_.commands.freeze.empty())
       return fail(ErrorCode::unsupported, "VM " + vm.name + ": no command vm.commands.freeze is given");
     RS_TRY(const bool taken, files_.exists(top));
     if (taken) return fail(ErrorCode::exists, top + ": is there already; a new layer needs another name");
     RS_TRY(const auto said,
            run_for(vm, spec_.commands.freeze, substitutes_of(vm, spec_.directory, top), spec_.timeout));
+    const auto begin = said.find_first_not_of(" \t\r\n");
+    if (begin != std::string::npos && said[begin] == '{') return read_frozen(vm, said);
     return check_frozen(vm, top, last_line(said));
+  }
+  bool can_merge() const override { return !spec_.commands.merge.empty(); }
+  Result<void> merge(const Vm& vm, const MergeOf& layers) override {
+    if (spec_.commands.merge.empty())
+      return fail(ErrorCode::unsupported, "VM " + vm.name + ": no command vm.commands.merge is given");
+    auto substitutes = substitutes_of(vm, spec_.directory);
+    substitutes["upper"] = layers.upper;
+    substitutes["lower"] = layers.lower;
+    substitutes["index"] = std::to_string(layers.index);
+    return run_for(vm, spec_.commands.merge, substitutes, kMergeWithin).map([](const auto&) {});
   }
 
  protected:
@@ -70,8 +86,24 @@ class FileAdapter : public Adapter {
     if (words.empty()) return {};
     return run_for(vm, words, substitutes_of(vm, spec_.directory), spec_.timeout).map([](const auto&) {});
   }
+  // An object with "path" and "top", or as `roamstead disk snapshot --json` has them.
+  Result<Frozen> read_frozen(const Vm& vm, const std::string& said) const {
+    const auto object = nlohmann::json::parse(said, nullptr, false);
+    const auto text = [&](const char* name, const char* other) -> std::string {
+      for (const auto* key : {name, other})
+        if (object.is_object() && object.contains(key) && object[key].is_string()) return object[key];
+      return "";
+    };
+    const auto frozen = text("path", "frozen_path"), top = text("top", "active_path");
+    for (const auto& path : {frozen, top})
+      if (path.empty() || path.front() != '/')
+        return fail(ErrorCode::io, "VM " + vm.name +
+                                       ": its freeze printed an object without the absolute paths \"path\", "
+                                       "the frozen layer, and \"top\", the layer above it");
+    return check_frozen(vm, top, frozen);
+  }
   // What a command printed is believed as far as it can be seen.
-  Result<std::string> check_frozen(const Vm& vm, const std::string& top, std::string frozen) const {
+  Result<Frozen> check_frozen(const Vm& vm, const std::string& top, std::string frozen) const {
     if (frozen.empty() || frozen.front() != '/') frozen = vm.disks.at(0).path;
     RS_TRY(const bool made, files_.exists(top));
     if (!made)
@@ -81,7 +113,7 @@ class FileAdapter : public Adapter {
       return fail(ErrorCode::io, "VM " + vm.name + ": its freeze names " + frozen +
                                      " as the frozen layer, which " +
                                      (there ? "is the new top" : "is not there"));
-    return frozen;
+    return Frozen{std::move(frozen), top};
   }
 
   os::FileSystem& files_;
@@ -139,7 +171,9 @@ class LibvirtAdapter final : public FileAdapter {
     if (is_unknown(said.error())) return Power::off;
     return fail(said.error());
   }
-  Result<std::string> freeze(const Vm& vm, const std::string& top) override {
+  bool can_freeze() const override { return true; }
+  bool can_merge() const override { return false; }  // its own commits keep the lower one's path
+  Result<Frozen> freeze(const Vm& vm, const std::string& top) override {
     RS_TRY(const bool taken, files_.exists(top));
     if (taken) return fail(ErrorCode::exists, top + ": is there already; a new layer needs another name");
     // Of the disks only the first: the others are named so that libvirt leaves them alone.

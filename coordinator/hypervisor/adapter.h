@@ -10,6 +10,16 @@
 
 namespace roamstead::hypervisor {
 
+// Paths of layers on the host.
+struct Frozen {
+  std::string frozen;  // never written again
+  std::string top;     // what the machine writes to now
+};
+struct MergeOf {
+  std::string upper, lower;
+  std::size_t index = 1;  // of the upper one in the chain; the top is 0
+};
+
 // Thread-safe: different machines at once; of one machine one call at a time. Each call is over within the
 // specification's timeout, or fails with ErrorCode::timeout; what a program said is in the error.
 class Adapter {
@@ -36,10 +46,15 @@ class Adapter {
   virtual Result<void> power_off(const Vm& vm) = 0;
   // Power::unknown where there is nobody to ask.
   virtual Result<Power> power(const Vm& vm) = 0;
-  // Makes the layer that the machine writes to immutable: from then on it writes to `top`, a new child that
-  // does not exist yet. Returns the path of the frozen layer. The machine may be running, and is not stopped
-  // for longer than that takes. ErrorCode::unsupported where it cannot be done.
-  virtual Result<std::string> freeze(const Vm& vm, const std::string& top) = 0;
+  virtual bool can_freeze() const = 0;
+  // Makes the layer that the machine writes to, its first disk, immutable: from then on it writes to `top`, a
+  // new child that does not exist yet, or to what whoever freezes says instead. The machine may be running,
+  // and is not stopped for longer than that takes. ErrorCode::unsupported where it cannot be done.
+  virtual Result<Frozen> freeze(const Vm& vm, const std::string& top) = 0;
+  virtual bool can_merge() const = 0;
+  // Merges a frozen layer with the frozen one beneath it; the upper one's path and id stay. The machine may
+  // be running. ErrorCode::unsupported where it cannot be done.
+  virtual Result<void> merge(const Vm& vm, const MergeOf& layers) = 0;
 };
 
 // `spec` must outlive it.

@@ -220,7 +220,7 @@ TEST_CASE("a running QEMU accepts a clone's chain, and freezes its top layer by 
   CHECK(site.ask({"chain"}) == active + "\n" + reference + "\n" + base + "\n");
   CHECK(site.ask({"io", "write -P 7 4096 4096"}).find("rror") == std::string::npos);
 
-  CHECK(must(adapter->freeze(vm, top)) == active);
+  CHECK(must(adapter->freeze(vm, top)).frozen == active);
   CHECK(site.ask({"chain"}) == top + "\n" + active + "\n" + reference + "\n" + base + "\n");
   const auto frozen = sha256(as_bytes(content_of(active)));
   CHECK(site.ask({"io", "write -P 9 8192 4096"}).find("rror") == std::string::npos);
@@ -265,7 +265,46 @@ TEST_CASE("what a freeze prints is believed only as far as it can be seen") {
   CHECK(adapter->freeze(vm, folder / "top").error().to_string().find("which is the new top") !=
         std::string::npos);
   spec.commands.freeze = {"/bin/sh", "-c", "touch \"$0\"; echo noise; echo \"$1\"; echo", "{top}", "{disk}"};
-  CHECK(must(adapter->freeze(vm, folder / "top2")) == vm.disks[0].path);
+  CHECK(must(adapter->freeze(vm, folder / "top2")).frozen == vm.disks[0].path);
+
+  // Where the disk's own path stays the top.
+  const auto frozen = folder / "SALES-001.0001.qcow2";
+  std::ofstream(frozen) << "disk";
+  const auto print = [&](const std::string& object) {
+    spec.commands.freeze = {"/bin/echo", object};
+    return adapter->freeze(vm, folder / "never");
+  };
+  const auto said = must(print("{\"path\": \"" + frozen + "\", \"top\": \"" + vm.disks[0].path + "\"}"));
+  CHECK(said.frozen == frozen);
+  CHECK(said.top == vm.disks[0].path);
+  CHECK(must(print("{\"frozen_path\": \"" + frozen + "\", \"active_path\": \"" + vm.disks[0].path + "\"}"))
+            .top == vm.disks[0].path);
+  for (const auto& wrong : {std::string("{"), std::string("{}"), "{\"path\": \"" + frozen + "\"}",
+                            "{\"path\": 1, \"top\": [\"" + frozen + "\"]}",
+                            "{\"path\": \"" + frozen + "\", \"top\": \"" + frozen + "\"}",
+                            "{\"path\": \"/nowhere\", \"top\": \"" + frozen + "\"}"}) {
+    INFO(wrong);
+    CHECK_FALSE(print(wrong));
+  }
+}
+
+TEST_CASE("layers are merged by a command that gets both, and the place of the upper one") {
+  support::TemporaryDirectory folder;
+  VmSpec spec;
+  spec.adapter = AdapterKind::command;
+  spec.directory = folder.path();
+  const auto vm = machine("SALES-001", folder / "SALES-001.qcow2");
+  const auto adapter = make_adapter(files(), spec);
+  CHECK_FALSE(adapter->can_merge());
+  CHECK(adapter->merge(vm, {"/u", "/l", 2}).error().code == ErrorCode::unsupported);
+  spec.commands.merge = {"/bin/sh",       "-c",      "echo \"$1 $2 $3 $4\" >\"$0\"",
+                         folder / "said", "{upper}", "{lower}",
+                         "{index}",       "{disk}"};
+  CHECK(adapter->can_merge());
+  must(adapter->merge(vm, {"/u", "/l", 2}));
+  CHECK(content_of(folder / "said") == "/u /l 2 " + vm.disks[0].path + "\n");
+  spec.commands.merge = {"/bin/false"};
+  CHECK_FALSE(adapter->merge(vm, {"/u", "/l", 2}));
 }
 
 TEST_CASE("libvirt defines what is made for it, and says how a machine is") {

@@ -7,8 +7,8 @@
 namespace roamstead::hypervisor {
 
 std::vector<std::string> placeholders() {
-  return {"name",   "uuid",      "mac",        "pool",      "number", "disk",
-          "format", "data_disk", "definition", "directory", "top"};
+  return {"name",      "uuid",       "mac",       "pool", "number", "disk",  "format",
+          "data_disk", "definition", "directory", "top",  "upper",  "lower", "index"};
 }
 
 Result<void> check_command(const VmCommands::Words& words) {
@@ -30,7 +30,8 @@ Result<void> check_command(const VmCommands::Words& words) {
       return fail(ErrorCode::invalid_argument, "'{" + name +
                                                    "}' stands for nothing; known are {name}, "
                                                    "{uuid}, {mac}, {pool}, {number}, {disk}, {format}, "
-                                                   "{data_disk}, {definition}, {directory} and {top}");
+                                                   "{data_disk}, {definition}, {directory}, {top}, {upper}, "
+                                                   "{lower} and {index}");
     }
   }
   return {};

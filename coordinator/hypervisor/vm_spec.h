@@ -16,7 +16,7 @@ enum class AdapterKind : std::uint8_t { libvirt, vmware, command };
 // in every argument but the program itself, which is an absolute path. Empty: not given.
 struct VmCommands {
   using Words = std::vector<std::string>;
-  Words define, undefine, power_on, power_off, power_state, freeze;
+  Words define, undefine, power_on, power_off, power_state, freeze, merge;
 };
 
 struct VmSpec {
@@ -32,11 +32,13 @@ struct VmSpec {
   std::string uri = "qemu:///system";  // of libvirt
   std::vector<std::string> formats;    // that a `command` adapter's hypervisor attaches
   VmCommands commands;
+  std::uint32_t snapshot_seconds = 60;  // between snapshots of a running desktop; 0: on request only
 };
 
 // ErrorCode::invalid_argument for a program that is no absolute path, and for unknown {placeholders}.
 Result<void> check_command(const VmCommands::Words& words);
-// "name", "uuid", "mac", "pool", "number", "disk", "format", "data_disk", "definition", "directory", "top".
+// "name", "uuid", "mac", "pool", "number", "disk", "format", "data_disk", "definition", "directory", "top",
+// "upper", "lower", "index".
 std::vector<std::string> placeholders();
 
 }  // namespace roamstead::hypervisor

@@ -60,6 +60,7 @@ Result<Fenced> fence_clone(const Invocation& call, const compose::PoolSpec& spec
   fenced.saved = json::array();
   fenced.openings = call.context.sessions.shut_openings(desktop);
   if (!discard) RS_CHECK(wait_for_log_out(call, desktop));
+  if (call.context.snapshots != nullptr) fenced.snapshots = call.context.snapshots->shut(desktop);
   RS_TRY(const auto sessions, sessions_of(call, desktop));
   auto& files = os::real_file_system();
   const compose::PoolVms vms(files, spec);
@@ -81,7 +82,7 @@ Result<Fenced> fence_clone(const Invocation& call, const compose::PoolSpec& spec
     fenced.was_on = true;
   }
   if (call.context.disconnect) call.context.disconnect(desktop);
-  const auto disk = compose::paths_of(spec, desktop).active;
+  const auto disk = compose::current_top(files, compose::paths_of(spec, desktop).active);
   std::uint32_t partition = 0;
   if (!sessions.empty() && !discard) {
     RS_TRY_CTX(const auto windows,

@@ -4,13 +4,15 @@
 
 #include "coordinator/compose/pool_job.h"
 #include "coordinator/server/command_table.h"
+#include "coordinator/server/host_snapshots.h"
 
 namespace roamstead::server {
 
 struct Fenced {
-  OpeningGate::Hold openings;  // as long as it lives no profile is opened there
-  bool was_on = false;         // its machine was switched off for this
-  nlohmann::json saved;        // of each session that was ended here, as `session.recover-layer` has it
+  OpeningGate::Hold openings;                      // as long as it lives no profile is opened there
+  std::unique_ptr<HostSnapshots::Shut> snapshots;  // nor is its disk frozen or merged; null: nobody does
+  bool was_on = false;                             // its machine was switched off for this
+  nlohmann::json saved;  // of each session that was ended here, as `session.recover-layer` has it
 };
 
 // A desktop that is connected is asked to log out, and waited for ("within_seconds" of the request, 30). Then

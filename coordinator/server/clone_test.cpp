@@ -13,7 +13,7 @@
 #include "common/ntfs3g/library_volume.h"
 #include "coordinator/compose/pool_job.h"
 #include "coordinator/compose/windows_volume.h"
-#include "coordinator/server/testing/pool_site.h"
+#include "coordinator/server/testing/clone_site.h"
 #include "coordinator/server/testing/sample_batch.h"
 #include "tests/support/command.h"
 
@@ -22,87 +22,6 @@ namespace {
 
 using nlohmann::json;
 using support::must;
-
-constexpr const char* kRoot = "Users/alice";
-constexpr const char* kClone = "SALES-01";
-
-std::string file_of(const std::string& disk, const std::string& path) {
-  const auto windows = must(compose::WindowsDisk::open(os::real_file_system(), disk));
-  const auto found = windows->volume().lookup(path);
-  if (!found) return "";
-  const auto record = must(windows->volume().record(found->record));
-  for (const auto& stream : record.streams)
-    if (stream.name.empty()) {
-      Bytes content(static_cast<std::size_t>(stream.size_bytes));
-      must(windows->volume().read(stream, 0, content));
-      return std::string(as_text(content));
-    }
-  return "";
-}
-
-void write_on(const std::string& disk, const std::string& path, ByteView content) {
-  auto& files = os::real_file_system();
-  const auto place = must(compose::WindowsDisk::open(files, disk))->place();
-  const auto opened = must(vdisk::Disk::open(files, disk, vdisk::Access::write));
-  vdisk::SubDevice device(*opened, place.offset_bytes, place.size_bytes, disk);
-  const auto volume = must(ntfs3g::LibraryVolume::mount(device, ntfs3g::Access::write));
-  const auto directory = must(volume->make_directories(os::parent_directory(path)));
-  auto file = volume->find_child(directory, os::base_name(path));
-  if (!file) file = volume->create(directory, os::base_name(path), ntfs3g::ItemKind::file);
-  must(volume->truncate(must(file), "", 0));
-  must(volume->write(must(file), "", 0, content));
-  must(volume->unmount());
-  must(opened->flush());
-}
-
-struct CloneSite : PoolSite {
-  std::string active = disk("SALES-01.vhdx");
-
-  // `prepare` is called before the desktop is made.
-  explicit CloneSite(const std::string& section = "", const std::function<void(PoolSite&)>& prepare = {}) {
-    if (prepare) prepare(*this);
-    must_do(request("pool.create", section, 1));
-    must_do({{"command", "assignment.add"}, {"desktop", kClone}, {"profile", "alice"}});
-  }
-  json must_do(const json& wanted) { return PoolSite::must(wanted); }
-  // With what the clone's disk holds now.
-  wire::TlsLinkOptions identity() {
-    const auto folder_of = std::string("ProgramData/Roamstead/identity/");
-    const auto pem = file_of(active, folder_of + "identity.pem");
-    const auto certificate = pem.find("-----BEGIN CERTIFICATE");
-    wire::TlsLinkOptions options;
-    options.key_pem = pem.substr(0, certificate);
-    options.certificate_pem = pem.substr(certificate);
-    options.ca_pem = file_of(active, folder_of + "ca.pem");
-    options.address = coordinator->address();
-    return options;
-  }
-  // A session with a file that was not sent, as its disk would have it.
-  wire::OpenReply work(wire::TlsLink& link) {
-    const auto session = support::must(link.open({"alice", kRoot, {}}));
-    write_on(active, "ProgramData/Roamstead/provenance.journal",
-             extract::encode_header(
-                 {session.session, "alice", session.version, kRoot, "ProgramData/Roamstead/staging"}));
-    write_on(active, std::string(kRoot) + "/unsaved.txt", as_bytes("not sent"));
-    return session;
-  }
-  void wait_until_gone() {
-    while (coordinator->sessions().is_connected(kClone))
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  std::string saved_file(std::uint64_t version, const std::string& path) {
-    const auto profile = support::must(coordinator->repository().find_profile("alice"));
-    const auto tree = support::must(coordinator->repository().tree(profile.id, version));
-    Bytes content(8);
-    support::must(tree->read(path_of(path), "", 0, content));
-    return std::string(as_text(content));
-  }
-  std::size_t versions() {
-    return support::must(coordinator->repository().versions(
-                             support::must(coordinator->repository().find_profile("alice")).id))
-        .size();
-  }
-};
 
 TEST_CASE("what a desktop that is gone had not sent is in the repository before its disk is set back") {
   if (!support::available("mkntfs")) return;

@@ -24,6 +24,8 @@ class Registry;
 
 namespace roamstead::server {
 
+class HostSnapshots;
+
 // All must outlive the call.
 struct CommandContext {
   repository::Repository& repository;
@@ -36,6 +38,7 @@ struct CommandContext {
   audit::AuditLog* audit = nullptr;            // null: nothing is recorded (tests)
   compose::PoolStore* pools = nullptr;         // null: no images and pools are kept (tests)
   const metrics::Registry* metrics = nullptr;  // null: no coordinator runs
+  HostSnapshots* snapshots = nullptr;          // null: none are made
 };
 
 // Requests ("command" names one; the *_commands.cpp files add them to command_table.h):

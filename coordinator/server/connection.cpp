@@ -199,6 +199,9 @@ Result<void> Connection::dispatch(Frame frame) {
     case FrameType::first_boot:
     case FrameType::close:
     case FrameType::hand_over:
+    case FrameType::snapshot_offer:
+    case FrameType::quiet:
+    case FrameType::held:
       ++requests_;
       asio::co_spawn(channel_->executor(), serve(std::move(frame), charged(with_answer)), asio::detached);
       return {};
@@ -252,7 +255,8 @@ asio::awaitable<void> Connection::serve(Frame frame, [[maybe_unused]] Flight::Ch
   auto self = shared_from_this();
   // Closing may wait for a commit under way; reading must not wait behind it.
   bool may_wait = frame.type == FrameType::close || frame.type == FrameType::hand_over;
-  auto& pool = may_wait ? context_.commit_pool : context_.request_pool;
+  const bool freezes = frame.type == FrameType::quiet;
+  auto& pool = may_wait ? context_.commit_pool : freezes ? context_.snapshot_pool : context_.request_pool;
   // One at a time: were all its requests to wait in the pool, nobody's batch would be committed.
   while (may_wait && changing_) co_await wait_for(changed_);
   if (may_wait) changing_ = true;

@@ -30,6 +30,7 @@ namespace roamstead::server {
 struct ConnectionContext {
   asio::thread_pool& request_pool;
   asio::thread_pool& commit_pool;
+  asio::thread_pool& snapshot_pool;  // waits for hypervisors
   RequestHandler& handler;
   StateStore& store;
   Presence& presence;

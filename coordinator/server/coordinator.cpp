@@ -53,9 +53,12 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
         pulse->storage_failed = true;
         if (also) also(error);
       };
-  RS_TRY(coordinator->sessions_, SessionTable::create(*coordinator->store_, *coordinator->repository_,
-                                                      options.sessions, std::move(faults)));
+  RS_TRY(coordinator->sessions_,
+         SessionTable::create(*coordinator->store_, *coordinator->repository_, options.sessions, faults));
   coordinator->extractors_ = std::make_unique<ExtractorTable>(files, os::join_path(state, kMapDirectory));
+  coordinator->snapshots_ = std::make_unique<HostSnapshots>(*coordinator->sessions_, *coordinator->pools_,
+                                                            *coordinator->extractors_, std::move(faults));
+  options.server.snapshots = coordinator->snapshots_.get();
   options.server.state_directory = state;
   options.server.audit = coordinator->audit_.get();
   options.server.metrics = &coordinator->metrics_;
@@ -150,7 +153,8 @@ CommandContext Coordinator::command_context() {
           *extractors_,
           audit_.get(),
           pools_.get(),
-          &metrics_};
+          &metrics_,
+          snapshots_.get()};
 }
 
 Result<nlohmann::json> Coordinator::execute(const Caller& caller, const nlohmann::json& request,

@@ -13,6 +13,7 @@
 #include "coordinator/rest/rest_server.h"
 #include "coordinator/server/admin_socket.h"
 #include "coordinator/server/extractor_table.h"
+#include "coordinator/server/host_snapshots.h"
 #include "coordinator/server/server.h"
 #include "coordinator/server/vanished_recovery.h"
 
@@ -48,6 +49,7 @@ class Coordinator {
   repository::Repository& repository() { return *repository_; }
   const identity::CertificateAuthority& authority() const { return *authority_; }
   audit::AuditLog& audit() { return *audit_; }
+  CommandContext command_context();
   Result<nlohmann::json> execute(const Caller& caller, const nlohmann::json& request,
                                  const admin::ProgressSink& progress);
   // As the coordinator itself, which may do everything.
@@ -55,7 +57,6 @@ class Coordinator {
 
  private:
   Coordinator() = default;
-  CommandContext command_context();
   void measure();  // what is asked of the moment, beside what is counted
   Result<void> answer_monitoring(const std::string& address);
 
@@ -77,6 +78,7 @@ class Coordinator {
   std::unique_ptr<compose::PoolStore> pools_;
   std::unique_ptr<SessionTable> sessions_;
   std::unique_ptr<ExtractorTable> extractors_;
+  std::unique_ptr<HostSnapshots> snapshots_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<AdminSocket> admin_;
   std::unique_ptr<http::HealthServer> health_;

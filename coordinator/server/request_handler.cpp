@@ -114,12 +114,36 @@ Bytes RequestHandler::answer(const std::string& desktop, Frame request) {
       return handle<wire::SessionRequest>(
           std::move(request), "hand-over", FrameType::done, Compression::no,
           [&](const auto& message) { return nothing(sessions_.hand_over(desktop, message.session_secret)); });
+    case FrameType::snapshot_offer:
+      return handle<wire::SnapshotOfferRequest>(std::move(request), "offer of snapshots",
+                                                FrameType::snapshot_offer_reply, Compression::no,
+                                                [&](const auto& message) -> Result<Bytes> {
+                                                  RS_TRY(auto* port, snapshots());
+                                                  return payload(port->offer(desktop, message));
+                                                });
+    case FrameType::quiet:
+      return handle<wire::QuietRequest>(std::move(request), "quiet", FrameType::frozen, Compression::no,
+                                        [&](const auto& message) -> Result<Bytes> {
+                                          RS_TRY(auto* port, snapshots());
+                                          return payload(port->quiet(desktop, message));
+                                        });
+    case FrameType::held:
+      return handle<wire::HeldRequest>(std::move(request), "held", FrameType::snapshot_state, Compression::no,
+                                       [&](const auto& message) -> Result<Bytes> {
+                                         RS_TRY(auto* port, snapshots());
+                                         return payload(port->held(desktop, message));
+                                       });
     default:
       return failure_frame(
           id, Error(ErrorCode::protocol, "a frame of type " +
                                              std::to_string(static_cast<unsigned>(request.type)) +
                                              " from a desktop"));
   }
+}
+
+Result<SnapshotPort*> RequestHandler::snapshots() const {
+  if (snapshots_ != nullptr) return snapshots_;
+  return fail(ErrorCode::unsupported, "this coordinator makes no snapshots of desktops");
 }
 
 RequestHandler::OpeningStep RequestHandler::open(const std::string& desktop, Opening& opening) {

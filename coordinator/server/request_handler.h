@@ -6,6 +6,7 @@
 #include "coordinator/server/first_boot_sink.h"
 #include "coordinator/server/server_metrics.h"
 #include "coordinator/server/session_table.h"
+#include "coordinator/server/snapshot_port.h"
 #include "coordinator/server/spool.h"
 
 namespace roamstead::server {
@@ -14,15 +15,16 @@ class RequestHandler {
  public:
   RequestHandler(SessionTable& sessions, std::string spool_directory, std::uint64_t spool_limit_bytes,
                  std::uint64_t spool_limit_per_desktop_bytes, metrics::Registry& registry,
-                 FirstBootSink first_boot)
+                 FirstBootSink first_boot, SnapshotPort* snapshots)
       : sessions_(sessions),
         first_boot_(std::move(first_boot)),
+        snapshots_(snapshots),
         metrics_(registry),
         spool_directory_(std::move(spool_directory)),
         budget_(spool_limit_bytes, spool_limit_per_desktop_bytes) {}
 
-  // list, read, fetch, keys, value, renew, learned, first_boot, close, hand_over: the reply as a frame, a
-  // failure included.
+  // list, read, fetch, keys, value, renew, learned, first_boot, close, hand_over, snapshot_offer, quiet,
+  // held: the reply as a frame, a failure included.
   Bytes answer(const std::string& desktop, wire::Frame request);
 
   // A request to open, asked again and again until there is an answer.
@@ -64,9 +66,11 @@ class RequestHandler {
                                            const Spool& spool);
 
   OpeningStep try_open(const std::string& desktop, Opening& opening);
+  Result<SnapshotPort*> snapshots() const;
 
   SessionTable& sessions_;
   const FirstBootSink first_boot_;
+  SnapshotPort* const snapshots_;  // may be null
   ServerMetrics metrics_;
   std::string spool_directory_;
   SpoolBudget budget_;

@@ -101,11 +101,13 @@ class Server::Impl final : public DesktopPort {
         enrolment_limit_(enrolment_limit()),
         request_pool_(options.request_threads),
         commit_pool_(options.commit_threads),
+        snapshot_pool_(options.snapshot_threads),
         handler_(sessions, os::join_path(options.state_directory, "spool"), options.spool_limit_bytes,
                  options.spool_limit_per_desktop_bytes,
-                 options.metrics != nullptr ? *options.metrics : own_metrics_, options.first_boot),
-        context_{request_pool_, commit_pool_, handler_, store,        presence_,
-                 large_batch_,  enroller_,    flight_,  options.audit} {}
+                 options.metrics != nullptr ? *options.metrics : own_metrics_, options.first_boot,
+                 options.snapshots),
+        context_{request_pool_, commit_pool_, snapshot_pool_, handler_, store,
+                 presence_,     large_batch_, enroller_,      flight_,  options.audit} {}
   ~Impl() override { stop(); }
 
   Result<void> listen(const tcp::endpoint& endpoint) {
@@ -151,6 +153,7 @@ class Server::Impl final : public DesktopPort {
     thread_.join();
     request_pool_.join();
     commit_pool_.join();
+    snapshot_pool_.join();
   }
 
   void disconnect(const std::string& desktop) {
@@ -400,6 +403,7 @@ class Server::Impl final : public DesktopPort {
   std::shared_ptr<asio::ssl::context> tls_;  // of the io thread; shared with connections being set up
   asio::thread_pool request_pool_;
   asio::thread_pool commit_pool_;
+  asio::thread_pool snapshot_pool_;
   metrics::Registry own_metrics_;
   RequestHandler handler_;
   ConnectionContext context_;

@@ -14,6 +14,7 @@
 #include "coordinator/metrics/metrics.h"
 #include "coordinator/server/first_boot_sink.h"
 #include "coordinator/server/session_table.h"
+#include "coordinator/server/snapshot_port.h"
 
 namespace roamstead::audit {
 class AuditLog;
@@ -54,6 +55,8 @@ struct ServerOptions {
   double all_enrolments_per_second = 20, all_enrolments_at_once = 200;
   metrics::Registry* metrics = nullptr;  // counts what desktops ask; null: nobody sees it
   audit::AuditLog* audit = nullptr;      // who was let in or refused is recorded there; null: nowhere (tests)
+  std::size_t snapshot_threads = 8;      // they wait for hypervisors
+  SnapshotPort* snapshots = nullptr;     // null: none are made of desktops
   FirstBootSink first_boot = [](const std::string&, const wire::FirstBootReport&) { return Result<void>(); };
 };
 

@@ -16,6 +16,8 @@ Result<json> save_from_disk(const Invocation& call, const SessionInfo& session, 
   wanted.quiesced = false;
   wanted.ended = true;
   wanted.partition = partition;
+  std::unique_ptr<HostSnapshots::Shut> alone;
+  if (call.context.snapshots != nullptr) alone = call.context.snapshots->shut(session.row.desktop);
   if (call.progress) call.progress({"reading " + disk, 0, 0});
   RS_TRY_CTX(auto extraction, "extracting " + disk, call.context.extractors.find(disk)->extract(wanted));
   if (!extraction->journal() || extraction->journal()->session != session.row.id)

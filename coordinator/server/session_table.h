@@ -127,6 +127,27 @@ class SessionTable {
                                    const profile::Batch& batch, profile::ContentSource& content,
                                    const wire::BatchBegin* announced = nullptr);
 
+  // Saving from snapshots that the host makes of a desktop's disk (host_snapshots.h).
+  struct HostSession {
+    SessionRow row;
+    bool current = false;            // the incarnation is the last of an active session
+    std::uint64_t last_ordinal = 0;  // of the incarnation
+    Guid last_cut;                   // its last batch's layer; zero: none
+    Guid below;                      // what the session as a whole was cut from last
+  };
+  // For the session's own desktop; renews its lease. ErrorCode::busy while a batch is committed.
+  Result<HostSession> host_session(const std::string& desktop, const Guid& secret, const Guid& incarnation);
+  // As commit(), of a batch that was extracted here. ErrorCode::stale, and nothing is kept, when the session
+  // is active and was resumed since: then the next batch holds it too.
+  Result<wire::CommitReply> commit_from_host(const Guid& session, const profile::Batch& batch,
+                                             profile::ContentSource& content);
+  // The layers that the desktop's active sessions were saved from last.
+  std::set<Guid> last_snapshots(const std::string& desktop);
+  // What a durable ordinal of the incarnation became.
+  Result<wire::CommitReply> committed(const Guid& session, const Guid& incarnation, std::uint64_t ordinal);
+  // Lost while the desktop has no connection.
+  void announce_snapshot(const SessionRow& session, wire::PushKind kind);
+
   // By public id, or the latest session of the profile of that name (active ones first).
   Result<SessionInfo> find(const std::string& session_or_profile);
   // Ends a session whose desktop is dead, and saves what was extracted of its disk as its next batch: a fork,

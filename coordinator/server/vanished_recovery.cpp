@@ -62,7 +62,7 @@ Result<void> VanishedRecovery::recover(const CommandContext& context, const Sess
   const auto shut = context.sessions.shut_openings(desktop);
   RS_TRY(const auto power, machines.power(desktop, clone->index));
   if (power != hypervisor::Power::off || context.sessions.is_connected(desktop)) return {};
-  const auto disk = compose::paths_of(spec, desktop).active;
+  const auto disk = compose::current_top(files, compose::paths_of(spec, desktop).active);
   std::uint32_t partition = 0;
   {
     RS_TRY(const auto windows, compose::WindowsDisk::open(files, disk));

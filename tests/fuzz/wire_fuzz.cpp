@@ -39,6 +39,13 @@ void decode_frame(ByteView input) {
   decode_as<wire::LearnedRequest>(frame);
   decode_as<wire::Credit>(frame);
   decode_as<wire::CommitReply>(frame);
+  decode_as<wire::SnapshotOfferRequest>(frame);
+  decode_as<wire::SnapshotOffer>(frame);
+  decode_as<wire::QuietRequest>(frame);
+  decode_as<wire::FrozenReply>(frame);
+  decode_as<wire::HeldRequest>(frame);
+  if (auto state = wire::decode_snapshot_state(frame); state && wire::encode_message(*state).empty())
+    __builtin_trap();
   if (auto push = wire::decode_push(frame); push && wire::encode_message(*push).empty()) __builtin_trap();
 }
 
