@@ -75,8 +75,9 @@ struct Table {
   std::uint32_t number;
   std::uint32_t slot_count;  // a power of two
   std::uint32_t reserved;
-  std::uint64_t instance;  // the header's
-  std::uint64_t unused[4];
+  std::uint64_t instance;                     // the header's
+  std::atomic<std::uint64_t> load_library32;  // LoadLibraryW's address in 32-bit programs; 0: not known
+  std::uint64_t unused[3];
 };
 static_assert(sizeof(Table) == 64);
 using Slot = std::atomic<std::uint64_t>;
@@ -199,6 +200,13 @@ inline TableView view_table(const void* memory, std::size_t bytes) {
     return {};
   return {reinterpret_cast<const Slot*>(static_cast<const char*>(memory) + sizeof(Table)), count - 1,
           table.number};
+}
+
+// Where 32-bit programs have LoadLibraryW; 0: not known, or there are none.
+inline std::uint32_t load_library32(const TableView& view) {
+  if (view.slots == nullptr) return 0;
+  const auto& table = *(reinterpret_cast<const Table*>(view.slots) - 1);
+  return static_cast<std::uint32_t>(table.load_library32.load(std::memory_order_acquire));
 }
 
 inline const Header* view_header(const void* memory, std::size_t bytes) {

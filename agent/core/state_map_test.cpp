@@ -77,6 +77,20 @@ TEST_CASE("upcasing is the repository's, in four units at once too") {
   }
 }
 
+TEST_CASE("where 32-bit programs have LoadLibraryW is said in every table, also when it is learnt late") {
+  PlainMemory memory;
+  const auto map = must(StateMapWriter::create(memory, prefixes(), 7, 1000, 16));
+  CHECK(load_library32(memory.table()) == 0);
+  CHECK(load_library32(TableView{}) == 0);
+  const auto before = memory.table();
+  map->set_load_library32(0x7B61'2340);
+  CHECK(load_library32(before) == 0x7B61'2340);
+  for (int i = 0; i < 200; ++i)
+    map->add(0, u"name" + to_utf16(std::to_string(i)).value(), kLoaded, map->generation());
+  CHECK(memory.table().number != before.number);
+  CHECK(load_library32(memory.table()) == 0x7B61'2340);
+}
+
 TEST_CASE("names are found below the longest name that leads to a root") {
   PlainMemory memory;
   const auto map = must(StateMapWriter::create(memory, prefixes(), 7, 1000));

@@ -106,6 +106,7 @@ Result<void> StateMapWriter::new_table(std::uint32_t slots) {
   table.number = number;
   table.slot_count = slots;
   table.instance = header_->instance;
+  table.load_library32 = load_library32_;
   slots_ = reinterpret_cast<Slot*>(bytes->data() + sizeof(Table));
   slot_count_ = slots;
   used_ = 0;
@@ -181,6 +182,12 @@ void StateMapWriter::forget(std::uint32_t state) {
 }
 
 void StateMapWriter::clear() { forget(static_cast<std::uint32_t>(kStateBits)); }
+
+void StateMapWriter::set_load_library32(std::uint32_t address) {
+  std::lock_guard lock(mutex_);
+  load_library32_ = address;
+  (reinterpret_cast<Table*>(slots_) - 1)->load_library32.store(address, std::memory_order_release);
+}
 
 void StateMapWriter::set_flag(Flag flag, bool on) {
   if (on)

@@ -53,6 +53,8 @@ class StateMapWriter {
 
   void set_flag(state_map::Flag flag, bool on);
   void set_complete(std::uint32_t root, bool complete);
+  // Of state_map::load_library32(); may be said at any time, of this and all further tables.
+  void set_load_library32(std::uint32_t address);
   // Names come to stand for other things: from before the first call until after the second.
   void begin_rename();
   void end_rename();
@@ -77,6 +79,7 @@ class StateMapWriter {
   state_map::Header* const header_;
   mutable std::mutex mutex_;
   std::uint32_t number_ = 0;
+  std::uint32_t load_library32_ = 0;
   state_map::Slot* slots_ = nullptr;
   std::uint32_t slot_count_ = 0;
   std::uint32_t used_ = 0;

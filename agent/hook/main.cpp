@@ -33,6 +33,14 @@ __declspec(dllexport) void RoamsteadHookReport(roamstead::hook::PatchReport* rep
   *report = roamstead::hook::patch_report;
 }
 
+#if !defined(__x86_64__)
+// rundll32's: its exit status is what 64-bit programs have to know to give this library to 32-bit ones.
+__declspec(dllexport) void CALLBACK RoamsteadLoader(HWND, HINSTANCE, LPSTR, int) {
+  ::ExitProcess(reinterpret_cast<UINT>(
+      reinterpret_cast<void*>(::GetProcAddress(::GetModuleHandleW(L"kernel32.dll"), "LoadLibraryW"))));
+}
+#endif
+
 BOOL WINAPI RoamsteadHookMain(HINSTANCE self, DWORD reason, LPVOID) {
   using namespace roamstead::hook;
   if (reason != DLL_PROCESS_ATTACH) return TRUE;

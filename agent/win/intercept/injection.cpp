@@ -35,6 +35,33 @@ Result<void> inject(HANDLE process, HANDLE thread, const std::string& library) {
   return {};
 }
 
+std::uint32_t load_library_of_32_bits(const std::string& library) {
+  constexpr DWORD kPatience_ms = 10'000;
+  constexpr DWORD kLeastAddress = 0x10000, kBeyond = 0x8000'0000;  // others are errors of the program
+  wchar_t folder[MAX_PATH] = L"";
+  const auto units = ::GetSystemWow64DirectoryW(folder, MAX_PATH);
+  const auto path = win::widen(library);
+  if (units == 0 || units >= MAX_PATH || ::GetFileAttributesW(path.c_str()) == INVALID_FILE_ATTRIBUTES)
+    return 0;
+  const auto program = std::wstring(folder) + L"\\rundll32.exe";
+  auto line = L"rundll32.exe \"" + path + L"\",RoamsteadLoader";
+  STARTUPINFOW startup{};
+  startup.cb = sizeof startup;
+  PROCESS_INFORMATION started{};
+  if (::CreateProcessW(program.c_str(), line.data(), nullptr, nullptr, FALSE, CREATE_NO_WINDOW, nullptr,
+                       nullptr, &startup, &started) == 0)
+    return 0;
+  const auto process = win::own(started.hProcess), thread = win::own(started.hThread);
+  DWORD status = 0;
+  if (::WaitForSingleObject(process.get(), kPatience_ms) != WAIT_OBJECT_0) {
+    ::TerminateProcess(process.get(), 1);
+    return 0;
+  }
+  return ::GetExitCodeProcess(process.get(), &status) != 0 && status >= kLeastAddress && status < kBeyond
+             ? status
+             : 0;
+}
+
 Result<unsigned long> run_hooked(const std::string& command_line, const std::string& library) {
   RS_CHECK(hook_this_process(library));  // so that the program's own folder is loaded before it is started
   auto line = win::widen(command_line);

@@ -15,6 +15,11 @@ Result<void> hook_this_process(const std::string& library);
 // point. For 64-bit processes; others and protected ones refuse.
 Result<void> inject(HANDLE process, HANDLE thread, const std::string& library);
 
+// LoadLibraryW's address in 32-bit programs, one for all until Windows starts anew: a program of Windows' own
+// that loads `library`, roamstead-hook32.dll's path, says it. 0: there is no such library, or no such
+// programs. Waits 10 s at most.
+std::uint32_t load_library_of_32_bits(const std::string& library);
+
 // Runs a command line to its end with the hook in it; its exit status. `library` is roamstead-hook.dll's
 // path.
 Result<unsigned long> run_hooked(const std::string& command_line, const std::string& library);

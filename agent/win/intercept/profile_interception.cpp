@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "agent/win/intercept/injection.h"
 #include "common/base/log.h"
 
 namespace roamstead::agent {
@@ -37,6 +38,19 @@ InterceptionConfig config_of(const ProfileInterception::Config& config, Session&
     how.key_links.push_back({kUserKeys, *classes, kUserClasses});
   how.note_change = [&session] { session.note_change(); };
   return how;
+}
+
+// Of this process's Windows; learnt once.
+std::uint32_t known_load_library32() {
+  static const std::uint32_t address = [] {
+    std::array<wchar_t, 1024> own{};
+    const auto units = ::GetModuleFileNameW(nullptr, own.data(), static_cast<DWORD>(own.size()));
+    if (units == 0 || units >= own.size()) return 0u;
+    const std::wstring path(own.data(), units);
+    return load_library_of_32_bits(
+        win::narrow(path.substr(0, path.rfind(L'\\') + 1) + L"roamstead-hook32.dll"));
+  }();
+  return address;
 }
 
 }  // namespace
@@ -90,6 +104,7 @@ void ProfileInterception::begin(Session& session) {
 
 // Tells programs when everything is there, and asks for writers again after each snapshot.
 void ProfileInterception::watch(Session& session, const std::shared_ptr<Interception>& interception) {
+  map_->writer->set_load_library32(known_load_library32());  // starts a program: no log-on waits for it
   std::uint64_t snapshots = 0;
   while (watcher_.sleep(std::chrono::duration_cast<std::chrono::milliseconds>(kLook))) {
     const auto fill = session.fill().progress();

@@ -1,9 +1,10 @@
 // The service of the hook's test: the agent's loader, interception, state map and pipe as they are, over a
 // folder, with a coordinator in memory and a simulation of the registry (live_keys.h).
 //
-//   hooked_service VOLUME HIVE-ROOT PATIENCE    e.g. C:\volume Software\Hooked 8000 (ms)
-// The profile: VOLUME\Users\alice; the hive's root: HKEY_CURRENT_USER\HIVE-ROOT. Says "ready", then answers
-// lines of standard input: away, back, slow, report, loaded (names of files loaded), quit.
+//   hooked_service VOLUME HIVE-ROOT PATIENCE [LIBRARY]    e.g. C:\volume Software\Hooked 8000 (ms)
+// The profile: VOLUME\Users\alice; the hive's root: HKEY_CURRENT_USER\HIVE-ROOT; LIBRARY: the hook for 32-bit
+// programs. Says "ready", then answers lines of standard input: away, back, slow, report, loaded (names of
+// files loaded), quit.
 #include <windows.h>
 // After it.
 #include <cstdio>
@@ -14,6 +15,7 @@
 #include "agent/core/loader.h"
 #include "agent/core/registry_loader.h"
 #include "agent/testing/memory_link.h"
+#include "agent/win/intercept/injection.h"
 #include "agent/win/intercept/map_sections.h"
 #include "agent/win/intercept/pipe_server.h"
 #include "common/registry/test_hive.h"
@@ -70,7 +72,8 @@ support::KeyModel some_keys() {
   return model;
 }
 
-int serve(const std::string& folder, const std::string& hive_root, std::chrono::milliseconds patience) {
+int serve(const std::string& folder, const std::string& hive_root, std::chrono::milliseconds patience,
+          const std::string& library32) {
   MemoryLink link;
   fill_profile(link);
   link.add_hive("NTUSER.DAT", some_keys());
@@ -114,6 +117,7 @@ int serve(const std::string& folder, const std::string& hive_root, std::chrono::
   prefixes.push_back({1, true, to_utf16("\\Registry\\User\\" + sid + "\\" + hive_root).value()});
   auto map = must(StateMapWriter::create(sections, prefixes, ::GetCurrentProcessId(),
                                          static_cast<std::uint32_t>(patience.count() + 1000)));
+  map->set_load_library32(load_library_of_32_bits(library32));
   volume.announce_in(map.get());
   InterceptionConfig config;
   config.profile_root = kProfile;
@@ -154,9 +158,10 @@ int serve(const std::string& folder, const std::string& hive_root, std::chrono::
 }  // namespace roamstead::agent
 
 int main(int count, char** words) {
-  if (count != 4) return 2;
+  if (count != 4 && count != 5) return 2;
   try {
-    return roamstead::agent::serve(words[1], words[2], std::chrono::milliseconds(std::stoi(words[3])));
+    return roamstead::agent::serve(words[1], words[2], std::chrono::milliseconds(std::stoi(words[3])),
+                                   count == 5 ? words[4] : "");
   } catch (const std::exception& error) {
     std::cerr << "hooked_service: " << error.what() << std::endl;
     return 1;
