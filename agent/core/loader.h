@@ -116,6 +116,8 @@ class Loader {
 
   // Flushes the volume, then records the tags of everything loaded before. The gate may be held.
   Result<void> flush_tags();
+  // Records on the volume of items that the journal spoke of since it had so many bytes, with all tags.
+  Result<std::vector<std::uint64_t>> loaded_since(std::uint64_t journal_bytes);
 
   Gate& gate() { return gate_; }
   Activity& activity() { return activity_; }

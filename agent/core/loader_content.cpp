@@ -354,6 +354,12 @@ Result<void> Loader::change_metadata(VolumeHandle& handle, const std::function<R
   return announce(now.created_100ns);  // refused, or rounded
 }
 
+Result<std::vector<std::uint64_t>> Loader::loaded_since(std::uint64_t journal_bytes) {
+  RS_CHECK(flush_tags());
+  return journal_.inspect(
+      [&](const extract::Provenance& provenance) { return provenance.spoken_of_from(journal_bytes); });
+}
+
 Result<void> Loader::flush_tags() {
   std::lock_guard one_at_a_time(flush_mutex_);
   std::vector<std::weak_ptr<Item>> waiting;

@@ -13,7 +13,14 @@ class LocalSaver final : public Saver {
         snapshots_(snapshots),
         sender_(parts.link, parts.session_secret, parts.log, snapshots, parts.loader.activity(),
                 parts.sender),
-        cycle_(parts, snapshots, sender_) {}
+        cycle_(parts, snapshots, sender_) {
+    snapshots.watch_loading(
+        [&loader = parts.loader](std::uint64_t journal_bytes) { return loader.loaded_since(journal_bytes); });
+  }
+  ~LocalSaver() override {
+    sender_.stop();
+    snapshots_.watch_loading({});
+  }
 
   void start() override { sender_.start(); }
   void stop() override { sender_.stop(); }
@@ -24,6 +31,7 @@ class LocalSaver final : public Saver {
   Result<std::size_t> tidy() override { return cycle_.tidy(); }
   Result<std::size_t> frozen_layers() override { return snapshots_.frozen_layers(); }
   Result<SenderStatus> status() override { return sender_.status(); }
+  bool left_something() override { return snapshots_.left_something(); }
   Result<void> renew() override { return link_.renew(secret_); }
 
  private:
@@ -55,6 +63,7 @@ std::unique_ptr<Saver> SnapshotPort::saver(const SaverParts& parts) {
 
 Result<void> SnapshotPort::save_rest(const changelog::SessionFacts& facts, changelog::ChangeLog& log,
                                      wire::CoordinatorLink& link) {
+  expect_last();
   RS_TRY(auto frozen, freeze());
   {
     RS_TRY_CTX(auto taken, "extracting from " + frozen.path, cut(frozen, facts.last_cut));

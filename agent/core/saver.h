@@ -54,6 +54,8 @@ class Saver {
   virtual Result<std::size_t> tidy() = 0;
   virtual Result<std::size_t> frozen_layers() = 0;
   virtual Result<SenderStatus> status() = 0;
+  // Whether a snapshot is due though programs changed nothing since.
+  virtual bool left_something() { return false; }
   // Renews the session's lease, and what else the coordinator knows of it only for a while.
   virtual Result<void> renew() = 0;
   // What the coordinator says unasked of saving; on the link's thread, only to take note.

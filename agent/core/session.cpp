@@ -195,7 +195,7 @@ void Session::take_snapshots() {
   // Where the coordinator says when, it rings.
   const auto interval = saver_->is_told_when() ? std::chrono::hours(24) : config_.snapshot_interval;
   while (snapshotter_.sleep(interval)) {
-    if (!changed_.exchange(false)) {
+    if (!changed_.exchange(false) && !saver_->left_something()) {
       if (auto tidied = saver_->tidy(); !tidied) note_error(fail(tidied.error()));
       continue;
     }

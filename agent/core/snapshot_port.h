@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "agent/core/snapshot_provider.h"
 #include "common/base/guid.h"
@@ -29,6 +30,16 @@ class Cut {
 // Thread-safe; calls take their turn.
 class SnapshotPort : public SnapshotProvider {
  public:
+  // Called before the first freeze, by whoever loads, and with nothing when it ceases to. `loaded_since`
+  // tells the records on the volume of what was published or loaded since the journal of provenance had so
+  // many bytes, and makes that durable there: for who looks at the volume while programs go on.
+  using LoadedSince = std::function<Result<std::vector<std::uint64_t>>(std::uint64_t journal_bytes)>;
+  virtual void watch_loading(LoadedSince) {}
+  // The next freeze is the session's last: nothing can be left to another one.
+  virtual void expect_last() {}
+  // Whether the last cut left something to the next one, which should come though nothing else changes.
+  virtual bool left_something() { return false; }
+
   // The caller has quiesced the volume.
   virtual Result<FrozenLayer> freeze() = 0;
   // What changed between `below` (zero: since the session began) and `frozen`.

@@ -21,8 +21,14 @@ Result<std::unique_ptr<Desktop>> Desktop::start(const DesktopConfig& config, Fau
   if (config.host_snapshots) {
     desktop->host_snapshots_ = std::make_unique<HostSnapshots>(
         *desktop->link_, HostSnapshots::Options{.provenance_path = config.disk.provenance_path});
+  } else if (config.scan) {
+    ScanSnapshots::Options options;
+    options.directory = config.state_directory + "/scan";
+    options.provenance_path = config.session.agent_root + "/provenance.journal";
+    RS_TRY_CTX(desktop->own_snapshots_, "scanning " + config.volume,
+               ScanSnapshots::open(*desktop->volume_, os::real_file_system(), std::move(options)));
   } else {
-    RS_TRY_CTX(desktop->disk_snapshots_, "disk " + config.disk.disk_path, DiskSnapshots::open(config.disk));
+    RS_TRY_CTX(desktop->own_snapshots_, "disk " + config.disk.disk_path, DiskSnapshots::open(config.disk));
   }
   RS_TRY(desktop->log_, changelog::ChangeLog::open(os::real_file_system(), config.session.change_log_path,
                                                    std::move(faults)));
@@ -31,7 +37,7 @@ Result<std::unique_ptr<Desktop>> Desktop::start(const DesktopConfig& config, Fau
 
 SnapshotProvider& Desktop::snapshots() {
   if (host_snapshots_) return *host_snapshots_;
-  return *disk_snapshots_;
+  return *own_snapshots_;
 }
 
 void Desktop::connect() {

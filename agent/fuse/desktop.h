@@ -10,6 +10,7 @@
 #include "agent/fuse/disk_snapshots.h"
 #include "agent/fuse/posix_volume.h"
 #include "agent/fuse/profile_mount.h"
+#include "agent/scan/scan_snapshots.h"
 #include "common/wire/tls_link.h"
 
 namespace roamstead::agent {
@@ -18,6 +19,7 @@ struct DesktopConfig {
   std::string identity_directory;
   std::string coordinator;      // empty: what the identity says
   bool host_snapshots = false;  // the coordinator makes them; then `disk` does not count
+  bool scan = false;            // the folder is scanned; the same
   DiskSnapshots::Options disk;
   std::string volume;       // mount point of the desktop's NTFS volume
   std::string mount_point;  // where programs see the profile
@@ -58,7 +60,7 @@ class Desktop {
   std::unique_ptr<wire::TlsLink> link_;
   std::unique_ptr<PosixVolume> volume_;
   std::unique_ptr<HostSnapshots> host_snapshots_;  // null: the agent makes them itself
-  std::unique_ptr<DiskSnapshots> disk_snapshots_;  // null: the coordinator does
+  std::unique_ptr<SnapshotPort> own_snapshots_;    // null: the coordinator does
   std::unique_ptr<changelog::ChangeLog> log_;      // until the log-in
   std::unique_ptr<Session> session_;
   std::unique_ptr<ProfileMount> mount_;  // goes first

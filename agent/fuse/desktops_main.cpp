@@ -280,14 +280,18 @@ void add_run_options(CLI::App& verb, Arguments& arguments) {
   auto* disk = verb.add_option("--disk", config.disk.disk_path,
                                "The desktop's VHDX, served by 'roamstead disk mount'");
   verb.add_option_function<std::string>(
-          "--snapshots", [&config](const std::string& value) { config.host_snapshots = value == "host"; },
-          "Who makes them: the desktop of its --disk (disk), or the coordinator of the desktop's machine, "
-          "where "
-          "it made the desktop (host)")
-      ->check(CLI::IsMember({"disk", "host"}))
+          "--snapshots",
+          [&config](const std::string& value) {
+            config.host_snapshots = value == "host";
+            config.scan = value == "scan";
+          },
+          "Who makes them: the desktop of its --disk (disk) or by scanning the profile's folder (scan), or "
+          "the "
+          "coordinator of the desktop's machine, where it made the desktop (host)")
+      ->check(CLI::IsMember({"disk", "scan", "host"}))
       ->default_str("disk");
   verb.final_callback([&config, disk] {
-    if (!config.host_snapshots && disk->count() == 0) throw CLI::RequiredError("--disk");
+    if (!config.host_snapshots && !config.scan && disk->count() == 0) throw CLI::RequiredError("--disk");
   });
   verb.add_option("--control", config.disk.control_socket,
                   "Control socket of the mounted disk (default: DISK.control)");

@@ -8,6 +8,7 @@
 
 #include "agent/core/profile_volume.h"
 #include "agent/fuse/file_descriptor.h"
+#include "agent/scan/scan_source.h"
 
 namespace roamstead::agent {
 
@@ -44,7 +45,7 @@ class PosixHandle final : public VolumeHandle {
   bool ntfs_;
 };
 
-class PosixVolume final : public ProfileVolume {
+class PosixVolume final : public ProfileVolume, public ScanSource {
  public:
   // `directory` is the mount point (or the directory); links point below `profile_root`. Refuses an ntfs-3g
   // mount without alternate streams.
@@ -67,7 +68,15 @@ class PosixVolume final : public ProfileVolume {
   Result<void> remove_tree(const std::string& path) override;
   Result<void> sync() override;
 
+  // ScanSource: posix_scan.cpp. ntfs-3g shows no sequence numbers.
+  Result<std::vector<ScannedItem>> list_to_scan(const std::string& path) override;
+  Result<ScannedItem> look(const std::string& path) override;
+  Result<ItemDetails> details(const std::string& path) override;
+  Result<std::unique_ptr<VolumeHandle>> open_to_read(const std::string& path,
+                                                     const std::string& stream) override;
+
  private:
+  Result<void> add_ntfs_details(const std::string& path, ItemDetails& details) const;
   PosixVolume(std::string directory, std::string profile_root, FileDescriptor root, bool ntfs)
       : directory_(std::move(directory)),
         profile_root_(std::move(profile_root)),

@@ -141,6 +141,7 @@ Result<void> BatchBuilder::inside(const ntfs::FileRecord& file, const Placement&
       !comparison_.tree.selection().rules().same_below(origin.names.front().path, path))
     RS_CHECK(queue_descendants(file.reference.record));
   auto done = put(file, item.get(), placement, origin, nullptr, names.changed());
+  if (!done && comparison_.observer != nullptr) comparison_.observer->held_back(file.reference.record);
   return done ? done : blame(path, std::move(done).error());
 }
 
@@ -173,12 +174,13 @@ Result<void> BatchBuilder::put(const ntfs::FileRecord& file, const ItemState* it
                                const Placement& placement, const Origin& origin, const Origin* alike,
                                bool names_changed) {
   auto reason = blocked_reason(file);
+  if (!reason && comparison_.put_off) reason = comparison_.put_off(file.reference.record);
   if (!reason && comparison_.doubly_owned) {
     RS_TRY(const bool doubly_owned, comparison_.doubly_owned(file.reference.record));
     if (doubly_owned) reason = "damaged: one of its clusters belongs to another file too";
   }
   if (reason) {
-    hold_back(placement.names.front().path, *reason);
+    hold_back(file, placement.names.front().path, *reason);
     return {};
   }
   RS_TRY(auto entry,
@@ -192,8 +194,9 @@ Result<void> BatchBuilder::put(const ntfs::FileRecord& file, const ItemState* it
   if (origin.exists && !origin.record) old_entry = origin.item->entry;
   if (origin.exists && origin.record) {
     old_readable =
-        !blocked_reason(*origin.record) &&
-        !comparison_.before.mirror()->tree.selection().too_large(*origin.record, origin.names.front().path);
+        comparison_.before.mirror()->saved != nullptr ||  // holds nothing but what was sent
+        (!blocked_reason(*origin.record) &&
+         !comparison_.before.mirror()->tree.selection().too_large(*origin.record, origin.names.front().path));
     auto read = read_entry(comparison_.before.mirror()->volume, *origin.record, comparison_.profile_root,
                            origin.names.front().path, origin.item.get());
     if (read && old_readable) {
@@ -213,10 +216,11 @@ Result<void> BatchBuilder::put(const ntfs::FileRecord& file, const ItemState* it
   if (!needed) return {};
   for (const auto& name : placement.names)
     if (auto too_large = comparison_.tree.selection().too_large(file, name.path)) {
-      hold_back(name.path, *too_large);
+      hold_back(file, name.path, *too_large);
       return {};
     }
   if (base == alike && all_bytes_travel(streams, entry)) base = nullptr;
+  if (comparison_.observer != nullptr) comparison_.observer->put(file, streams, base);
   for (const auto& name : placement.names) {
     RS_TRY(auto path, profile::ProfilePath::parse(name.path));
     PlannedPut planned;
@@ -233,8 +237,8 @@ Result<void> BatchBuilder::put(const ntfs::FileRecord& file, const ItemState* it
   return {};
 }
 
-StreamBefore BatchBuilder::stream_before(const std::string& name, const Origin& base, bool readable,
-                                         bool same_file, const ItemState* item) const {
+Result<StreamBefore> BatchBuilder::stream_before(const std::string& name, const Origin& base, bool readable,
+                                                 bool same_file, const ItemState* item) const {
   StreamBefore before;
   before.same_file = same_file;
   if (!readable) {
@@ -247,6 +251,10 @@ StreamBefore BatchBuilder::stream_before(const std::string& name, const Origin& 
     if (stream == nullptr) return before;
     before.kind = StreamBefore::Kind::volume;
     before.size_bytes = stream->size_bytes;
+    if (const auto* saved = comparison_.before.mirror()->saved; saved != nullptr) {
+      before.kind = StreamBefore::Kind::saved;
+      RS_TRY(before.saved, saved->find(base.record->reference.record, name));
+    }
     before.side = {&comparison_.before.mirror()->volume, stream, find_state(base.item.get(), name)};
     // The journal of today knows more tags of the same base bytes.
     if (same_file && item != nullptr) {
@@ -291,8 +299,10 @@ Result<std::vector<profile::StreamContent>> BatchBuilder::contents(const ntfs::F
     const auto* stream = find_stream(file, name);
     if (stream == nullptr) stream = &kEmpty;
     const StreamSide now{&comparison_.volume, stream, find_state(item, name)};
-    const auto before =
-        base == nullptr ? StreamBefore{} : stream_before(name, *base, base_readable, same_file, item);
+    StreamBefore before;
+    if (base != nullptr) {
+      RS_TRY(before, stream_before(name, *base, base_readable, same_file, item));
+    }
     const auto examine = ranges_to_examine(now, before, comparison_.changed);
     if (examine.total_bytes() > most)
       return fail(ErrorCode::unsupported, "stream '" + name + "': " + std::to_string(examine.total_bytes()) +
@@ -363,9 +373,33 @@ Result<void> BatchBuilder::new_files() {
       if (!is_file) alike = nullptr;  // its bytes are not there to build on
     }
     auto done = put(file, item.get(), placement, {}, alike, true);
+    if (!done && comparison_.observer != nullptr) comparison_.observer->held_back(number);
+    if (comparison_.observer != nullptr && puts_.count(placement.names.front().path) == 0)
+      keep_predecessor(placement.names.front());
     if (!done) RS_CHECK(blame(placement.names.front().path, std::move(done).error()));
   }
   return {};
+}
+
+// Saved by renaming over the old one, and held back: until it can be saved the profile has the old one.
+void BatchBuilder::keep_predecessor(const Location& name) {
+  const auto lost = vacated_.find(name.path);
+  if (lost == vacated_.end()) return;
+  const bool is_file = lost->second.record
+                           ? !lost->second.record->directory && !lost->second.record->reparse_tag
+                           : has_content(lost->second.item->entry);
+  if (!is_file) return;
+  // In the same folder, that is: another one may have come to where it was. And only as long as it can be
+  // told from others by its record.
+  const auto& names = lost->second.names;
+  const bool same = std::any_of(names.begin(), names.end(), [&](const auto& other) {
+    return other.path == name.path && other.parent == name.parent;
+  });
+  const auto record =
+      lost->second.record ? lost->second.record->reference.record : lost->second.item->identity.record;
+  if (!same || names.size() != 1 || comparison_.volume.record(record) || deletes_.erase(name.path) == 0)
+    return;
+  comparison_.observer->kept(lost->second);
 }
 
 Result<void> BatchBuilder::vanished_items() {
@@ -474,6 +508,12 @@ void BatchBuilder::add_move(const Location& from, const Location& to) {
 
 void BatchBuilder::hold_back(const std::string& path, const std::string& reason) {
   held_back_.emplace(path, reason);
+}
+
+void BatchBuilder::hold_back(const ntfs::FileRecord& file, const std::string& path,
+                             const std::string& reason) {
+  hold_back(path, reason);
+  if (comparison_.observer != nullptr) comparison_.observer->held_back(file.reference.record);
 }
 
 Result<void> BatchBuilder::blame(const std::string& path, Error error) {

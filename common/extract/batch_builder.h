@@ -16,6 +16,19 @@
 
 namespace roamstead::extract {
 
+// Hears what the builder makes of files; for whoever has to remember it.
+class BatchObserver {
+ public:
+  virtual ~BatchObserver() = default;
+  // A Put of the file, one for each of its names, whose streams are built on `base` (null: on nothing).
+  virtual void put(const ntfs::FileRecord& file, const std::vector<profile::StreamContent>& contents,
+                   const Origin* base) = 0;
+  // Nothing was done but that names of the file that went were deleted or moved.
+  virtual void held_back(std::uint64_t record) = 0;
+  // The file is gone, and is in the tree all the same: what takes its place is held back.
+  virtual void kept(const Origin& origin) = 0;
+};
+
 // What the builder looks at; all must outlive it.
 struct Comparison {
   const ntfs::Volume& volume;
@@ -29,6 +42,9 @@ struct Comparison {
   bool quiesced = true;
   // Records of the files that are the profile's hives: they are passed over, with all that belongs to them.
   std::set<std::uint64_t> hives = {};
+  // Why a file's content cannot be saved just now; nothing, or no function: it can.
+  std::function<std::optional<std::string>(std::uint64_t record)> put_off = {};
+  BatchObserver* observer = nullptr;
 };
 
 // Not thread-safe.
@@ -70,11 +86,12 @@ class BatchBuilder {
                                                        const profile::Entry& entry, const ItemState* item,
                                                        const Origin* base, bool base_readable,
                                                        bool same_file);
-  StreamBefore stream_before(const std::string& name, const Origin& base, bool readable, bool same_file,
-                             const ItemState* item) const;
+  Result<StreamBefore> stream_before(const std::string& name, const Origin& base, bool readable,
+                                     bool same_file, const ItemState* item) const;
   Result<void> new_files();
   // The file that was lost at this one's path, or at one that it had since the snapshot before; null: none.
   const Origin* lost_where_it_was(const ntfs::FileRecord& file, const std::string& path);
+  void keep_predecessor(const Location& name);
   Result<void> vanished_items();
   Result<void> vanished(const ItemState& item);
   Result<void> queue_descendants(std::uint64_t directory);
@@ -86,6 +103,7 @@ class BatchBuilder {
   void add_delete(const Location& name);
   void add_move(const Location& from, const Location& to);
   void hold_back(const std::string& path, const std::string& reason);
+  void hold_back(const ntfs::FileRecord& file, const std::string& path, const std::string& reason);
   // The error as a reason to hold the file back, or itself when it is not the file's fault.
   Result<void> blame(const std::string& path, Error error);
   std::string describe(const ntfs::FileRecord& file, const Placement& placement) const;

@@ -26,11 +26,6 @@ constexpr std::array<std::uint8_t, 80> kStandInDescriptor = {
     0x00, 0x03, 0x14, 0x00, 0xff, 0x01, 0x1f, 0x00, 0x01, 0x01, 0, 0, 0,    0,    0, 0x01,
     0,    0,    0,    0};  // S-1-1-0
 
-bool is_stand_in(ByteView descriptor) {
-  const auto stand_in = std::as_bytes(std::span(kStandInDescriptor));
-  return std::equal(descriptor.begin(), descriptor.end(), stand_in.begin(), stand_in.end());
-}
-
 std::string forward_slashes(std::string text) {
   std::replace(text.begin(), text.end(), '\\', '/');
   return text;
@@ -117,6 +112,11 @@ Result<void> read_streams(const ntfs::FileRecord& file, profile::Entry& entry) {
 }
 
 }  // namespace
+
+bool is_stand_in(ByteView descriptor) {
+  const auto stand_in = std::as_bytes(std::span(kStandInDescriptor));
+  return std::equal(descriptor.begin(), descriptor.end(), stand_in.begin(), stand_in.end());
+}
 
 std::optional<std::string> blocked_reason(const ntfs::FileRecord& file) {
   if (file.reparse_tag == kTagWof) return "unsupported: compressed by the Windows overlay filter (WOF)";

@@ -33,6 +33,9 @@ bool same_entry(const profile::Entry& old_entry, const profile::Entry& new_entry
 std::optional<std::string> link_target(std::uint32_t tag, ByteView reparse_data,
                                        const std::string& profile_root, const std::string& path);
 
+// Whether a descriptor is the one that ntfs-3g gives what it makes, instead of an inherited one.
+bool is_stand_in(ByteView security_descriptor);
+
 // Whether a self-relative descriptor holds an entry of its own, not inherited from the directory above (also
 // when it is damaged: then it must not be mistaken for nothing).
 bool has_own_access_entries(ByteView security_descriptor);

@@ -8,7 +8,13 @@ namespace roamstead::extract {
 
 FrozenContent::FrozenContent(std::unique_ptr<Snapshot> snapshot, std::vector<Locator> locators,
                              const profile::Batch& batch)
-    : snapshot_(std::move(snapshot)) {
+    : FrozenContent(snapshot->volume(), snapshot->device().name(), std::move(locators), batch) {
+  snapshot_ = std::move(snapshot);
+}
+
+FrozenContent::FrozenContent(const ntfs::Volume& volume, std::string name, std::vector<Locator> locators,
+                             const profile::Batch& batch)
+    : volume_(volume), name_(std::move(name)) {
   sources_.reserve(batch.records.size());
   for (std::size_t i = 0; i < batch.records.size(); ++i) {
     Source source{locators[i], {}, {}};
@@ -42,11 +48,10 @@ Result<void> FrozenContent::read(std::size_t record, std::size_t stream, std::ui
   }
   RS_TRY(const auto file, open_file(sources_[record].locator));
   for (const auto& found : file->streams)
-    if (found.name == name && found.size_bytes == size_bytes)
-      return snapshot_->volume().read(found, offset, out);
-  return fail(ErrorCode::corrupt, snapshot_->device().name() + ": MFT record " +
-                                      std::to_string(file->reference.record) + " has no stream '" + name +
-                                      "' of " + std::to_string(size_bytes) + " bytes, as the batch expects");
+    if (found.name == name && found.size_bytes == size_bytes) return volume_.read(found, offset, out);
+  return fail(ErrorCode::corrupt, name_ + ": MFT record " + std::to_string(file->reference.record) +
+                                      " has no stream '" + name + "' of " + std::to_string(size_bytes) +
+                                      " bytes, as the batch expects");
 }
 
 Result<std::shared_ptr<const ntfs::FileRecord>> FrozenContent::open_file(const Locator& locator) {
@@ -55,10 +60,9 @@ Result<std::shared_ptr<const ntfs::FileRecord>> FrozenContent::open_file(const L
     std::lock_guard lock(mutex_);
     if (latest_ && latest_->reference == reference) return latest_;
   }
-  RS_TRY(auto file, snapshot_->volume().record(locator.record));
+  RS_TRY(auto file, volume_.record(locator.record));
   if (file.reference != reference)
-    return fail(ErrorCode::corrupt, snapshot_->device().name() + ": MFT record " +
-                                        std::to_string(locator.record) +
+    return fail(ErrorCode::corrupt, name_ + ": MFT record " + std::to_string(locator.record) +
                                         " is not the file the batch was cut from");
   auto shared = std::make_shared<const ntfs::FileRecord>(std::move(file));
   std::lock_guard lock(mutex_);
@@ -82,8 +86,8 @@ Result<std::shared_ptr<const FrozenContent::ValueData>> FrozenContent::open_valu
   RS_TRY(const auto units, to_utf16(name));
   RS_TRY_CTX(const auto value, where, hive.find_value(key, units));
   if (!value || value->data_bytes != size_bytes)
-    return fail(ErrorCode::corrupt, snapshot_->device().name() + ": " + hive.name() + " has no " + where +
-                                        " of " + std::to_string(size_bytes) + " bytes, as the batch expects");
+    return fail(ErrorCode::corrupt, name_ + ": " + hive.name() + " has no " + where + " of " +
+                                        std::to_string(size_bytes) + " bytes, as the batch expects");
   RS_TRY_CTX(data->bytes, where, hive.data(*value, data->scratch));
   value_ = data;
   return value_;
@@ -94,15 +98,14 @@ Result<std::shared_ptr<const LoadedHive>> FrozenContent::open_hive(const Locator
   value_ = nullptr;
   hive_ = nullptr;  // before the next one needs room
   RS_TRY(const auto file, open_file(locator));
-  const auto& volume = snapshot_->volume();
   std::optional<Error> problem;
   // Of a file with several names, the one that its logs have too is a hive's.
   for (const auto& name : file->names) {
     if (!is_hive_name(name.name)) continue;
-    RS_TRY(const auto path, volume.path_of(name));
-    RS_TRY(const auto files, find_hive_files(volume, path));
+    RS_TRY(const auto path, volume_.path_of(name));
+    RS_TRY(const auto files, find_hive_files(volume_, path));
     if (!files.hive || files.hive->reference != file->reference) continue;
-    auto loaded = LoadedHive::load(volume, files, path);
+    auto loaded = LoadedHive::load(volume_, files, path);
     if (!loaded) {
       problem = std::move(loaded).error();
       continue;
@@ -112,8 +115,7 @@ Result<std::shared_ptr<const LoadedHive>> FrozenContent::open_hive(const Locator
     return hive_;
   }
   if (problem) return fail(std::move(*problem));
-  return fail(ErrorCode::corrupt, snapshot_->device().name() + ": MFT record " +
-                                      std::to_string(locator.record) +
+  return fail(ErrorCode::corrupt, name_ + ": MFT record " + std::to_string(locator.record) +
                                       " is not the hive the batch was cut from");
 }
 

@@ -12,10 +12,14 @@
 
 namespace roamstead::extract {
 
-// Thread-safe. Keeps the snapshot open, and of hives the one that was read last, recovered again.
+// Thread-safe. Keeps of hives the one that was read last, recovered again.
 class FrozenContent final : public profile::ContentSource {
  public:
+  // Keeps the snapshot open.
   FrozenContent(std::unique_ptr<Snapshot> snapshot, std::vector<Locator> locators,
+                const profile::Batch& batch);
+  // `volume` must outlive this; `name` is for messages.
+  FrozenContent(const ntfs::Volume& volume, std::string name, std::vector<Locator> locators,
                 const profile::Batch& batch);
 
   Result<void> read(std::size_t record, std::size_t stream, std::uint64_t offset,
@@ -39,7 +43,9 @@ class FrozenContent final : public profile::ContentSource {
   Result<std::shared_ptr<const LoadedHive>> open_hive(const Locator& locator);
   Result<std::shared_ptr<const ValueData>> open_value(std::size_t record, std::size_t stream);
 
-  std::unique_ptr<Snapshot> snapshot_;
+  std::unique_ptr<Snapshot> snapshot_;  // may be null
+  const ntfs::Volume& volume_;
+  const std::string name_;
   std::vector<Source> sources_;
   std::mutex mutex_;  // what was read last: a batch is read record by record
   std::shared_ptr<const ntfs::FileRecord> latest_;

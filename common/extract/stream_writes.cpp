@@ -97,7 +97,9 @@ class BlockComparison {
   BlockComparison(const StreamSide& now, const StreamBefore& before) : now_(now), before_(before) {
     before_limit_ = before.kind == StreamBefore::Kind::volume      ? base_limit(before.side)
                     : before.kind == StreamBefore::Kind::published ? before.size_bytes
-                                                                   : 0;
+                    : before.kind != StreamBefore::Kind::saved     ? 0
+                    : before.saved == nullptr                      ? before.size_bytes
+                                              : std::min(before.saved->base_limit, before.size_bytes);
   }
 
   // `now` is the block's bytes, `before` those of the tree before where they are on a volume.
@@ -115,6 +117,11 @@ class BlockComparison {
     if (before_.kind == StreamBefore::Kind::volume && before_base != 0)
       before_low = classify(*before_.side.state, block, before.first(before_base));
     const bool equals_base = same_as_base(block, now, before_base);
+    const auto* saved_tag = find_saved_tag(block);
+    const bool equals_saved =
+        saved_tag != nullptr && now.size() >= before_size && *saved_tag == block_tag(now.first(before_size));
+    const bool edge = before_.saved != nullptr && before_.saved->edge_is_base && before_base < before_size;
+    const auto saved_base = saved_tag == nullptr || edge ? before_base : 0;
 
     std::array<std::size_t, 5> cuts = {0, now_base, before_base, before_size, now.size()};
     std::sort(cuts.begin(), cuts.end());
@@ -128,6 +135,8 @@ class BlockComparison {
         travels = now_class != Class::not_loaded && !all_zero(part);
         if (now_class == Class::not_loaded && before_.kind == StreamBefore::Kind::none && !missing_at_)
           missing_at_ = at + begin;
+      } else if (before_.kind == StreamBefore::Kind::saved && begin >= saved_base) {
+        travels = saved_tag != nullptr ? !equals_saved : !all_zero(part);
       } else {
         const auto before_class =
             before_.kind == StreamBefore::Kind::volume && begin >= before_base ? Class::content : before_low;
@@ -141,6 +150,11 @@ class BlockComparison {
   StreamWrites take() { return {writes_.ranges(), missing_at_}; }
 
  private:
+  const BlockTag* find_saved_tag(std::uint64_t block) const {
+    if (before_.kind != StreamBefore::Kind::saved || before_.saved == nullptr) return nullptr;
+    const auto tag = before_.saved->tags.find(block);
+    return tag == before_.saved->tags.end() ? nullptr : &tag->second;
+  }
   // Whether the block's part that is the base's in the tree before has, by its tag, the bytes that are there
   // now.
   bool same_as_base(std::uint64_t block, ByteView now, std::size_t before_base) const {
@@ -196,6 +210,7 @@ RangeSet ranges_to_examine(const StreamSide& now, const StreamBefore& before, co
         examine.add({extent.stream_offset,
                      std::min(extent.device.length, stream.valid_bytes - extent.stream_offset)});
     add_changed_tags(now.state, nullptr, examine);
+    add_changed_tags(before.saved, nullptr, examine);
     if (before.size_bytes > base_limit(now)) add_between(base_limit(now), before.size_bytes, examine);
     if (before.kind == StreamBefore::Kind::volume || before.kind == StreamBefore::Kind::none)
       add_between(0, base_limit(now), examine);

@@ -16,20 +16,28 @@ struct StreamSide {
   const ItemState::StreamState* state = nullptr;  // null: not of the base; all of it is content
 };
 
+// What batches made of a stream: below the base limit the base's bytes and from there on zeros, but for the
+// blocks that have a tag. These are content, and the tag is that of the whole block, up to the stream's end.
+struct SavedStream : ItemState::StreamState {
+  bool edge_is_base = false;  // of the block in which the base ends, though it has a tag, the base's part
+};
+
 // The stream of the same name that the record's base has in the tree before the batch.
 struct StreamBefore {
   enum class Kind {
     none,       // no such stream
     published,  // what the base version has; known by its tags at most
     volume,     // as `side` holds it: content where it is content, the base's bytes where it is not
+    saved,      // as batches left it, of which nobody has the bytes any more: known by the tags in `saved`
     unknown,    // something is there, nobody can say what
   };
   Kind kind = Kind::none;
   std::uint64_t size_bytes = 0;
-  StreamSide side;     // volume
-  ItemPointer latest;  // what base_tags may point into
+  StreamSide side;                     // volume
+  const SavedStream* saved = nullptr;  // saved; null: all of it is the base's
+  ItemPointer latest;                  // what base_tags may point into
   const ItemState::StreamState* base_tags =
-      nullptr;            // published, volume: tags of the base's bytes, latest known
+      nullptr;            // published, volume, saved: tags of the base's bytes, latest known
   bool same_file = true;  // false: another file's content, used because it may be alike
 };
 

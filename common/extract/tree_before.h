@@ -9,8 +9,17 @@
 
 #include "common/extract/profile_tree.h"
 #include "common/extract/provenance.h"
+#include "common/extract/stream_writes.h"
 
 namespace roamstead::extract {
+
+// What batches made of the streams of files, where no snapshot has their bytes any more.
+class SavedStreams {
+ public:
+  virtual ~SavedStreams() = default;
+  // As StreamBefore::saved. The result stays valid until the next call.
+  virtual Result<const SavedStream*> find(std::uint64_t record, const std::string& stream) const = 0;
+};
 
 // A snapshot of which the session holds everything that was in the profile then.
 struct Mirror {
@@ -18,6 +27,7 @@ struct Mirror {
   ProfileTree tree;
   const ProvenanceView* provenance;              // of that snapshot; null in a comparison without journals
   const EarlierProvenance* continued = nullptr;  // the same, where today's journal goes on from it
+  const SavedStreams* saved = nullptr;           // instead of the volume's bytes, which nobody has
 };
 
 // A file in the tree before. Hives and what belongs to them are none (profile_hives.h).
