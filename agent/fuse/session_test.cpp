@@ -72,6 +72,11 @@ TEST_CASE("what snapshots show arrives in order, and few layers stay") {
   CHECK(machine.arrived() == std::vector<std::string>{"f0", "f1", "f2", "f3", "f4"});
   CHECK(machine.link.commits()[2].content.at("f2:@0") == to_bytes("content 2"));
   CHECK(machine.snapshots.most_layers() <= SnapshotCycle::kMostFrozenLayers);
+  CHECK(machine.snapshots.layers().size() == 2);  // nobody who logs off waits until they are merged
+  session.reset();
+  auto log = changelog::ChangeLog::open(os::real_file_system(), machine.config.change_log_path, {});
+  REQUIRE(log);
+  REQUIRE(Session::prepare(machine.config, machine.link, *machine.volume, machine.snapshots, **log));
   CHECK(machine.snapshots.layers().size() == 1);
   CHECK_FALSE(machine.snapshots.merged_while_open());
   CHECK(machine.snapshots.open_contents() == 0);
