@@ -125,7 +125,9 @@ Result<void> PosixVolume::add_ntfs_details(const std::string& path, ItemDetails&
   if (times.size() >= 16) details.created_100ns = load_le<std::uint64_t>(times, 0);
   RS_TRY(details.security, attribute(native, "system.ntfs_acl"));
   if (extract::is_stand_in(details.security)) details.security.clear();
-  if ((details.attributes & kAttributeEncrypted) != 0) details.blocked = "unsupported: encrypted (EFS)";
+  if (!details.item.directory &&
+      (details.attributes & kAttributeEncrypted) != 0)  // of a folder: what is made there
+    details.blocked = "unsupported: encrypted (EFS)";
   if ((details.attributes & kAttributeReparsePoint) != 0) {
     RS_TRY(const auto reparse, attribute(native, "system.ntfs_reparse_data"));
     if (reparse.size() >= 8) {

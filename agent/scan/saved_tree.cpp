@@ -338,11 +338,6 @@ Result<std::vector<std::uint64_t>> SavedTree::children(std::uint64_t directory) 
   }
 }
 
-std::size_t SavedTree::unsettled() const {
-  const auto count = database_->number("SELECT count(*) FROM cut");
-  return !count || *count == 0 ? 0 : static_cast<std::size_t>(*count - 1);
-}
-
 Result<std::uint32_t> SavedTree::number_of(ByteView security) {
   auto& db = *database_;
   if (security.empty()) return std::uint32_t{0};

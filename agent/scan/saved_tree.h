@@ -67,7 +67,6 @@ class SavedTree {
   Result<void> settle(const Guid& id);
   // All that are known, oldest first: the one that is settled, and those that are not.
   Result<std::vector<CutFacts>> cuts() const;
-  std::size_t unsettled() const;
 
   Result<std::optional<SavedItem>> find(std::uint64_t record) const;
   // Of all items, by record.

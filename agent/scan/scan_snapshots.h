@@ -61,7 +61,6 @@ class ScanSnapshots final : public SnapshotPort {
   ScanStatistics statistics() const;  // of the last cut
 
  private:
-  friend class ScanWork;
   struct Frozen {
     FrozenLayer layer;
     extract::JournalHeader header;
