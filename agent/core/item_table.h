@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -13,6 +14,7 @@
 
 #include "common/base/byte_range.h"
 #include "common/extract/provenance.h"
+#include "common/extract/record_set.h"
 
 namespace roamstead::agent {
 
@@ -63,34 +65,32 @@ struct Item {
         recovered(is_recovered) {}
 };
 
-// Shared pointers, because an item may be deleted while other threads still load it. Thread-safe.
+// Most items of a large profile are never touched. For those that rest the table keeps one bit: what is known
+// of them the journal knows, and of that they are made again when somebody asks. Shared pointers, because an
+// item may be deleted while other threads still load it. Thread-safe.
 class ItemTable {
  public:
-  std::shared_ptr<Item> find(std::uint64_t record) const {
-    std::shared_lock lock(mutex_);
-    auto it = items_.find(record);
-    return it == items_.end() ? nullptr : it->second;
-  }
-  void add(std::shared_ptr<Item> item) {
-    std::unique_lock lock(mutex_);
-    auto record = item->record;
-    items_[record] = std::move(item);
-  }
-  void remove(std::uint64_t record) {
-    std::unique_lock lock(mutex_);
-    items_.erase(record);
-  }
-  std::vector<std::shared_ptr<Item>> all() const {
-    std::shared_lock lock(mutex_);
-    std::vector<std::shared_ptr<Item>> items;
-    items.reserve(items_.size());
-    for (auto& [record, item] : items_) items.push_back(item);
-    return items;
-  }
+  // Makes the item of a record that rests, of what the journal says now; null when it knows no such item. May
+  // not call back into the table.
+  using Wake = std::function<std::shared_ptr<Item>(std::uint64_t record, bool recovered)>;
+  explicit ItemTable(Wake wake) : wake_(std::move(wake)) {}
+
+  std::shared_ptr<Item> find(std::uint64_t record) const;
+  void add(std::shared_ptr<Item> item);
+  // Like add() of an item about which the journal says all there is to know.
+  void add_resting(std::uint64_t record, bool recovered);
+  void remove(std::uint64_t record);
+  // Lets an item rest that nobody else holds, when the journal says all there is to know of it.
+  void rest(std::shared_ptr<Item> item);
+  std::size_t awake() const;
 
  private:
+  extract::RecordSet& resting(bool recovered) const { return recovered ? recovered_ : published_; }
+
+  const Wake wake_;
   mutable std::shared_mutex mutex_;
-  std::unordered_map<std::uint64_t, std::shared_ptr<Item>> items_;
+  mutable std::unordered_map<std::uint64_t, std::shared_ptr<Item>> items_;
+  mutable extract::RecordSet published_, recovered_;  // that rest: of this process, and of those before it
 };
 
 }  // namespace roamstead::agent

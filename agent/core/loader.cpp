@@ -58,7 +58,12 @@ bool is_orphan(const extract::Provenance& provenance, ProfilePath path) {
 
 Loader::Loader(wire::CoordinatorLink& link, Guid session_secret, ProfileVolume& volume,
                extract::ProvenanceJournal& journal, LoaderOptions options)
-    : link_(link), session_secret_(session_secret), volume_(volume), journal_(journal), options_(options) {
+    : link_(link),
+      session_secret_(session_secret),
+      volume_(volume),
+      journal_(journal),
+      options_(options),
+      items_([this](std::uint64_t record, bool recovered) { return wake(record, recovered); }) {
   staging_prefix_ =
       Guid::random().to_string().substr(0, 8);  // names of an earlier process are not used again
   if (options.preview)
@@ -72,6 +77,31 @@ std::string Loader::new_staging_path() {
 template <class Call>
 auto Loader::patiently(Call call) -> decltype(call()) {
   return retry_while_away(options_.patience, call);
+}
+
+// An item as the journal knows it.
+std::shared_ptr<Item> Loader::wake(std::uint64_t record, bool recovered) const {
+  return journal_.inspect([&](const extract::Provenance& provenance) -> std::shared_ptr<Item> {
+    const auto state = provenance.find_by_record(record);
+    if (state == nullptr || state->withdrawn) return nullptr;
+    auto item = std::make_shared<Item>(state->id, record, state->base_path,
+                                       state->entry.kind == EntryKind::directory, recovered);
+    item->created_100ns = state->identity.created_100ns;
+    if (recovered && state->previous_identity.record == record)
+      item->previous_created_100ns = state->previous_identity.created_100ns;
+    item->populated = state->populated;
+    item->streams = fresh_streams(state->entry);
+    for (const auto& [name, stream] : state->streams) {
+      auto& mine = item->streams[name];
+      mine.base_limit = stream.base_limit;
+      for (const auto& [block, tag] : stream.tags) {
+        const auto offset = block * extract::kTagBlockBytes;
+        if (offset >= mine.base_limit) continue;
+        mine.loaded.add({offset, std::min<std::uint64_t>(extract::kTagBlockBytes, mine.base_limit - offset)});
+      }
+    }
+    return item;
+  });
 }
 
 // The item behind a handle. Another file may use its record now: after a restart, and where programs delete
@@ -98,6 +128,7 @@ void Loader::doubt(std::uint64_t record) {
 
 Result<void> Loader::recover() {
   std::vector<extract::ItemId> orphans;
+  std::vector<std::uint64_t> published;
   RS_CHECK(journal_.inspect([&](const extract::Provenance& provenance) {
     return provenance.for_each([&](const extract::ItemState& state) -> Result<void> {
       if (state.withdrawn) return {};
@@ -105,27 +136,11 @@ Result<void> Loader::recover() {
         orphans.push_back(state.id);
         return {};
       }
-      auto item = std::make_shared<Item>(state.id, state.identity.record, state.base_path,
-                                         state.entry.kind == EntryKind::directory, true);
-      item->created_100ns = state.identity.created_100ns;
-      if (state.previous_identity.record == state.identity.record)
-        item->previous_created_100ns = state.previous_identity.created_100ns;
-      item->populated = state.populated;
-      item->streams = fresh_streams(state.entry);
-      for (auto& [name, stream] : state.streams) {
-        auto& mine = item->streams[name];
-        mine.base_limit = stream.base_limit;
-        for (auto& [block, tag] : stream.tags) {
-          auto offset = block * extract::kTagBlockBytes;
-          if (offset >= mine.base_limit) continue;
-          mine.loaded.add(
-              {offset, std::min<std::uint64_t>(extract::kTagBlockBytes, mine.base_limit - offset)});
-        }
-      }
-      items_.add(std::move(item));  // a later item with the same record replaces the earlier one: ids ascend
+      published.push_back(state.identity.record);  // of several items with one record the latest is found
       return {};
     });
   }));
+  for (const auto record : published) items_.add_resting(record, true);
   for (auto id : orphans) RS_CHECK(journal_.append_withdrawn(id));
   RS_TRY(auto staged, volume_.list(journal_.header().staging_root));
   std::lock_guard lock(recovered_mutex_);
@@ -191,7 +206,7 @@ Result<void> Loader::populate(VolumeHandle& directory, Priority priority) {
     item->populating = true;
   }
   auto done = populate_once(*item, directory, priority == Priority::background ? kInnerItems : 0);
-  std::lock_guard lock(item->mutex);
+  std::unique_lock lock(item->mutex);
   item->populating = false;
   item->populated = done.has_value();
   item->changed.notify_all();
@@ -199,6 +214,8 @@ Result<void> Loader::populate(VolumeHandle& directory, Priority priority) {
     return fail(std::move(done).error().with("loading the directory '" + item->base_path.text() + "'"));
   ++counters_.directories_populated;
   if (preview_) preview_->drop_list(item->base_path);
+  lock.unlock();
+  items_.rest(std::move(item));
   return {};
 }
 
@@ -362,8 +379,12 @@ Result<void> Loader::publish_children(Item& item, VolumeHandle& directory, std::
     Gate::Pass pass(gate_);
     RS_TRY(auto before, directory.times());
     for (auto& child : children) {
-      for (auto& inner : child.inner) items_.add(inner);
-      items_.add(child.item);
+      for (auto& inner : child.inner) items_.add_resting(inner->record, false);
+      if (child.item->recovered) {
+        items_.add(child.item);
+      } else {
+        items_.add_resting(child.item->record, false);
+      }
       if (child.staged.empty()) {
         if (is_hive(child.entry->entry)) RS_CHECK(registry_->published(child.item->base_path));
         continue;

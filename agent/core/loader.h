@@ -132,6 +132,7 @@ class Loader {
   struct Child;
 
   std::shared_ptr<Item> find(VolumeHandle& handle);
+  std::shared_ptr<Item> wake(std::uint64_t record, bool recovered) const;
   Result<std::vector<profile::NamedEntry>> list_all(const profile::ProfilePath& path);
   Result<Bytes> fetch(const Item& item, const std::string& stream, ByteRange range);
   template <class Call>

@@ -393,6 +393,8 @@ Result<void> Loader::flush_tags() {
     if (!flushed) note_pending(*item);
     if (flushed) settle_tags(*item, streams);
   }
+  if (flushed)
+    for (auto& [item, streams] : batch) items_.rest(std::move(item));
   return flushed;
 }
 

@@ -31,13 +31,25 @@ class RecordSet {
   void insert(const std::set<std::uint64_t>& records) {
     for (const auto record : records) insert(record);
   }
+  // Whether it was there.
+  bool erase(std::uint64_t record) {
+    const auto group = groups_.find(record / kGroup);
+    if (group == groups_.end()) return false;
+    auto& word = group->second[record % kGroup / 64];
+    const auto bit = std::uint64_t{1} << record % 64;
+    if ((word & bit) == 0) return false;
+    word &= ~bit;
+    --size_;
+    if (group->second == Iterator::Groups::mapped_type{}) groups_.erase(group);
+    return true;
+  }
   std::size_t count(std::uint64_t record) const {
     const auto group = groups_.find(record / kGroup);
     return group == groups_.end() ? 0 : group->second[record % kGroup / 64] >> record % 64 & 1;
   }
   std::size_t size() const { return size_; }
 
-  // In ascending order; what is inserted meanwhile may be passed over.
+  // In ascending order; what is inserted meanwhile may be passed over, and nothing may be erased.
   class Iterator {
    public:
     using iterator_category = std::input_iterator_tag;
