@@ -16,12 +16,12 @@ using std::chrono::milliseconds;
 using wire::SnapshotState;
 
 constexpr milliseconds kAskAgain{500};              // how far a snapshot is; a push comes sooner
-constexpr milliseconds kPause{100};                 // before a snapshot is tried once more
+constexpr milliseconds kTryAgain{100};              // before a snapshot is tried once more
 constexpr milliseconds kOneAnswer{10'000};          // for each question
 constexpr milliseconds kIntervalPatience{600'000};  // until one that was due is durable
 constexpr milliseconds kIntervalAway{20'000};       // then the next one will show it
 
-milliseconds until(Clock::time_point end) {
+milliseconds left_until(Clock::time_point end) {
   return std::max(milliseconds(0), std::chrono::ceil<milliseconds>(end - Clock::now()));
 }
 
@@ -38,9 +38,9 @@ class Confirmed {
   Result<SnapshotState> outcome(Clock::time_point end, milliseconds away, const Pause& pause) {
     auto heard = Clock::now();
     for (;;) {
-      auto state = link_.held(request_, std::min(kOneAnswer, std::max(until(end), kPause)));
+      auto state = link_.held(request_, std::min(kOneAnswer, std::max(left_until(end), kTryAgain)));
       const auto now = Clock::now();
-      if (state) heard = now;
+      if (state || state.error().code == ErrorCode::busy) heard = now;
       if (!state && !is_away(state.error())) return state;
       if (state && state->kind != SnapshotState::Kind::working) return check(std::move(*state));
       if (now >= end || now - heard >= away || !pause(kAskAgain))
@@ -98,7 +98,10 @@ class HostSaver final : public Saver {
     return status_;
   }
   Result<void> renew() override {
-    return link_.snapshot_offer(parts_.session_secret).map([](const auto&) {});
+    const auto told = link_.snapshot_offer(parts_.session_secret);
+    // A batch is just being committed: the lease is renewed all the same.
+    if (!told && told.error().code != ErrorCode::busy) return fail(told.error());
+    return {};
   }
   void note(const wire::Push& push) override {
     if (push.kind != wire::PushKind::snapshot_done) return;
@@ -146,7 +149,7 @@ Result<SnapshotResult> HostSaver::take(SnapshotKind kind, milliseconds patience)
     if (taken) break;
     const bool worth = taken.error().code == ErrorCode::busy || is_away(taken.error());
     if (kind == SnapshotKind::interval && taken.error().code == ErrorCode::busy) return SnapshotResult();
-    if (!worth || kind == SnapshotKind::interval || Clock::now() >= end || !pause(kPause))
+    if (!worth || kind == SnapshotKind::interval || Clock::now() >= end || !pause(kTryAgain))
       return fail(std::move(taken).error().with("snapshot by the host"));
   }
   result.taken = true;
@@ -164,7 +167,7 @@ Result<void> HostSaver::take_once(SnapshotKind kind, Clock::time_point end, Snap
   // Before the coordinator may commit it.
   RS_CHECK(parts_.log.note_ordinal(frozen.ordinal));
   RS_TRY(const auto state, Confirmed(link_, request, frozen)
-                               .outcome(end, kind == SnapshotKind::interval ? kIntervalAway : until(end),
+                               .outcome(end, kind == SnapshotKind::interval ? kIntervalAway : left_until(end),
                                         [this](milliseconds time) { return pause(time); }));
   RS_CHECK(parts_.log.note_cut(frozen.snapshot));
   result.ordinal = state.records == 0 && state.held_back == 0 ? 0 : frozen.ordinal;
@@ -176,7 +179,7 @@ Result<void> HostSaver::take_once(SnapshotKind kind, Clock::time_point end, Snap
 Result<wire::FrozenReply> HostSaver::freeze(SnapshotKind kind, const wire::QuietRequest& request,
                                             Clock::time_point end, double& hold_seconds) {
   auto frozen = while_quiet(parts_, hold_seconds, [&] {
-    auto answer = link_.quiet(request, std::min(options_.hold_at_most, std::max(until(end), kPause)));
+    auto answer = link_.quiet(request, std::min(options_.hold_at_most, std::max(left_until(end), kTryAgain)));
     if (answer && kind == SnapshotKind::hand_over) parts_.loader.gate().refuse_programs(true);
     return answer;
   });
@@ -184,7 +187,7 @@ Result<wire::FrozenReply> HostSaver::freeze(SnapshotKind kind, const wire::Quiet
     log_warning("programs were let go after {:.1f} s without a snapshot: {}", hold_seconds,
                 frozen.error().to_string());
     // So that it is not kept for us; a coordinator that does not hear this drops it with the next one.
-    (void)link_.held({request.session_secret, request.incarnation, request.token, {}, 0, false}, kPause);
+    (void)link_.held({request.session_secret, request.incarnation, request.token, {}, 0, false}, kTryAgain);
   }
   return frozen;
 }
@@ -244,7 +247,7 @@ Result<void> HostSnapshots::save_rest(const changelog::SessionFacts& facts, chan
       return log.note_cut(frozen.snapshot);
     }();
     if (saved || saved.error().code != ErrorCode::busy || Clock::now() >= end) return saved;
-    std::this_thread::sleep_for(kPause);
+    std::this_thread::sleep_for(kTryAgain);
   }
 }
 

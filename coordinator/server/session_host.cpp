@@ -4,8 +4,10 @@
 namespace roamstead::server {
 
 namespace {
-constexpr std::chrono::milliseconds kMostWait{1000};  // for a batch that is being committed
-}
+// For a batch that is being committed, perhaps the one that is asked for: who asks asks again, and no thread
+// of the request pool waits for a commit.
+constexpr std::chrono::milliseconds kMostWait{5};
+}  // namespace
 
 Result<SessionTable::HostSession> SessionTable::host_session(const std::string& desktop, const Guid& secret,
                                                              const Guid& incarnation) {
