@@ -8,7 +8,7 @@ namespace roamstead::agent {
 namespace {
 
 constexpr std::uint64_t kVolumeBytes = std::uint64_t{1} << 44;  // a bound for sizes, not a size
-constexpr std::size_t kMaxDepth = 2048;
+constexpr std::size_t kMostLevelsStored = 2048;
 
 bool is_below(const std::string& path, const std::string& root) {
   return path.size() > root.size() && path[root.size()] == '/' &&
@@ -76,7 +76,7 @@ Result<std::string> TableVolume::path_of(const ntfs::FileRecord& file) const {
 Result<std::string> TableVolume::path_of(const ntfs::NameInfo& name) const {
   std::string path = name.name;
   auto parent = name.parent;
-  for (std::size_t depth = 0; depth < kMaxDepth; ++depth) {
+  for (std::size_t depth = 0; depth < kMostLevelsStored; ++depth) {
     if (parent == root_) return profile_root_ + "/" + path;
     RS_TRY(const auto directory, record(parent.record));
     if (directory.reference != parent || directory.names.empty())

@@ -13,7 +13,7 @@ namespace {
 constexpr std::uint64_t kTick_100ns = 200'000;
 constexpr int kMostRounds = 40;
 constexpr auto kPause = std::chrono::milliseconds(25);  // longer than a tick
-constexpr std::size_t kMaxDepth = 1024;
+constexpr std::size_t kMostLevelsListed = 1024;
 
 struct Folder {
   std::string path;  // in the profile
@@ -71,7 +71,7 @@ class Lister {
       for (const auto& item : folder.items) {
         if (!item.directory || folders_.count(item.record) != 0) continue;
         const auto below = at.empty() ? item.name : at + "/" + item.name;
-        if (std::count(below.begin(), below.end(), '/') > static_cast<std::ptrdiff_t>(kMaxDepth) ||
+        if (std::count(below.begin(), below.end(), '/') > static_cast<std::ptrdiff_t>(kMostLevelsListed) ||
             leaves_out_(below))
           continue;
         next.push_back({item.record, below, item.stamp});
