@@ -457,11 +457,12 @@ Result<void> Interception::load_key(const InterceptionConfig::KeyRoot& root, con
                                                           : root.key.text() + "\\" + below.text();
   RS_TRY(const auto key, KeyPath::parse(text));
   RS_CHECK(loader_.populate_above(root.hive, Priority::foreground));
-  if (config_.note_key) config_.note_key(root.hive, key);
   const bool had = loader_.registry()->is_loaded(root.hive, key);
   auto loaded = loader_.registry()->load(root.hive, key, subtree);
   if (!loaded && loaded.error().code != ErrorCode::not_found) return loaded;  // no such hive: nothing to load
   if (!had) ++counters_.loaded_keys;
+  // Programs ask for many keys that nobody has: to know those helps nobody.
+  if (config_.note_key && loader_.registry()->is_loaded(root.hive, key)) config_.note_key(root.hive, key);
   return {};
 }
 

@@ -60,7 +60,8 @@ struct InterceptionConfig {
   std::vector<KeyLink> key_links;
   std::uint64_t most_image_bytes = 256u << 20;  // of a program's folder, loaded before it is started
   std::function<void()> note_change;            // a program changes something
-  std::function<void(const profile::ProfilePath& hive, const profile::KeyPath& key)> note_key;  // touched
+  // A program asked for a key that the profile has.
+  std::function<void(const profile::ProfilePath& hive, const profile::KeyPath& key)> note_key;
   std::shared_ptr<void> keep;  // what must live as long as this does
 };
 

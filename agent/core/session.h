@@ -112,6 +112,8 @@ class Session {
   // profile has no such hive.
   Result<void> load_key(const std::string& hive, const std::string& key);
   const SessionConfig& config() const { return config_; }
+  // A program looked into a key of the profile's: learnt, for the next log-in.
+  void note_key(const profile::ProfilePath& hive, const profile::KeyPath& key) { learner_.key(hive, key); }
   // Programs changed something: the next interval is worth a snapshot.
   void note_change() { changed_ = true; }
 

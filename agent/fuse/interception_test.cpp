@@ -66,6 +66,7 @@ struct Desktop {
   std::unique_ptr<StateMapWriter> map;
   std::unique_ptr<Interception> interception;
   int changes = 0;
+  std::vector<std::string> touched_keys;
 
   Desktop() {
     link.add_file("Documents/a.txt", std::string(70'000, 'a'));
@@ -90,6 +91,9 @@ struct Desktop {
     how.profile_root = "Users/alice";
     how.key_roots[1] = {profile::hive_paths().front(), {}};
     how.note_change = [this] { ++changes; };
+    how.note_key = [this](const profile::ProfilePath&, const KeyPath& key) {
+      touched_keys.push_back(key.text());
+    };
     interception = std::make_unique<Interception>(session->loader(), *volume, *map, how);
   }
 
@@ -328,6 +332,8 @@ TEST_CASE("keys come with their values and the names below, subtrees whole") {
   CHECK((desktop.state(u"", 1) & state_map::kSubtree) != 0);
   CHECK(live().find(KeyPath::parse("Console").value())->values.size() == 1);
   CHECK(desktop.ask(Op::key, u"bad\\\\name") == kOk);  // no key can have it: the registry says so
+  // What programs looked into and the profile has: for the next log-in.
+  CHECK(desktop.touched_keys == std::vector<std::string>{"Software\\Vendor", ""});
 }
 
 TEST_CASE("a profile that is open elsewhere is read, not changed") {

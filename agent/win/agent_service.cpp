@@ -36,6 +36,10 @@ void AgentService::start() {
       const auto desktop = this->desktop();
       return desktop ? desktop->interception(sid) : nullptr;
     };
+    config.never_loads = [this](const std::string& sid, const std::string& program) {
+      const auto desktop = this->desktop();
+      return desktop && desktop->never_loads(sid, program);
+    };
     if (auto server = PipeServer::start(std::move(config)); server) {
       hooks_ = std::move(*server);
     } else {

@@ -7,6 +7,7 @@
 #include "agent/desktop/control_lines.h"
 #include "agent/desktop/session_requests.h"
 #include "agent/win/base/wine.h"
+#include "agent/win/pipe_security.h"
 #include "agent/win/profile_list.h"
 #include "common/base/log.h"
 
@@ -66,6 +67,8 @@ Result<std::unique_ptr<WinDesktop>> WinDesktop::open(const AgentSettings& settin
   volume.agent_root = desktop->config_.agent_root;
   volume.default_security = security_of(desktop->user_);
   RS_TRY(desktop->volume_, WinVolume::attach(volume));
+  RS_CHECK_CTX("the agent's folder on the profile's volume",
+               desktop->volume_->protect(desktop->config_.agent_root, kFolderSddl));
   if (settings.freeze_command.empty()) {
     auto host = std::make_unique<HostSnapshots>(
         link, HostSnapshots::Options{.provenance_path = desktop->config_.agent_root + "/provenance.journal"});
@@ -158,6 +161,12 @@ Result<std::unique_ptr<ProfileInterception>> WinDesktop::open_interception() {
 std::shared_ptr<Interception> WinDesktop::interception(const std::string& sid) const {
   const std::lock_guard lock(mutex_);
   return interception_ && sid == intercepted_sid_ ? interception_->interception() : nullptr;
+}
+
+bool WinDesktop::never_loads(const std::string& sid, const std::string& program) const {
+  const std::lock_guard lock(mutex_);
+  if (!session_ || sid != intercepted_sid_) return false;
+  return session_->rules().process_excluded(program.substr(program.find_last_of("\\/") + 1));
 }
 
 json WinDesktop::describe() {

@@ -30,6 +30,8 @@ class WinDesktop {
   std::string profile_folder() const;  // "C:\Users\alice"
   // What his programs' accesses mean; null while nobody is logged on, and for others' SIDs.
   std::shared_ptr<Interception> interception(const std::string& sid) const;
+  // Whether the profile's rules want nothing loaded for a program of his, given by its full path.
+  bool never_loads(const std::string& sid, const std::string& program) const;
   bool logged_on() const { return session() != nullptr; }
   bool close_wanted() const { return close_wanted_; }
   // Null: nobody is logged on. Shared, so that it outlives a log-off for whoever is using it.

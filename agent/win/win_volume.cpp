@@ -7,6 +7,7 @@
 
 #include "agent/core/link_data.h"
 #include "agent/win/api/native.h"
+#include "agent/win/base/folder_security.h"
 #include "agent/win/base/native_file.h"
 #include "agent/win/base/windows_error.h"
 #include "agent/win/base/wine.h"
@@ -151,6 +152,15 @@ Result<WinVolume::Directory> WinVolume::open_directory(const std::string& path, 
     kept_ = directory;
   }
   return directory;
+}
+
+Result<void> WinVolume::protect(const std::string& path, const std::string& sddl) {
+  RS_TRY(const auto directory, open_directory(path, true));
+  win::OpenOptions wanted;
+  wanted.access = READ_CONTROL | WRITE_DAC | WRITE_OWNER;
+  wanted.options = FILE_DIRECTORY_FILE;
+  RS_TRY_CTX(const auto again, path, open_in(directory->get(), L"", wanted));
+  return win::protect_folder(again.get(), sddl, path);
 }
 
 Result<WinVolume::Place> WinVolume::find_place(const std::string& path) {

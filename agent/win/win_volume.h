@@ -42,6 +42,10 @@ class WinVolume final : public ProfileVolume {
   Result<void> remove_tree(const std::string& path) override;
   Result<void> sync() override;
 
+  // A folder, made where it is missing, with the owner and the access list that `sddl` says, for itself and,
+  // as inherited ones, for what is in it.
+  Result<void> protect(const std::string& path, const std::string& sddl);
+
  private:
   using Directory = std::shared_ptr<win::Handle>;
   struct Place {  // a name in an open directory

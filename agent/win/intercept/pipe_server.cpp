@@ -233,7 +233,7 @@ bool PipeServer::Impl::authenticate(Client& client) {
   client.caller = std::make_unique<Interception::Caller>(*client.interception);
   if (config_.never_loads)
     if (const auto program = win::program_of_process(process))
-      client.caller->never_loads = config_.never_loads(*program);
+      client.caller->never_loads = config_.never_loads(*sid, *program);
   return true;
 }
 

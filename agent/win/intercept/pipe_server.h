@@ -20,8 +20,9 @@ class PipeServer {
     unsigned most_workers = 64;
     // Whose profile is served here; null: nobody's. The result is kept as long as the connection.
     std::function<std::shared_ptr<Interception>(const std::string& sid)> find;
-    // Programs that get names but no content, by their full path; optional.
-    std::function<bool(const std::string& program)> never_loads;
+    // Whether a user's program, by its full path, gets names but no content; optional. Asked once for each
+    // connection whose user `find` knows.
+    std::function<bool(const std::string& sid, const std::string& program)> never_loads;
   };
   // ErrorCode::busy or denied when another process serves the pipe.
   static Result<std::unique_ptr<PipeServer>> start(Config config);

@@ -37,6 +37,9 @@ InterceptionConfig config_of(const ProfileInterception::Config& config, Session&
   if (const auto classes = profile::KeyPath::parse("Software\\Classes"))
     how.key_links.push_back({kUserKeys, *classes, kUserClasses});
   how.note_change = [&session] { session.note_change(); };
+  how.note_key = [&session](const profile::ProfilePath& hive, const profile::KeyPath& key) {
+    session.note_key(hive, key);
+  };
   return how;
 }
 

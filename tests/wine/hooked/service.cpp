@@ -125,7 +125,9 @@ int serve(const std::string& folder, const std::string& hive_root, std::chrono::
   const auto interception = std::make_shared<Interception>(loader, volume, *map, config);
   PipeServer::Config pipe;
   pipe.find = [&](const std::string& user) { return user == sid ? interception : nullptr; };
-  pipe.never_loads = [](const std::string& program) { return program.find("indexer") != std::string::npos; };
+  pipe.never_loads = [](const std::string&, const std::string& program) {
+    return program.find("indexer") != std::string::npos;
+  };
   auto server = must(PipeServer::start(pipe));
   std::cout << "ready" << std::endl;
   for (std::string line; std::getline(std::cin, line) && line.rfind("quit", 0) != 0;) {
