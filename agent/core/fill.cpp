@@ -178,14 +178,32 @@ Result<void> Fill::visit_file(const std::string& path, std::uint64_t record) {
   return {};
 }
 
-// Waits while paused, while programs wait for loads (for at most two seconds: filling must end some time),
-// and to keep the rate. False when the fill shall stop.
+// Looked at once a second, and only while something is being filled.
+bool Fill::is_machine_busy() {
+  if (!load_) return false;
+  const auto now = Activity::Clock::now();
+  if (now >= look_at_load_) {
+    look_at_load_ = now + std::chrono::seconds(1);
+    if (const auto load = load_->read()) load_reason_ = judge_.judge(*load, now);
+  }
+  return load_reason_ != LoadReason::none;
+}
+
+void Fill::note_pause(const char* why) {
+  std::lock_guard lock(mutex_);
+  if (progress_.paused != why) progress_.paused = why;
+}
+
+// Waits while paused, while the machine is busy, while programs wait for loads (for at most two seconds:
+// filling must end some time), and to keep the rate. False when the fill shall stop.
 bool Fill::give_way() {
   auto patience = Activity::Clock::now() + std::chrono::seconds(2);
   for (;;) {
     auto now = Activity::Clock::now();
     bool busy = now < patience && !loader_.activity().idle_for(std::chrono::milliseconds(30));
-    if (!paused_ && !busy && now >= earliest_) return !worker_.stopping();
+    const bool loaded = is_machine_busy();
+    note_pause(paused_ ? "by request" : loaded ? to_string(load_reason_).data() : "");
+    if (!paused_ && !loaded && !busy && now >= earliest_) return !worker_.stopping();
     if (worker_.stopping() || !worker_.sleep(std::chrono::milliseconds(10))) return false;
   }
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "agent/core/loader.h"
+#include "agent/core/system_load.h"
 #include "agent/core/worker.h"
 
 namespace roamstead::agent {
@@ -18,20 +19,25 @@ struct FillProgress {
   std::uint64_t files = 0;
   std::uint64_t loaded_bytes = 0;  // by filling; of files
   bool complete = false;
+  std::string paused;  // why nothing is loaded just now: "by request", "load: disk" …; "": it is
   std::string last_error;
 };
 
 // The registry comes first: programs wait for it most. Then come the folders that rules name for the
 // background, in their order. Then it walks the volume's profile, so that it meets everything wherever
-// programs moved it; gives way to programs that wait, and keeps to a rate. A pass in which something failed
+// programs moved it; gives way to programs that wait, pauses while the machine is busy
+// (system_load.h), and keeps to a rate. A pass in which something failed
 // or moved is repeated. What rules want loaded on demand only is left alone. Thread-safe.
 class Fill {
  public:
-  Fill(Loader& loader, ProfileVolume& volume, std::string profile_root, std::uint64_t bytes_per_second)
+  // `load` may be null: then the machine's load is no matter.
+  Fill(Loader& loader, ProfileVolume& volume, std::string profile_root, std::uint64_t bytes_per_second,
+       std::shared_ptr<LoadPort> load = nullptr)
       : loader_(loader),
         volume_(volume),
         root_(std::move(profile_root)),
-        bytes_per_second_(bytes_per_second) {}
+        bytes_per_second_(bytes_per_second),
+        load_(std::move(load)) {}
   ~Fill() { stop(); }
 
   void start(FillLevel level);  // also raises the level of a fill that runs
@@ -54,6 +60,8 @@ class Fill {
                                FillLevel level);
   Result<void> visit_file(const std::string& path, std::uint64_t record);
   bool give_way();
+  bool is_machine_busy();
+  void note_pause(const char* why);
   void note_error(const Error& error);
 
   Loader& loader_;
@@ -61,6 +69,10 @@ class Fill {
   const std::string root_;
   const std::uint64_t bytes_per_second_;  // 0: no limit
   std::atomic<bool> paused_{false};
+  const std::shared_ptr<LoadPort> load_;  // shared with whoever made it, and keeps none of it
+  LoadJudge judge_;                       // as what follows the worker's
+  LoadReason load_reason_ = LoadReason::none;
+  Activity::Clock::time_point look_at_load_{};
   Activity::Clock::time_point earliest_{};  // of the next load, to keep the rate; the worker's
 
   mutable std::mutex mutex_;

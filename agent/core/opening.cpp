@@ -1,6 +1,7 @@
 #include "agent/core/opening.h"
 
 #include "agent/core/session_rules.h"
+#include "agent/core/unused_mark.h"
 
 #include "common/base/log.h"
 
@@ -11,12 +12,25 @@ using extract::ProvenanceJournal;
 
 namespace {
 constexpr const char* kTrashPrefix = "trash-";
+
+wire::SessionUse use_of(const SessionConfig& config) {
+  return config.ahead ? wire::SessionUse::preparing : wire::SessionUse::in_use;
 }
+}  // namespace
 
 Result<Opened> Opening::run() {
   RS_TRY(auto facts, log_.session());
   if (facts && facts->open) {
-    RS_TRY(auto resumed, resume(*facts));
+    RS_TRY(const bool unused, is_marked_unused(volume_, config_.agent_root, facts->session));
+    if (config_.ahead && !unused)
+      return fail(ErrorCode::exists, "the session of '" + facts->profile +
+                                         "' that was not closed waits to be resumed by a log-on");
+    std::optional<Opened> resumed;
+    if (unused && (facts->profile != config_.profile || facts->profile_root != config_.profile_root)) {
+      RS_CHECK(close_unused(*facts));
+    } else {
+      RS_TRY(resumed, resume(*facts, unused));
+    }
     if (resumed) return std::move(*resumed);
     facts->open = false;
   }
@@ -32,7 +46,7 @@ Result<std::unique_ptr<ProvenanceJournal>> Opening::open_journal() {
 }
 
 // Nothing when the session ended before anything could happen in it: then a new one may begin.
-Result<std::optional<Opened>> Opening::resume(const SessionFacts& facts) {
+Result<std::optional<Opened>> Opening::resume(const SessionFacts& facts, bool unused) {
   auto context = "the session of '" + facts.profile + "' that was not closed";
   auto journal = open_journal();
   bool same = journal && *journal && (*journal)->header().session == facts.session;
@@ -55,8 +69,13 @@ Result<std::optional<Opened>> Opening::resume(const SessionFacts& facts) {
     return fail(ErrorCode::busy,
                 context + " must be resumed and logged out first (profile root " + facts.profile_root + ")");
   wire::OpenRequest request{config_.profile, config_.profile_root,
-                            wire::ResumeInfo{facts.session_secret, facts.incarnation, facts.highest_ordinal}};
+                            wire::ResumeInfo{facts.session_secret, facts.incarnation, facts.highest_ordinal},
+                            use_of(config_)};
   auto opened_again = link_.open(request);
+  if (!opened_again && opened_again.error().code == ErrorCode::stale && unused) {
+    RS_CHECK(log_.close_session());
+    return std::optional<Opened>();
+  }
   if (!opened_again && opened_again.error().code == ErrorCode::stale) {
     log_warning("{}: {}; sending what is left of it", context, opened_again.error().to_string());
     RS_CHECK_CTX("sending what is left of " + context, salvage(facts));
@@ -77,7 +96,16 @@ Result<std::optional<Opened>> Opening::resume(const SessionFacts& facts) {
   opened.lease_seconds = reply.lease_seconds;
   opened.may_save = reply.may_save;
   RS_TRY_CTX(opened.rules, context, kept_rules(volume_, config_.agent_root));
+  if (unused && !config_.ahead) RS_CHECK_CTX(context, mark_used(volume_, config_.agent_root));
   return std::optional(std::move(opened));
+}
+
+Result<void> Opening::close_unused(const SessionFacts& facts) {
+  RS_CHECK(log_.close_session());
+  if (auto closed = link_.close(facts.session_secret); !closed)  // its lease runs out
+    log_info("the coordinator was not told that nobody logged on as '{}': {}", facts.profile,
+             closed.error().to_string());
+  return {};
 }
 
 Result<void> Opening::salvage(const SessionFacts& facts) {
@@ -171,12 +199,16 @@ Result<void> Opening::prepare() {
 }
 
 Result<Opened> Opening::open_afresh() {
-  RS_TRY_CTX(auto reply, "log-in of '" + config_.profile + "'",
-             link_.open(wire::OpenRequest{config_.profile, config_.profile_root, std::nullopt}));
+  RS_TRY_CTX(
+      auto reply, "log-in of '" + config_.profile + "'",
+      link_.open(wire::OpenRequest{config_.profile, config_.profile_root, std::nullopt, use_of(config_)}));
   if (!reply.root.is_directory()) return fail(ErrorCode::protocol, "the profile's root is not a directory");
   RS_CHECK_CTX("setting the former session aside", set_leftovers_aside());
   RS_CHECK(make_folders());
   RS_CHECK_CTX("log-in of '" + config_.profile + "'", keep_rules(volume_, config_.agent_root, reply.rules));
+  if (config_.ahead)
+    RS_CHECK_CTX("log-in of '" + config_.profile + "'",
+                 mark_unused(volume_, config_.agent_root, reply.session));
   Opened opened;
   RS_TRY(opened.rules, profile::Rules::parse(reply.rules));
   opened.facts = {reply.session,

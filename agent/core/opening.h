@@ -36,7 +36,9 @@ class Opening {
   Result<void> prepare();
 
  private:
-  Result<std::optional<Opened>> resume(const changelog::SessionFacts& facts);
+  Result<std::optional<Opened>> resume(const changelog::SessionFacts& facts, bool unused);
+  // One that was opened ahead of a log-on which did not come: there is nothing to save.
+  Result<void> close_unused(const changelog::SessionFacts& facts);
   // A session that was handed over meanwhile: what it has not sent goes as a fork, then it is closed.
   Result<void> salvage(const changelog::SessionFacts& facts);
   Result<void> check_leftovers(const std::optional<changelog::SessionFacts>& facts);

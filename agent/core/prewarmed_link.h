@@ -45,6 +45,9 @@ class PrewarmedLink final : public wire::CoordinatorLink {
     return link_.commit(session_secret, batch, content);
   }
   Result<void> renew(const Guid& session_secret) override { return link_.renew(session_secret); }
+  Result<void> tell_use(const Guid& session_secret, wire::SessionUse use) override {
+    return link_.tell_use(session_secret, use);
+  }
   Result<void> close(const Guid& session_secret) override { return link_.close(session_secret); }
   Result<void> hand_over(const Guid& session_secret) override { return link_.hand_over(session_secret); }
   Result<void> learned(const Guid& session_secret, const std::vector<wire::WorkingItem>& items) override {

@@ -54,8 +54,10 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
       std::make_unique<Loader>(*way, opened.facts.session_secret, volume, *session->journal_, config.loader);
   auto& loader = *session->loader_;
   loader.set_rules(&session->rules_);
+  if (config.ahead) session->use_ = wire::SessionUse::preparing;
+  session->renewed_ = Clock::now().time_since_epoch().count();
   if (config.learn_for.count() != 0) {
-    session->learner_.start(config.learn_for);
+    if (!config.ahead) session->learner_.start(config.learn_for);
     loader.set_learner(&session->learner_);
   }
   if (!opened.may_save) {
@@ -73,7 +75,8 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
     log_warning("what stays on this desktop is not there yet: {}", back.error().to_string());
   session->saver_ = snapshots.saver({loader, *session->registry_port_, volume, *session->log_, link,
                                      opened.facts.session_secret, config.sender});
-  session->fill_ = std::make_unique<Fill>(loader, volume, config.profile_root, config.fill_bytes_per_second);
+  session->fill_ =
+      std::make_unique<Fill>(loader, volume, config.profile_root, config.fill_bytes_per_second, config.load);
   if (auto* preview = loader.preview()) {
     session->settler_ = std::make_unique<Settler>(loader, volume, config.profile_root);
     preview->set_touched(
@@ -85,6 +88,10 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
     return item.kind != wire::WorkingItem::Kind::key &&
            session->rules_.file(item.path).loading == profile::Loading::on_demand;
   });
+  for (const auto& item : opened.working_set)
+    if (const auto path = profile::ProfilePath::parse(item.path);
+        path && item.kind == wire::WorkingItem::Kind::directory)
+      session->first_directories_.push_back(*path);
   session->prefetch_->start(std::move(opened.working_set));
   session->preloaded_ = preload(loader, *session->registry_, volume, session->config_.profile_root,
                                 session->rules_, config.preload_patience);
@@ -177,16 +184,29 @@ void Session::keep_house() {
   if (auto tidied = saver_->tidy(); !tidied)
     log_info("merging frozen layers: {}", tidied.error().to_string());
   auto renew_at = Clock::now() + renew_every_;
+  auto told = config_.ahead ? wire::SessionUse::preparing : wire::SessionUse::in_use;  // as it was opened
   while (housekeeper_.sleep(kTagInterval)) {
     if (auto flushed = loader_->flush_tags(); !flushed) note_error(flushed);
     if (learner_.is_over()) tell_what_was_learnt();
+    if (told != use_) {
+      told = use_;
+      renew_at = Clock::now();
+    }
     if (Clock::now() < renew_at) continue;
     renew_at = Clock::now() + renew_every_;
-    if (phase_ == SessionPhase::handed_over || phase_ == SessionPhase::superseded) continue;
-    auto renewed = saver_->renew();
-    note_error(renewed);
-    if (!renewed && renewed.error().code == ErrorCode::stale) note_superseded();
+    renew_lease();
   }
+}
+
+void Session::renew_lease() {
+  if (phase_ == SessionPhase::handed_over || phase_ == SessionPhase::superseded) return;
+  // A coordinator that was started anew does not know of what use the session is.
+  auto renewed = saver_->renew();
+  if (renewed && config_.ahead) renewed = link_.tell_use(facts_.session_secret, use_);
+  note_error(renewed);
+  renewal_failed_ = !renewed;
+  if (renewed) renewed_ = Clock::now().time_since_epoch().count();
+  if (!renewed && renewed.error().code == ErrorCode::stale) note_superseded();
 }
 
 void Session::take_snapshots() {
@@ -234,6 +254,7 @@ Result<SessionStatus> Session::status() {
   if (facts) status.facts = *facts;
   status.resumed = resumed_;
   status.phase = phase_;
+  status.use = use_;
   status.login_seconds = login_seconds_;
   status.rules = rules_.all().size();
   status.rules_hash = rules_.hash();

@@ -38,6 +38,7 @@ struct SessionConfig {
       false;  // what lies at profile_root may go although no session of ours answers for it
   std::chrono::milliseconds snapshot_interval{60'000};  // 0: only on request
   std::uint64_t fill_bytes_per_second = 0;              // 0: no limit
+  std::shared_ptr<LoadPort> load;                       // null: filling never pauses for load
   // How long what programs touch counts as what the user's log-ins need first; 0: nothing is learnt.
   std::chrono::milliseconds learn_for{60'000};
   LoaderOptions loader;
@@ -47,6 +48,11 @@ struct SessionConfig {
   std::function<std::unique_ptr<RegistryPort>(std::function<std::string()> new_staging_path)> registry_port;
   // How long a log-in waits for what rules want loaded before programs run.
   std::chrono::milliseconds preload_patience{30'000};
+  // Opened ahead of a log-on: until take_into_use() nobody uses the session, and it goes without being asked
+  // twice to whoever wants the profile elsewhere.
+  bool ahead = false;
+  // What the coordinator says that is no session's; called on a thread of the session, only to take note.
+  std::function<void(const wire::Push&)> on_push;
   // The coordinator wants the user logged out; called on a thread of the session, only to take note.
   std::function<void(const wire::Push&)> on_close_wanted;
 };
@@ -71,6 +77,7 @@ struct SessionStatus {
   changelog::SessionFacts facts;
   bool resumed = false;
   SessionPhase phase = SessionPhase::open;
+  wire::SessionUse use = wire::SessionUse::in_use;
   double login_seconds = 0;
   std::size_t rules = 0;  // how many
   std::string rules_hash;
@@ -87,8 +94,8 @@ struct SessionStatus {
   std::string last_error;  // of snapshots, tag flushes and renewals; empty when the last ones succeeded
 };
 
-// Thread-safe, except start() and logout(), which are called once. Destroying a session that is not logged
-// out leaves it to be resumed.
+// Thread-safe, except start(), logout() and close_unused(), which are called once. Destroying a session that
+// is not logged out leaves it to be resumed.
 class Session {
  public:
   // Link, volume and snapshots must outlive the session. Errors say why a session cannot begin: a former one
@@ -117,6 +124,20 @@ class Session {
   // Programs changed something: the next interval is worth a snapshot.
   void note_change() { changed_ = true; }
 
+  // Of a session opened ahead of a log-on. Loads what the log-on needs first: the roots of the hives, the
+  // profile's top level, the folders (and as far as time allows the rest) of the working set; all of it is
+  // durable then, and the coordinator is told. Returns early, without that, once somebody logs on or
+  // stop_getting_ready() is called. ErrorCode::timeout.
+  Result<void> get_ready(std::chrono::milliseconds patience);
+  void stop_getting_ready() { not_ready_any_more_ = true; }
+  // Somebody logs on. Asks the coordinator only where the lease may have run out. ErrorCode::stale: the
+  // session is lost to another desktop, and is to be closed; start another.
+  Result<void> take_into_use();
+  // Nobody logged on. Nothing is saved: nobody changed anything. The coordinator is told if it can be.
+  Result<void> close_unused();
+  wire::SessionUse use() const { return use_; }
+  SessionPhase phase() const { return phase_; }
+
   // Takes a snapshot; with `committed`, returns when its batch (and all before) is durable at the
   // coordinator.
   Result<SnapshotResult> snapshot(bool committed, std::chrono::milliseconds patience);
@@ -140,6 +161,9 @@ class Session {
   Result<void> flush_and_hand_over(std::chrono::milliseconds patience);
   void note_superseded();
   void tell_what_was_learnt();
+  void renew_lease();
+  Result<void> load_first(Activity::Clock::time_point until);
+  bool hand_over_unused();
 
   const SessionConfig config_;
   wire::CoordinatorLink& link_;
@@ -171,6 +195,12 @@ class Session {
   Worker housekeeper_;  // tags, lease, trash
   Worker snapshotter_;  // interval snapshots
   std::atomic<SessionPhase> phase_{SessionPhase::open};
+  std::mutex use_mutex_;  // a log-on and a hand-over at the same time
+  std::atomic<wire::SessionUse> use_{wire::SessionUse::in_use};
+  std::atomic<bool> not_ready_any_more_{false};
+  std::vector<profile::ProfilePath> first_directories_;  // of the working set
+  std::atomic<Activity::Clock::rep> renewed_{0};         // when the coordinator last answered
+  std::atomic<bool> renewal_failed_{false};              // the last one, or it is just tried again
   std::mutex pushes_mutex_;
   std::deque<wire::Push> pushes_;  // to be answered
   Worker answerer_;

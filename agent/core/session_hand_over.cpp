@@ -51,6 +51,7 @@ void Session::answer_pushes() {
       case wire::PushKind::snapshot_due:  // heard already
       case wire::PushKind::snapshot_done:
         log_info("the coordinator says: {} {}", next->text, next->profile);
+        if (config_.on_push) config_.on_push(*next);
         break;
     }
   }
@@ -61,6 +62,7 @@ void Session::hand_over(const wire::Push& push) {
   constexpr auto kDefaultPatience = std::chrono::milliseconds(10'000);
   auto before = phase_.load();
   if (before == SessionPhase::handed_over || before == SessionPhase::superseded) return;
+  if (hand_over_unused()) return;
   log_info("the profile is wanted elsewhere ({}): sending what there is", push.text);
   phase_ = SessionPhase::flushing;
   auto done = flush_and_hand_over(push.deadline_ms != 0 ? std::chrono::milliseconds(push.deadline_ms)

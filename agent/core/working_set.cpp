@@ -62,11 +62,20 @@ void Prefetch::start(std::vector<WorkingItem> items) {
   }
   items_ = std::move(items);
   if (loader_.preview() != nullptr && !items_.empty()) {
-    threads_.emplace_back([this] { run_ahead(); });
+    running_ = 1;
+    threads_.emplace_back([this] {
+      run_ahead();
+      --running_;
+    });
     return;
   }
-  for (std::size_t i = 0; i < std::min(kThreads, items_.size()); ++i)
-    threads_.emplace_back([this] { run(); });
+  for (std::size_t i = 0; i < std::min(kThreads, items_.size()); ++i) {
+    ++running_;
+    threads_.emplace_back([this] {
+      run();
+      --running_;
+    });
+  }
 }
 
 void Prefetch::stop() {

@@ -59,6 +59,7 @@ class Prefetch {
   void stop();
   std::uint64_t done() const { return done_; }
   std::uint64_t total() const { return items_.size(); }
+  bool finished() const { return running_ == 0; }
 
  private:
   void run();
@@ -75,6 +76,7 @@ class Prefetch {
   std::atomic<std::uint64_t> done_{0};
   std::atomic<std::uint64_t> content_bytes_{0};
   std::atomic<bool> stopping_{false};
+  std::atomic<int> running_{0};
   std::vector<std::thread> threads_;
 };
 

@@ -25,8 +25,10 @@ struct AgentSettings {
   std::uint32_t partition = 0;
   std::string fill = "all";
   std::uint64_t fill_mib_per_second = 0;
+  bool fill_pauses = true;  // while the machine is busy
   std::chrono::seconds snapshot_interval{60}, max_lag{30}, patience{20}, learn{60};
   std::chrono::seconds log_out_within{600}, hives_within{30};
+  std::chrono::seconds prepare_for{600};  // 0: no session is opened ahead of a log-on
   bool replace_leftovers = false;
   bool interception = true;
   std::string log_level = "info";

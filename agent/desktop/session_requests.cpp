@@ -27,6 +27,7 @@ json describe(const FillProgress& fill) {
           {"files", fill.files},
           {"loaded_bytes", fill.loaded_bytes},
           {"complete", fill.complete},
+          {"paused", fill.paused},
           {"error", fill.last_error}};
 }
 
@@ -38,6 +39,7 @@ json describe(const SessionStatus& status) {
               {"highest_ordinal", status.facts.highest_ordinal},
               {"resumed", status.resumed},
               {"phase", to_string(status.phase)},
+              {"use", wire::to_string(status.use)},
               {"directories_populated", status.directories_populated},
               {"items_published", status.items_published},
               {"fetches", status.fetches},

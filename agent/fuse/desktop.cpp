@@ -12,6 +12,11 @@ using nlohmann::json;
 Result<std::unique_ptr<Desktop>> Desktop::start(const DesktopConfig& config, Faults faults) {
   std::unique_ptr<Desktop> desktop(new Desktop());
   desktop->config_ = config;
+  desktop->faults_ = faults;
+  desktop->config_.session.on_close_wanted = [raw = desktop.get()](const wire::Push&) {
+    raw->close_wanted_ = true;
+  };
+  desktop->config_.session.on_push = [raw = desktop.get()](const wire::Push& push) { raw->hear(push); };
   RS_TRY(auto options, wire::load_desktop_identity(os::real_file_system(), config.identity_directory));
   if (!config.coordinator.empty()) options.address = config.coordinator;
   RS_TRY(desktop->link_, wire::TlsLink::create(options));
@@ -41,6 +46,11 @@ SnapshotProvider& Desktop::snapshots() {
 }
 
 void Desktop::connect() {
+  preparer_.start([this] {
+    while (preparer_.sleep(std::chrono::hours(1)))
+      if (auto prepared = prepare(); !prepared) log_warning("{}", prepared.error().to_string());
+  });
+  link_->set_push_listener([this](const wire::Push& push) { hear(push); });
   if (auto connected = link_->connect(); !connected) {
     log_info("the coordinator cannot be reached yet: {}", connected.error().to_string());
   } else {
@@ -52,14 +62,74 @@ void Desktop::connect() {
     log_info("left to the log-in: {}", prepared.error().to_string());
 }
 
+// On a thread of the link, or of the session.
+void Desktop::hear(const wire::Push& push) {
+  if (push.kind == wire::PushKind::prepare && push.profile == config_.session.profile) preparer_.ring();
+}
+
+Result<void> Desktop::prepare() {
+  {
+    const std::lock_guard lock(log_out_mutex_);
+    if (logged_in_ || config_.prepare_for.count() == 0) return {};
+    prepared_until_ = Activity::Clock::now() + config_.prepare_for;
+    if (!session_) {
+      config_.session.ahead = true;
+      auto started = start_session();
+      config_.session.ahead = false;
+      if (!started) {
+        log_info("no session is opened ahead of the log-in: {}", started.error().to_string());
+        if (log_) return {};
+        RS_TRY(log_,
+               changelog::ChangeLog::open(os::real_file_system(), config_.session.change_log_path, faults_));
+        return {};
+      }
+    }
+  }
+  constexpr auto kReadyWithin = std::chrono::seconds(120);
+  const std::lock_guard getting_ready(ready_mutex_);
+  return session_ ? session_->get_ready(kReadyWithin) : Result<void>();
+}
+
+Result<void> Desktop::start_session() {
+  if (host_snapshots_) RS_CHECK(host_snapshots_->check());  // before anything is opened
+  RS_TRY(session_, Session::start(config_.session, *link_, *volume_, snapshots(), {}, std::move(log_)));
+  return {};
+}
+
+Result<void> Desktop::close_prepared() {
+  session_->stop_getting_ready();
+  const std::lock_guard getting_ready(ready_mutex_);
+  RS_CHECK(session_->close_unused());
+  session_.reset();
+  close_wanted_ = false;
+  link_->set_push_listener([this](const wire::Push& push) { hear(push); });
+  RS_TRY(log_, changelog::ChangeLog::open(os::real_file_system(), config_.session.change_log_path, faults_));
+  return {};
+}
+
+void Desktop::look_after_preparation() {
+  const std::unique_lock lock(log_out_mutex_, std::try_to_lock);  // else a log-in looks after it
+  if (!lock || logged_in_ || !is_prepared()) return;
+  if (session_->phase() == SessionPhase::open && !close_wanted_ && Activity::Clock::now() < prepared_until_)
+    return;
+  log_info("what was prepared is closed: nobody logged in in time, or the profile is wanted elsewhere");
+  if (auto closed = close_prepared(); !closed) {
+    log_warning("{}", closed.error().to_string());
+    failed_ = true;
+  }
+}
+
 Result<void> Desktop::log_in() {
   auto start = Activity::Clock::now();
   std::lock_guard lock(log_out_mutex_);
-  if (!log_) return fail(ErrorCode::exists, "the desktop has a session already, or had one");
-  if (host_snapshots_) RS_CHECK(host_snapshots_->check());  // before anything is opened
-  auto session_config = config_.session;
-  session_config.on_close_wanted = [this](const wire::Push&) { close_wanted_ = true; };
-  RS_TRY(session_, Session::start(session_config, *link_, *volume_, snapshots(), {}, std::move(log_)));
+  if (!log_ && !is_prepared())
+    return fail(ErrorCode::exists, "the desktop has a session already, or had one");
+  if (is_prepared()) {
+    auto taken = session_->take_into_use();
+    if (!taken && taken.error().code != ErrorCode::stale) return taken;
+    if (!taken) RS_CHECK(close_prepared());  // another desktop has got it: this is a new wish
+  }
+  if (!session_) RS_CHECK(start_session());
   auto* session = session_.get();
   RS_TRY(mount_, ProfileMount::mount(session->loader(), *volume_, config_.session.profile_root,
                                      config_.mount_point, [session] { session->note_change(); }));
@@ -75,6 +145,11 @@ Result<void> Desktop::log_in() {
 
 Desktop::~Desktop() {
   mount_.reset();
+  if (session_) session_->stop_getting_ready();
+  link_->set_push_listener(nullptr);
+  preparer_.stop();
+  if (is_prepared())
+    if (auto closed = session_->close_unused(); !closed) log_warning("{}", closed.error().to_string());
   if (session_ && !logged_out_)  // what was loaded shall not look changed to whoever extracts it
     if (auto flushed = session_->loader().flush_tags(); !flushed)
       log_warning("{}", flushed.error().to_string());
@@ -107,6 +182,15 @@ Result<json> Desktop::perform(const json& request) {
     RS_CHECK(std::move(logged_in));
     return describe_log_in();
   }
+  if (op == "prepare") {
+    RS_CHECK(prepare());
+    const std::lock_guard lock(log_out_mutex_);
+    return describe_preparation();
+  }
+  if (op == "status" && !logged_in_) {
+    const std::lock_guard lock(log_out_mutex_);
+    return describe_preparation();
+  }
   if (!logged_in_) return fail(ErrorCode::not_found, "nobody is logged in");
   if (op == "status") return status();
   if (op == "snapshot") return take_snapshot(*session_, request);
@@ -116,9 +200,18 @@ Result<json> Desktop::perform(const json& request) {
   return fail(ErrorCode::invalid_argument, "unknown request '" + op + "'");
 }
 
+Result<json> Desktop::describe_preparation() {
+  if (!is_prepared()) return json{{"state", "nobody"}};
+  RS_TRY(auto status, session_->status());
+  auto told = agent::describe(status);
+  told["state"] = wire::to_string(status.use);
+  return told;
+}
+
 Result<json> Desktop::status() {
   RS_TRY(auto status, session_->status());
   auto told = agent::describe(status);
+  told["state"] = "logged in";
   told["mount"] = config_.mount_point;
   told["login_seconds"] = log_in_seconds_;
   return told;

@@ -25,6 +25,7 @@ struct DesktopConfig {
   std::string mount_point;  // where programs see the profile
   std::string state_directory;
   FillLevel fill = FillLevel::none;
+  std::chrono::seconds prepare_for{600};  // a session opened ahead of the log-in waits so long for it
   SessionConfig session;
 };
 
@@ -35,6 +36,11 @@ class Desktop {
   static Result<std::unique_ptr<Desktop>> start(const DesktopConfig& config, Faults faults);
   // So that the log-in need not wait for a connection.
   void connect();
+  // Opens a session ahead of the log-in and loads what that needs first; does nothing where somebody uses the
+  // profile on another desktop, or the coordinator is away.
+  Result<void> prepare();
+  // Every moment: a session that nobody logged in to in time, or that went to another desktop, is closed.
+  void look_after_preparation();
   // Everything up to a profile that programs can use. Once: after a failure the process starts anew.
   Result<void> log_in();
   bool failed() const { return failed_; }
@@ -43,6 +49,7 @@ class Desktop {
   nlohmann::json describe_log_in() const;
   // Answers a request of the control socket: {"op": …}. Failures are {"error": {"code", "message"}}.
   nlohmann::json answer(const nlohmann::json& request);
+  bool logged_in() const { return logged_in_; }
   bool logged_out() const { return logged_out_; }
   // The coordinator asked for it; whoever serves this desktop is to log it out.
   bool close_wanted() const { return close_wanted_; }
@@ -51,10 +58,16 @@ class Desktop {
   Desktop() = default;
   SnapshotProvider& snapshots();
   Result<nlohmann::json> perform(const nlohmann::json& request);
+  void hear(const wire::Push& push);
+  Result<void> start_session();
+  Result<void> close_prepared();
+  bool is_prepared() const { return session_ && session_->use() != wire::SessionUse::in_use; }
   Result<nlohmann::json> status();
+  Result<nlohmann::json> describe_preparation();
   Result<nlohmann::json> log_out(const nlohmann::json& request);
 
   DesktopConfig config_;
+  Faults faults_;
   double log_in_seconds_ = 0;
   std::atomic<bool> close_wanted_{false};  // before the session, which sets it
   std::unique_ptr<wire::TlsLink> link_;
@@ -64,7 +77,10 @@ class Desktop {
   std::unique_ptr<changelog::ChangeLog> log_;      // until the log-in
   std::unique_ptr<Session> session_;
   std::unique_ptr<ProfileMount> mount_;  // goes first
-  std::mutex log_out_mutex_;             // log-in and log-out
+  Activity::Clock::time_point prepared_until_;
+  std::mutex ready_mutex_;    // held while it gets ready, which uses the session
+  std::mutex log_out_mutex_;  // log-in, log-out and preparing
+  Worker preparer_;
   std::atomic<bool> logged_in_{false};
   std::atomic<bool> failed_{false};
   std::atomic<bool> logged_out_{false};

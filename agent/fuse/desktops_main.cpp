@@ -15,6 +15,7 @@
 
 #include "agent/fuse/control.h"
 #include "agent/fuse/desktop.h"
+#include "agent/fuse/linux_load.h"
 #include "common/base/log.h"
 #include "common/wire/enrollment.h"
 
@@ -30,9 +31,10 @@ struct Arguments {
   DesktopConfig desktop;
   std::string fill = "none";
   double interval_seconds = 60, max_lag_seconds = 30, patience_seconds = 20, timeout_seconds = 600;
-  double learn_seconds = 60;
+  double learn_seconds = 60, prepare_seconds = 600;
   std::uint64_t fill_mib_per_second = 0;
-  bool standby = false, preview = true, foreground = false, json_output = false, wait = false;
+  bool standby = false, preview = true, fill_pauses = false, foreground = false, json_output = false,
+       wait = false;
 };
 
 std::string socket_of(const Arguments& arguments) { return arguments.desktop.state_directory + "/control"; }
@@ -103,7 +105,8 @@ int serve(const Arguments& arguments, const std::function<void(const json&)>& re
   (*control)->serve([&](const json& request) { return (*desktop)->answer(request); },
                     [&] {
                       if ((*desktop)->failed()) return true;
-                      if (!(*desktop)->close_wanted() || (*desktop)->logged_out())
+                      (*desktop)->look_after_preparation();
+                      if (!(*desktop)->logged_in() || !(*desktop)->close_wanted() || (*desktop)->logged_out())
                         return stop_requested != 0 || (*desktop)->logged_out();
                       auto report = (*desktop)->answer({{"op", "logout"}});
                       log_info("log-out that the coordinator asked for: {}", report.dump());
@@ -162,8 +165,10 @@ int run(Arguments& arguments) {
   config.session.sender.max_lag = milliseconds(arguments.max_lag_seconds);
   config.session.loader.patience = milliseconds(arguments.patience_seconds);
   config.session.loader.preview = arguments.preview;
+  config.prepare_for = std::chrono::seconds(static_cast<std::int64_t>(arguments.prepare_seconds));
   config.session.learn_for = milliseconds(arguments.learn_seconds);
   config.session.fill_bytes_per_second = arguments.fill_mib_per_second << 20;
+  if (arguments.fill_pauses) config.session.load = make_linux_load();
   config.session.change_log_path = config.state_directory + "/change.log";
   config.disk.map_path = config.state_directory + "/clusters.map";
   config.disk.provenance_path = config.session.agent_root + "/provenance.journal";
@@ -307,6 +312,8 @@ void add_run_options(CLI::App& verb, Arguments& arguments) {
       ->capture_default_str();
   verb.add_option("--fill-rate", arguments.fill_mib_per_second,
                   "MiB a second for loading in background (0: no limit)");
+  verb.add_flag("--fill-pauses", arguments.fill_pauses,
+                "Pause loading in background while the machine is busy");
   verb.add_option("--interval", arguments.interval_seconds, "Seconds between snapshots (0: only on request)")
       ->capture_default_str();
   verb.add_option("--max-lag", arguments.max_lag_seconds, "Seconds a batch may wait for a quiet moment")
@@ -324,6 +331,9 @@ void add_run_options(CLI::App& verb, Arguments& arguments) {
                 "Replace what lies at the profile's root, whatever it is");
   verb.add_flag("--standby", arguments.standby,
                 "Only get ready, as the service of a desktop does at boot; 'login' logs the user in");
+  verb.add_option("--prepare-for", arguments.prepare_seconds,
+                  "Seconds that a session opened ahead of a log-in waits for it (0: none is opened)")
+      ->capture_default_str();
   verb.add_flag("--foreground", arguments.foreground, "Stay in the foreground");
 }
 
@@ -336,6 +346,8 @@ int main_of_desktops(int count, char** values) {
       add_verb(app, "run", "Log a user in and serve the profile; returns when it is usable", arguments);
   add_run_options(*run_verb, arguments);
   auto* login_verb = add_verb(app, "login", "Log the user in to a desktop that stands by", arguments);
+  auto* prepare_verb =
+      add_verb(app, "prepare", "Open the session ahead of the log-in, load what that needs first", arguments);
   auto* status_verb = add_verb(app, "status", "What the desktop is doing", arguments);
   auto* snapshot_verb = add_verb(app, "snapshot", "Cut what changed since the last snapshot", arguments);
   snapshot_verb->add_flag("--wait", arguments.wait, "Return when the coordinator has committed it");
@@ -363,6 +375,7 @@ int main_of_desktops(int count, char** values) {
   if (*enroll_verb) return enroll(arguments, enrolment);
   if (*run_verb) return run(arguments);
   if (*login_verb) return ask(arguments, {{"op", "login"}}, log_in_text);
+  if (*prepare_verb) return ask(arguments, {{"op", "prepare"}}, lines_of);
   if (*status_verb) return ask(arguments, {{"op", "status"}}, lines_of);
   if (*snapshot_verb) return ask(arguments, {{"op", "snapshot"}, {"wait", arguments.wait}}, snapshot_text);
   if (*fill_verb)

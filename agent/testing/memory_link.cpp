@@ -106,6 +106,7 @@ Result<wire::OpenReply> MemoryLink::open(const wire::OpenRequest& request) {
   }
   open_ = true;
   incarnation_ = Guid::random();
+  use_ = request.use;
   reply.session.bytes[0] = static_cast<std::byte>(opened_);
   reply.session.bytes[1] = std::byte{0x53};
   reply.session_secret = secret_;
@@ -247,6 +248,19 @@ Result<wire::CommitReply> MemoryLink::commit(const Guid& secret, const profile::
 }
 
 Result<void> MemoryLink::renew(const Guid& secret) { return enter(secret); }
+
+Result<void> MemoryLink::tell_use(const Guid& secret, wire::SessionUse use) {
+  RS_CHECK(enter(secret));
+  std::lock_guard lock(mutex_);
+  if (superseded) return fail(ErrorCode::stale, "the session is superseded");
+  use_ = use;
+  return {};
+}
+
+wire::SessionUse MemoryLink::use() const {
+  std::lock_guard lock(mutex_);
+  return use_;
+}
 
 Result<void> MemoryLink::close(const Guid& secret) {
   RS_CHECK(enter(secret));

@@ -48,6 +48,7 @@ class MemoryLink final : public wire::CoordinatorLink {
   Result<wire::CommitReply> commit(const Guid& secret, const profile::Batch& batch,
                                    profile::ContentSource& content) override;
   Result<void> renew(const Guid& secret) override;
+  Result<void> tell_use(const Guid& secret, wire::SessionUse use) override;
   Result<void> close(const Guid& secret) override;
   Result<void> hand_over(const Guid& secret) override;
   Result<void> learned(const Guid& secret, const std::vector<wire::WorkingItem>& items) override;
@@ -72,6 +73,7 @@ class MemoryLink final : public wire::CoordinatorLink {
 
   std::vector<Committed> commits() const;
   bool is_open() const;
+  wire::SessionUse use() const;  // as it was opened, or told since
 
   std::string rules;  // in canonical form, for sessions that are opened from now on
 
@@ -93,6 +95,7 @@ class MemoryLink final : public wire::CoordinatorLink {
   Guid secret_, incarnation_;
   std::map<Guid, std::uint64_t> committed_;  // incarnation -> highest ordinal
   unsigned opened_ = 0;
+  wire::SessionUse use_ = wire::SessionUse::in_use;
   std::vector<wire::WorkingItem> working_set_;
 };
 

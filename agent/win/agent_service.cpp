@@ -16,6 +16,7 @@ namespace {
 constexpr std::chrono::seconds kLook(1);           // for a log-off that is wanted
 constexpr std::chrono::seconds kConnectEvery(60);  // while nobody is logged on
 constexpr std::size_t kMostToPrepare = 16;
+constexpr std::chrono::seconds kReadyWithin(120);
 }  // namespace
 
 AgentService::AgentService(LoadedSettings settings, EventSink events, Faults faults)
@@ -57,9 +58,14 @@ void AgentService::stop() {
   work_there_.notify_all();
   hooks_.reset();
   if (machine_) machine_->request_stop();
+  if (const auto desktop = this->desktop(); desktop && desktop->prepared()) desktop->stop_getting_ready();
   if (first_boot_.joinable()) first_boot_.join();
   if (worker_.joinable()) worker_.join();
   const std::lock_guard lock(operations_);
+  if (const auto desktop = this->desktop(); desktop && desktop->prepared()) {
+    if (auto closed = close_prepared(*desktop); !closed) log_warning("{}", closed.error().to_string());
+    set_desktop(nullptr);
+  }
   if (link_) link_->set_push_listener(nullptr);
 }
 
@@ -86,13 +92,41 @@ void AgentService::work() {
       }
     }
     if (profile) prepare_as_asked(*profile);
-    if (const auto desktop = this->desktop(); desktop && desktop->close_wanted() && desktop->logged_on())
-      (void)log_off(log_off_patience());
+    look_after_desktop();
     if (!is_logged_on() && std::chrono::steady_clock::now() >= connect_at) {
       connect();
       connect_at = std::chrono::steady_clock::now() + kConnectEvery;
     }
   }
+}
+
+void AgentService::look_after_desktop() {
+  const auto desktop = this->desktop();
+  if (!desktop) return;
+  const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+  if (desktop->logged_on()) {
+    if (desktop->close_wanted()) (void)log_off(log_off_patience());
+  } else if (desktop->preparation_lost()) {
+    give_up_prepared(desktop, "the profile is opened on another desktop");
+  } else if (desktop->prepared() && desktop->close_wanted()) {
+    give_up_prepared(desktop, "the coordinator wants the session closed");
+  } else if (desktop->prepared() && now >= prepared_until_) {
+    give_up_prepared(desktop, "nobody logged on in time");
+  }
+}
+
+void AgentService::give_up_prepared(const std::shared_ptr<WinDesktop>& desktop, const std::string& why) {
+  const std::lock_guard lock(operations_);
+  if (this->desktop() != desktop || !desktop->prepared()) return;  // somebody logged on just now
+  log_info("what was prepared for {} is closed: {}", desktop->user().given, why);
+  if (auto closed = close_prepared(*desktop); !closed) log_warning("{}", closed.error().to_string());
+  set_desktop(nullptr);
+}
+
+Result<void> AgentService::close_prepared(WinDesktop& desktop) {
+  auto closed = desktop.close_prepared();
+  if (link_) link_->set_push_listener([this](const wire::Push& push) { hear(push); });
+  return closed;
 }
 
 // Takes note only: a preparation asks the coordinator, which this thread is needed for.
@@ -179,7 +213,7 @@ void AgentService::connect() {
   const std::lock_guard lock(operations_);
   const auto link = this->link();
   if (!link) return log_warning("{}", link.error().to_string());
-  if (!desktop() || !desktop()->logged_on())
+  if (!desktop() || !desktop()->session())  // else the session hears it, and says it again
     (*link)->set_push_listener([this](const wire::Push& push) { hear(push); });
   if (auto connected = (*link)->connect(); !connected)
     return events_(AgentEvent::coordinator_away, connected.error().to_string());
@@ -194,34 +228,48 @@ void AgentService::report_first_boot(wire::TlsLink& link) {
 
 Result<std::shared_ptr<WinDesktop>> AgentService::desktop_for(const std::string& user) {
   RS_TRY(auto account, find_user(user));
-  if (const auto present = desktop(); present && present->logged_on()) {
+  if (const auto present = desktop()) {
     const bool same =
         account.sid.empty() ? account.given == present->user().given : account.sid == present->user().sid;
-    return fail(same ? ErrorCode::exists : ErrorCode::busy,
-                present->user().given + " is logged on; one user at a time");
+    if (present->logged_on())
+      return fail(same ? ErrorCode::exists : ErrorCode::busy,
+                  present->user().given + " is logged on; one user at a time");
+    if (same && !present->preparation_lost()) return present;
+    if (present->prepared()) RS_CHECK(close_prepared(*present));
   }
   set_desktop(nullptr);  // it holds the change log
   RS_TRY(auto* link, this->link());
-  RS_TRY(auto opened, WinDesktop::open(settings_.settings, std::move(account), *link, faults_));
+  RS_TRY(auto opened, WinDesktop::open(settings_.settings, std::move(account), *link, faults_,
+                                       [this](const wire::Push& push) { hear(push); }));
   std::shared_ptr<WinDesktop> made(std::move(opened));
   set_desktop(made);
   return made;
 }
 
 Result<json> AgentService::prepare(const std::string& user) {
-  const std::lock_guard lock(operations_);
-  RS_TRY(const auto desktop, desktop_for(user));
-  RS_CHECK(desktop->prepare());
+  std::shared_ptr<WinDesktop> desktop;
+  {
+    const std::lock_guard lock(operations_);
+    RS_TRY(desktop, desktop_for(user));
+    RS_CHECK(desktop->prepare());
+    prepared_until_ =
+        (std::chrono::steady_clock::now() + settings_.settings.prepare_for).time_since_epoch().count();
+  }
+  RS_CHECK(desktop->get_ready(kReadyWithin));  // a log-on need not wait for it
   return desktop->describe();
 }
 
 Result<json> AgentService::log_on(const std::string& user) {
   const std::lock_guard lock(operations_);
-  auto desktop = this->desktop();
-  if (!desktop || desktop->logged_on() || desktop->user().given != user) {  // else it is prepared
+  RS_TRY(auto desktop, desktop_for(user));
+  auto logged_on = desktop->log_on();
+  if (!logged_on && logged_on.error().code == ErrorCode::stale && desktop->prepared()) {
+    RS_CHECK(close_prepared(*desktop));  // another desktop has got it: this is a new wish
+    set_desktop(nullptr);
     RS_TRY(desktop, desktop_for(user));
+    logged_on = desktop->log_on();
   }
-  if (auto logged_on = desktop->log_on(); !logged_on) {
+  if (!logged_on) {
     set_desktop(nullptr);  // the next attempt begins anew
     auto error = std::move(logged_on).error().with("log-on of " + user);
     events_(AgentEvent::log_on_failed, error.to_string());

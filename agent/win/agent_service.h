@@ -2,6 +2,7 @@
 // the service and `--foreground` run; commands reach it through the control pipe.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -54,6 +55,9 @@ class AgentService {
   void report_first_boot(wire::TlsLink& link);
   void hear(const wire::Push& push);  // on the link's thread
   void prepare_as_asked(const std::string& profile);
+  void look_after_desktop();
+  void give_up_prepared(const std::shared_ptr<WinDesktop>& desktop, const std::string& why);
+  Result<void> close_prepared(WinDesktop& desktop);  // under operations_
 
   const LoadedSettings settings_;
   const EventSink events_;
@@ -64,6 +68,7 @@ class AgentService {
 
   std::mutex operations_;  // one log-on, log-off or preparation at a time; guards the link
   std::unique_ptr<wire::TlsLink> link_;
+  std::atomic<std::chrono::steady_clock::rep> prepared_until_{0};
   mutable std::mutex mutex_;  // taken after it, for moments
   std::shared_ptr<WinDesktop> desktop_;
 

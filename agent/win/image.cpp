@@ -23,7 +23,7 @@ constexpr const wchar_t* kSessionManager = L"SYSTEM\\CurrentControlSet\\Control\
 
 // What the agent keeps in its folder on the profile's volume. Not all of it: first-boot steps, the identity
 // and others' files may lie there too.
-constexpr const char* kOnVolume[] = {"provenance.journal", "staging", "registry"};
+constexpr const char* kOnVolume[] = {"unused", "provenance.journal", "staging", "registry"};
 constexpr const char* kTrash = "trash-";
 
 std::optional<DWORD> number_of(const wchar_t* key, const wchar_t* name) {

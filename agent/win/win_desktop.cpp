@@ -9,6 +9,7 @@
 #include "agent/win/base/wine.h"
 #include "agent/win/pipe_security.h"
 #include "agent/win/profile_list.h"
+#include "agent/win/win_load.h"
 #include "common/base/log.h"
 
 namespace roamstead::agent {
@@ -25,6 +26,7 @@ SessionConfig session_config(const AgentSettings& settings, const UserAccount& u
   config.replace_leftovers = settings.replace_leftovers;
   config.snapshot_interval = settings.snapshot_interval;
   config.fill_bytes_per_second = settings.fill_mib_per_second << 20;
+  if (settings.fill_pauses) config.load = make_win_load(settings.drive);
   config.learn_for = settings.learn;
   config.loader.patience = settings.patience;
   config.sender.max_lag = settings.max_lag;
@@ -55,9 +57,12 @@ std::string security_of(const UserAccount& user) {
 }  // namespace
 
 Result<std::unique_ptr<WinDesktop>> WinDesktop::open(const AgentSettings& settings, UserAccount user,
-                                                     wire::TlsLink& link, Faults faults) {
+                                                     wire::TlsLink& link, Faults faults,
+                                                     std::function<void(const wire::Push&)> on_push) {
   std::unique_ptr<WinDesktop> desktop(new WinDesktop(settings, std::move(user), link));
+  desktop->faults_ = std::move(faults);
   desktop->config_ = session_config(settings, desktop->user_);
+  desktop->config_.on_push = std::move(on_push);
   desktop->config_.on_close_wanted = [raw = desktop.get()](const wire::Push&) { raw->close_wanted_ = true; };
   auto& files = os::real_file_system();
   RS_CHECK_CTX("the agent's state", files.make_directories(settings.state_directory));
@@ -85,9 +90,13 @@ Result<std::unique_ptr<WinDesktop>> WinDesktop::open(const AgentSettings& settin
     raw->registry_ = port.get();
     return port;
   };
-  RS_TRY(desktop->log_,
-         changelog::ChangeLog::open(files, desktop->config_.change_log_path, std::move(faults)));
+  RS_CHECK(desktop->open_log());
   return desktop;
+}
+
+Result<void> WinDesktop::open_log() {
+  RS_TRY(log_, changelog::ChangeLog::open(os::real_file_system(), config_.change_log_path, faults_));
+  return {};
 }
 
 WinDesktop::~WinDesktop() {
@@ -104,11 +113,55 @@ std::string WinDesktop::profile_folder() const {
 }
 
 Result<void> WinDesktop::prepare() {
-  if (begun_) return {};
+  if (begun_ || session()) return {};
   if (!user_.sid.empty())
     RS_CHECK_CTX("telling Windows of the profile",
                  register_profile(user_, profile_folder(), settings_.replace_leftovers));
-  return Session::prepare(config_, link_, *volume_, *snapshots_, *log_);
+  RS_CHECK(Session::prepare(config_, link_, *volume_, *snapshots_, *log_));
+  if (settings_.prepare_for.count() == 0) return {};
+  config_.ahead = true;
+  auto begun = begin_session();
+  if (begun) return {};
+  log_info("no session is opened ahead of the log-on of {}: {}", user_.given, begun.error().to_string());
+  config_.ahead = false;
+  return log_ ? Result<void>() : open_log();
+}
+
+// Afterwards there is a session, or perhaps no change log.
+Result<void> WinDesktop::begin_session() {
+  if (host_snapshots_ != nullptr)  // before anything is opened
+    RS_CHECK_CTX("FreezeCommand is not set, and nothing could be saved without a snapshot of the disk",
+                 host_snapshots_->check());
+  RS_TRY_CTX(auto interception, "interception", open_interception());
+  auto& volume = interception ? interception->volume() : static_cast<ProfileVolume&>(*volume_);
+  RS_TRY(std::shared_ptr<Session> session,
+         Session::start(config_, link_, volume, *snapshots_, {}, std::move(log_)));
+  const std::lock_guard lock(mutex_);
+  interception_ = std::move(interception);
+  session_ = std::move(session);
+  return {};
+}
+
+Result<void> WinDesktop::get_ready(std::chrono::milliseconds patience) {
+  const std::lock_guard lock(ready_mutex_);
+  const auto session = this->session();
+  return session ? session->get_ready(patience) : Result<void>();
+}
+
+void WinDesktop::stop_getting_ready() {
+  if (const auto session = this->session()) session->stop_getting_ready();
+}
+
+Result<void> WinDesktop::close_prepared() {
+  stop_getting_ready();
+  const std::lock_guard getting_ready(ready_mutex_);
+  auto session = this->session();
+  if (!session) return {};
+  if (interception_) interception_->end();
+  RS_CHECK(session->close_unused());
+  const std::lock_guard lock(mutex_);
+  session_.reset();
+  return {};
 }
 
 Result<void> WinDesktop::log_on() {
@@ -118,20 +171,16 @@ Result<void> WinDesktop::log_on() {
     RS_CHECK_CTX("telling Windows of the profile",
                  register_profile(user_, profile_folder(), settings_.replace_leftovers));
   RS_TRY(const auto level, parse_fill_level(settings_.fill));
-  if (host_snapshots_ != nullptr)  // before anything is opened
-    RS_CHECK_CTX("FreezeCommand is not set, and nothing could be saved without a snapshot of the disk",
-                 host_snapshots_->check());
-  RS_TRY_CTX(auto interception, "interception", open_interception());
-  auto& volume = interception ? interception->volume() : static_cast<ProfileVolume&>(*volume_);
-  RS_TRY(std::shared_ptr<Session> session,
-         Session::start(config_, link_, volume, *snapshots_, {}, std::move(log_)));
+  if (!session()) {
+    RS_CHECK(begin_session());
+  } else {
+    RS_CHECK(session()->take_into_use());
+  }
+  const auto session = this->session();
   RS_CHECK_CTX("the user's registry", load_hives(*session));
   session->fill().start(level);
   log_on_seconds_ = Activity::seconds_since(start);
-  if (interception) interception->begin(*session);
-  const std::lock_guard lock(mutex_);
-  interception_ = std::move(interception);
-  session_ = std::move(session);
+  if (interception_) interception_->begin(*session);
   return {};
 }
 
@@ -179,7 +228,7 @@ json WinDesktop::describe() {
   auto status = session->status();
   if (!status) return describe_error(status.error());
   told.update(agent::describe(*status));
-  told["state"] = "logged on";
+  told["state"] = status->use == wire::SessionUse::in_use ? "logged on" : wire::to_string(status->use);
   {
     const std::lock_guard lock(mutex_);
     const auto served = interception_ ? interception_->interception() : nullptr;

@@ -24,14 +24,27 @@ struct ResumeInfo {
   }
 };
 
+// What a session is used for just now, as its desktop says.
+enum class SessionUse : std::uint8_t {
+  in_use = 0,     // somebody is logged on
+  preparing = 1,  // opened ahead of a log-on: nobody uses it
+  ready = 2,      // likewise, and what the log-on needs first is durable on the desktop
+};
+inline constexpr SessionUse kLastSessionUse = SessionUse::ready;
+constexpr const char* to_string(SessionUse use) {
+  return use == SessionUse::in_use ? "in use" : use == SessionUse::preparing ? "preparing" : "ready";
+}
+
 struct OpenRequest {
   std::string profile;       // SID or name the profile was imported under
   std::string profile_root;  // where this desktop keeps it ("Users/alice")
   std::optional<ResumeInfo> resume;
+  // Ahead of a log-on a profile is not taken from who uses it elsewhere: ErrorCode::busy.
+  SessionUse use = SessionUse::in_use;
 
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(profile, profile_root, resume);
+    archive(profile, profile_root, resume, use);
   }
 };
 
@@ -188,6 +201,8 @@ class CoordinatorLink {
   virtual Result<CommitReply> commit(const Guid& session_secret, const profile::Batch& batch,
                                      profile::ContentSource& content) = 0;
   virtual Result<void> renew(const Guid& session_secret) = 0;
+  // Renews the lease, and says what the session is used for now.
+  virtual Result<void> tell_use(const Guid& session_secret, SessionUse use) = 0;
   virtual Result<void> close(const Guid& session_secret) = 0;
   // Everything that this session has to send is sent: whoever waits for the profile may have it. The session
   // is superseded; what it sends later becomes a fork.

@@ -50,8 +50,9 @@ enum class FrameType : std::uint8_t {
   frozen = 34,
   held = 35,
   snapshot_state = 36,
+  session_use = 37,  // answered by done
 };
-inline constexpr FrameType kLastFrameType = FrameType::snapshot_state;
+inline constexpr FrameType kLastFrameType = FrameType::session_use;
 
 struct FrameHeader {
   std::uint32_t payload_bytes = 0;

@@ -62,6 +62,7 @@ template Result<KeysRequest> decode_message(Frame, const char*);
 template Result<profile::KeyStates> decode_message(Frame, const char*);
 template Result<ValueRequest> decode_message(Frame, const char*);
 template Result<SessionRequest> decode_message(Frame, const char*);
+template Result<UseRequest> decode_message(Frame, const char*);
 template Result<LearnedRequest> decode_message(Frame, const char*);
 template Result<FirstBootReport> decode_message(Frame, const char*);
 template Result<SnapshotOfferRequest> decode_message(Frame, const char*);
@@ -135,6 +136,7 @@ Bytes encode_message(const profile::KeyStates& message) { return encode(message)
 Bytes encode_message(const profile::KeyState& message) { return encode(message); }
 Bytes encode_message(const ValueRequest& message) { return encode(message); }
 Bytes encode_message(const SessionRequest& message) { return encode(message); }
+Bytes encode_message(const UseRequest& message) { return encode(message); }
 Bytes encode_message(const LearnedRequest& message) { return encode(message); }
 Bytes encode_message(const FirstBootReport& message) { return encode(message); }
 Bytes encode_message(const SnapshotOfferRequest& message) { return encode(message); }

@@ -13,7 +13,7 @@ namespace roamstead::wire {
 
 inline constexpr std::uint32_t kProtocolMagic = 0x50415352;  // "RSAP"
 // 2: registry keys; 3: pushes, hand-over, sessions that may not save; 4: fetch; 5: first_boot;
-// 6: rules in the answer to open; 7: snapshots made by the host
+// 6: rules in the answer to open; 7: snapshots made by the host, sessions opened ahead of a log-on
 inline constexpr std::uint16_t kProtocolVersion = 7;
 // Plain bytes of a batch that may be under way before the server has taken any, and so the most that it keeps
 // in memory.
@@ -134,6 +134,17 @@ struct SessionRequest {
   }
 };
 
+// `use` is a SessionUse; any number may come, whoever answers checks it.
+struct UseRequest {
+  Guid session_secret;
+  std::uint8_t use = 0;
+
+  template <class Archive>
+  void serialize(Archive& archive) {
+    archive(session_secret, use);
+  }
+};
+
 // What the session touched first.
 struct LearnedRequest {
   Guid session_secret;
@@ -196,6 +207,7 @@ extern template Result<KeysRequest> decode_message(Frame, const char*);
 extern template Result<profile::KeyStates> decode_message(Frame, const char*);
 extern template Result<ValueRequest> decode_message(Frame, const char*);
 extern template Result<SessionRequest> decode_message(Frame, const char*);
+extern template Result<UseRequest> decode_message(Frame, const char*);
 extern template Result<LearnedRequest> decode_message(Frame, const char*);
 extern template Result<BatchBegin> decode_message(Frame, const char*);
 extern template Result<Credit> decode_message(Frame, const char*);
@@ -229,6 +241,7 @@ Bytes encode_message(const profile::KeyStates& message);
 Bytes encode_message(const profile::KeyState& message);
 Bytes encode_message(const ValueRequest& message);
 Bytes encode_message(const SessionRequest& message);
+Bytes encode_message(const UseRequest& message);
 Bytes encode_message(const LearnedRequest& message);
 Bytes encode_message(const FirstBootReport& message);
 Bytes encode_message(const BatchBegin& message);

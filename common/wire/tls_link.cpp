@@ -280,6 +280,12 @@ Result<void> TlsLink::renew(const Guid& session_secret) {
   return {};
 }
 
+Result<void> TlsLink::tell_use(const Guid& session_secret, SessionUse use) {
+  auto payload = encode_message(UseRequest{session_secret, static_cast<std::uint8_t>(use)});
+  RS_TRY(auto frame, impl_->exchange(FrameType::session_use, payload, FrameType::done));
+  return {};
+}
+
 Result<void> TlsLink::close(const Guid& session_secret) {
   RS_TRY(auto frame,
          impl_->exchange(FrameType::close, encode_message(SessionRequest{session_secret}), FrameType::done));

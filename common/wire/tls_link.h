@@ -55,6 +55,7 @@ class TlsLink final : public CoordinatorLink, public SnapshotLink {
   Result<CommitReply> commit(const Guid& session_secret, const profile::Batch& batch,
                              profile::ContentSource& content) override;
   Result<void> renew(const Guid& session_secret) override;
+  Result<void> tell_use(const Guid& session_secret, SessionUse use) override;
   Result<void> close(const Guid& session_secret) override;
   Result<void> hand_over(const Guid& session_secret) override;
   Result<void> learned(const Guid& session_secret, const std::vector<WorkingItem>& items) override;

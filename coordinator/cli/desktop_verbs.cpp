@@ -103,6 +103,8 @@ Result<void> list_sessions(const Arguments& arguments, const Context& context) {
     auto state = json_text(session, "state");
     if (auto mode = json_text(session, "mode"); mode == "reader" || mode == "concurrent")
       state += ", " + mode;
+    if (const auto use = json_text(session, "use"); use == "preparing" || use == "ready")
+      state += ", " + use + " for a log-on";
     if (session.value("vanished", false)) state += ", vanished";
     if (session.contains("wanted_by")) state += ", wanted by " + json_text(session, "wanted_by");
     rows.push_back(

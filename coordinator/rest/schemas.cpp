@@ -198,6 +198,8 @@ std::vector<Schema> profile_schemas() {
             {"lease_seconds_left", Type::number, "Below 0: nothing was heard for longer than the lease"}),
         not_always(flag("connected", "Its desktop is")),
         not_always(flag("vanished", "No connection, and the lease has run out")),
+        not_always(choice(text("use", "Whether somebody is logged on, or it was opened ahead of a log-on"),
+                          {"in use", "preparing", "ready"})),
         not_always(flag("over_quota",
                         "The profile would hold more than it may: nothing is saved until it does not")),
         not_always(text("wanted_by", "The desktop that it is to be handed over to"))}},

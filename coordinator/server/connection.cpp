@@ -195,6 +195,7 @@ Result<void> Connection::dispatch(Frame frame) {
     case FrameType::keys:
     case FrameType::value:
     case FrameType::renew:
+    case FrameType::session_use:
     case FrameType::learned:
     case FrameType::first_boot:
     case FrameType::close:

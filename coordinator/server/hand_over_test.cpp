@@ -76,6 +76,50 @@ TEST_CASE("a desktop that is wanted elsewhere is asked to flush, and the second 
   CHECK(!f.commit("desk-b", *b.reply, 1, {{"x", "b"}})->forked);
 }
 
+TEST_CASE("what was opened ahead of a log-on goes to whoever wants the profile, whatever the policy") {
+  for (const auto policy : {SessionPolicy::takeover, SessionPolicy::refuse, SessionPolicy::read_only,
+                            SessionPolicy::concurrent}) {
+    HandOverFixture f(policy);
+    const wire::OpenRequest ahead{"alice", "Users/alice", {}, wire::SessionUse::preparing};
+    auto a = f.table->open("desk-a", ahead).value();
+    REQUIRE(f.table->note_use("desk-a", {a.session_secret, 2}));
+    CHECK(f.table->find("alice")->use == wire::SessionUse::ready);
+    auto waiting = f.table->try_open("desk-b", ahead, f.attempt, [&] { ++f.rung; }).value();
+    REQUIRE(!waiting.reply);
+    CHECK(f.port.taken().size() == 1);
+    REQUIRE(f.table->hand_over("desk-a", a.session_secret));
+    auto b = f.table->try_open("desk-b", ahead, f.attempt, [&] { ++f.rung; }).value();
+    REQUIRE(b.reply);
+    CHECK(b.reply->may_save);
+    CHECK(f.table->find("alice")->row.mode == SessionMode::exclusive);
+  }
+}
+
+TEST_CASE("opening ahead of a log-on takes nothing from who uses it, nor from who began to use it") {
+  HandOverFixture f;
+  const wire::OpenRequest ahead{"alice", "Users/alice", {}, wire::SessionUse::preparing};
+  auto a = f.table->open("desk-a", ahead).value();
+  REQUIRE(f.table->note_use("desk-a", {a.session_secret, 0}));
+  CHECK(code_of(f.table->open("desk-b", ahead)) == ErrorCode::busy);
+  CHECK(f.port.taken().empty());
+  CHECK(!f.step("desk-b").reply);  // a log-on does, as the policy says
+  CHECK(f.port.taken().size() == 1);
+  CHECK(code_of(f.table->note_use("desk-a", {a.session_secret, 3})) == ErrorCode::protocol);
+  CHECK(code_of(f.table->note_use("desk-b", {a.session_secret, 1})) == ErrorCode::denied);
+  f.now += 31s;  // nobody renews the lease
+  CHECK(f.table->open("desk-b", ahead));
+}
+
+TEST_CASE("after a restart of the coordinator a session counts as used until its desktop says otherwise") {
+  HandOverFixture f;
+  const wire::OpenRequest ahead{"alice", "Users/alice", {}, wire::SessionUse::preparing};
+  auto a = f.table->open("desk-a", ahead).value();
+  f.restart();
+  CHECK(f.table->find("alice")->use == wire::SessionUse::in_use);
+  REQUIRE(f.table->note_use("desk-a", {a.session_secret, 1}));
+  CHECK(f.table->find("alice")->use == wire::SessionUse::preparing);
+}
+
 TEST_CASE("who waits for a profile is woken by the hand-over") {
   HandOverFixture f;
   auto a = f.open("desk-a").value();

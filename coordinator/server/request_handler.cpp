@@ -94,6 +94,10 @@ Bytes RequestHandler::answer(const std::string& desktop, Frame request) {
       return handle<wire::SessionRequest>(
           std::move(request), "renew", FrameType::done, Compression::no,
           [&](const auto& message) { return nothing(sessions_.renew(desktop, message.session_secret)); });
+    case FrameType::session_use:
+      return handle<wire::UseRequest>(
+          std::move(request), "use of a session", FrameType::done, Compression::no,
+          [&](const auto& message) { return nothing(sessions_.note_use(desktop, message)); });
     case FrameType::close:
       return handle<wire::SessionRequest>(
           std::move(request), "close", FrameType::done, Compression::no,

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "common/wire/coordinator_link.h"
 #include "coordinator/server/state_store.h"
 
 namespace roamstead::server {
@@ -67,6 +68,8 @@ struct Session {
   Clock::time_point lease_until;
   std::shared_ptr<const repository::Tree> tree;  // pinned; shared with reads under way; null until first used
   std::optional<HandOver> hand_over;
+  // As its desktop said last; after a restart of the coordinator in use, until the desktop says it again.
+  wire::SessionUse use = wire::SessionUse::in_use;
   std::atomic<bool> over_quota{false};  // its last batch was refused for it
   bool vanished = false;                // no connection and no lease: noted once, until it is heard of again
 

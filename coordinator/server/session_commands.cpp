@@ -88,6 +88,7 @@ json to_json(const SessionInfo& info) {
     session["lease_seconds_left"] = info.lease_seconds;
     session["connected"] = info.connected;
     session["vanished"] = info.vanished;
+    session["use"] = wire::to_string(info.use);
     session["over_quota"] = info.refused_bytes != 0;
     if (!info.wanted_by.empty()) session["wanted_by"] = info.wanted_by;
   } else {

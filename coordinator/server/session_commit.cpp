@@ -265,6 +265,7 @@ SessionInfo SessionTable::describe(Session& session) {
     info.row = session.row;
     info.lease_seconds = std::chrono::duration<double>(session.lease_until - options_.now()).count();
     info.vanished = session.vanished;
+    info.use = session.use;
     if (session.hand_over) info.wanted_by = session.hand_over->to;
   }
   {

@@ -93,10 +93,11 @@ Result<OpenStep> SessionTable::open_step(const std::string& desktop, const wire:
                                          OpenAttempt& attempt, const std::function<void()>& wake) {
   if (request.profile.size() > kMaxProfileName || request.profile_root.size() > kMaxRootBytes)
     return fail(ErrorCode::protocol, "open: too long a name or root of a profile");
+  if (request.use > wire::kLastSessionUse) return fail(ErrorCode::protocol, "open: for an unknown use");
   RS_TRY(const auto inside, openings_.enter(desktop));
   RS_TRY(auto profile, find_assigned(desktop, request.profile));
   forget_old_sessions();
-  if (request.resume) return resume(desktop, *request.resume, attempt);
+  if (request.resume) return resume(desktop, *request.resume, request.use, attempt);
   return open_fresh(desktop, request, profile, attempt, wake);
 }
 
@@ -138,7 +139,7 @@ Result<OpenStep> SessionTable::open_fresh(const std::string& desktop, const wire
     auto there = active_of(profile.id);
     // A desktop that opens what it has open itself has lost its state: it need not wait for itself. Nor does
     // anybody wait for a lease that has run out.
-    Sessions ended, holders;
+    Sessions ended, holders, unused;
     double lease_left = 0;
     {
       std::lock_guard guard(mutex_);
@@ -147,9 +148,18 @@ Result<OpenStep> SessionTable::open_fresh(const std::string& desktop, const wire
         bool protects = left > 0 && session->row.desktop != desktop;
         if (!protects)
           ended.push_back(session);
+        else if (session->use != wire::SessionUse::in_use)
+          unused.push_back(session);
         else if (session->row.mode != SessionMode::reader)
           holders.push_back(session), lease_left = std::max(lease_left, left);
       }
+    }
+    if (!holders.empty() && request.use != wire::SessionUse::in_use)
+      return fail(ErrorCode::busy, describe_holder(holders.front()->row, lease_left));
+    // What was opened ahead of a log-on is given up for whoever wants the profile, whatever the policy.
+    if (!unused.empty()) {
+      if (auto wait = ask_to_flush(unused, desktop, wake)) return OpenStep{{}, *wait};
+      ended.insert(ended.end(), unused.begin(), unused.end());
     }
     auto mode = SessionMode::exclusive;
     if (!holders.empty()) {
@@ -218,6 +228,7 @@ Result<wire::OpenReply> SessionTable::begin_session(const std::string& desktop,
       waiting = note_end(*former, SessionState::superseded, session->row.opened_100ns);
     }
     session->lease_until = options_.now() + lease_.load();
+    session->use = request.use;
     by_digest_[session->row.secret_digest] = session;
     digests_[session->row.id] = session->row.secret_digest;
     active_[profile.id].push_back(session);
@@ -245,7 +256,7 @@ Result<wire::OpenReply> SessionTable::begin_session(const std::string& desktop,
 // one before. Anything else, and anything that knows of fewer batches than are durable, is a state from the
 // past.
 Result<OpenStep> SessionTable::resume(const std::string& desktop, const wire::ResumeInfo& resume,
-                                      OpenAttempt& attempt) {
+                                      wire::SessionUse use, OpenAttempt& attempt) {
   RS_TRY(auto session, authorise_active(desktop, resume.session_secret));
   RS_TRY(auto lock, try_lock(*session, attempt));
   if (!lock) return OpenStep{{}, kCommitPause};
@@ -272,6 +283,10 @@ Result<OpenStep> SessionTable::resume(const std::string& desktop, const wire::Re
   IncarnationRow fresh{random_128_bits(), known.back().row.sequence + 1, base, 0, {}};
   RS_CHECK(store_.add_incarnation(session->row.id, fresh));
   known.push_back({fresh, {}, {}});
+  {
+    std::lock_guard guard(mutex_);
+    session->use = use;
+  }
   log_info("session {}: desktop '{}' resumed after batch {}{}", session->row.id.to_string(), desktop,
            committed, base_forked ? " on a fork" : "");
   RS_TRY(auto reply, reply_for(*session, resume.session_secret));

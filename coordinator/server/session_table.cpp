@@ -259,6 +259,18 @@ Result<void> SessionTable::renew(const std::string& desktop, const Guid& secret)
   return {};
 }
 
+Result<void> SessionTable::note_use(const std::string& desktop, const wire::UseRequest& request) {
+  if (request.use > static_cast<std::uint8_t>(wire::kLastSessionUse))
+    return fail(ErrorCode::protocol, "a session used for " + std::to_string(request.use));
+  RS_TRY(auto session, authorise_active(desktop, request.session_secret));
+  const auto use = static_cast<wire::SessionUse>(request.use);
+  std::lock_guard guard(mutex_);
+  if (std::exchange(session->use, use) != use)
+    log_info("session {}: desktop '{}' says of '{}': {}", session->row.id.to_string(), desktop,
+             session->row.profile_name, wire::to_string(use));
+  return {};
+}
+
 SessionTable::Sessions SessionTable::active_of(const repository::ProfileId& profile) {
   std::lock_guard guard(mutex_);
   auto it = active_.find(profile);

@@ -55,8 +55,9 @@ struct SessionInfo {
   std::uint64_t last_ordinal = 0;  // of the current incarnation
   std::uint64_t last_version = 0;
   Guid last_snapshot;
-  bool connected = false;           // its desktop is
-  bool vanished = false;            // no connection, and the lease has run out
+  bool connected = false;  // its desktop is
+  bool vanished = false;   // no connection, and the lease has run out
+  wire::SessionUse use = wire::SessionUse::in_use;
   std::string wanted_by;            // the desktop it was asked to hand over to; empty: none
   std::uint64_t quota_bytes = 0;    // that holds for it; 0: none
   std::uint64_t refused_bytes = 0;  // by which its next batch would make the profile larger than that
@@ -93,6 +94,7 @@ class SessionTable {
   Result<profile::KeyStates> keys(const std::string& desktop, const wire::KeysRequest& request);
   Result<Bytes> read_value(const std::string& desktop, const wire::ValueRequest& request);
   Result<void> renew(const std::string& desktop, const Guid& secret);
+  Result<void> note_use(const std::string& desktop, const wire::UseRequest& request);
   Result<void> close(const std::string& desktop, const Guid& secret);
   // The desktop has sent what it had: superseded, and who waits for the profile goes on.
   Result<void> hand_over(const std::string& desktop, const Guid& secret);
@@ -215,7 +217,8 @@ class SessionTable {
   Result<wire::OpenReply> begin_session(const std::string& desktop, const wire::OpenRequest& request,
                                         const repository::ProfileInfo& profile, SessionMode mode,
                                         const Sessions& ended);
-  Result<OpenStep> resume(const std::string& desktop, const wire::ResumeInfo& resume, OpenAttempt& attempt);
+  Result<OpenStep> resume(const std::string& desktop, const wire::ResumeInfo& resume, wire::SessionUse use,
+                          OpenAttempt& attempt);
   // The session's commit_mutex, or nothing while a batch is being committed: ErrorCode::busy when that takes
   // too long.
   Result<std::unique_lock<std::timed_mutex>> try_lock(Session& session, OpenAttempt& attempt);

@@ -37,6 +37,7 @@ void decode_frame(ByteView input) {
   decode_as<wire::SessionRequest>(frame);
   decode_as<wire::BatchBegin>(frame);
   decode_as<wire::LearnedRequest>(frame);
+  decode_as<wire::UseRequest>(frame);
   decode_as<wire::Credit>(frame);
   decode_as<wire::CommitReply>(frame);
   decode_as<wire::SnapshotOfferRequest>(frame);
