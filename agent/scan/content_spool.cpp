@@ -6,7 +6,7 @@
 namespace roamstead::agent {
 namespace {
 
-constexpr std::uint64_t kCopyBytes = 1u << 20;
+constexpr std::uint64_t kPieceBytes = 1u << 20;
 
 struct Piece {
   std::size_t record = 0, stream = 0;
@@ -64,7 +64,7 @@ Result<void> copy_content(os::FileSystem& files, const std::string& path, const 
   Bytes bytes;
   for (const auto& piece : pieces)
     for (std::uint64_t at = 0; at < piece.range.length; at += bytes.size()) {
-      bytes.resize(static_cast<std::size_t>(std::min(kCopyBytes, piece.range.length - at)));
+      bytes.resize(static_cast<std::size_t>(std::min(kPieceBytes, piece.range.length - at)));
       RS_CHECK(content.read(piece.record, piece.stream, piece.range.offset + at, bytes));
       RS_CHECK(file->write_at(piece.position + at, bytes));
     }

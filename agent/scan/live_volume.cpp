@@ -8,8 +8,6 @@
 namespace roamstead::agent {
 namespace {
 
-// A change within it may leave the stamp as it was: the clock of file times ticks.
-constexpr std::uint64_t kTick_100ns = 200'000;
 constexpr std::size_t kMaxDepth = 2048;
 
 }  // namespace

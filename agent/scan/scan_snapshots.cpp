@@ -17,7 +17,6 @@ constexpr const char* kTable = "saved.tree";
 constexpr const char* kCopyPrefix = "copy-";
 constexpr const char* kContentSuffix = ".content";
 constexpr std::uint64_t kHeaderBytes = 64 << 10;
-constexpr std::uint64_t kTick_100ns = 200'000;
 constexpr std::uint64_t kMostCopiedBytes = 512u << 20;
 constexpr std::uint64_t kCopyBytes = 1u << 20;
 

@@ -12,6 +12,9 @@
 
 namespace roamstead::agent {
 
+// Windows' clock of file times may tick that slowly: a change within it may leave a stamp as it was.
+inline constexpr std::uint64_t kTick_100ns = 200'000;
+
 // What changes whenever anything of an item changes, except in a program that puts times back.
 struct ItemStamp {
   std::uint64_t size_bytes = 0;  // of the unnamed stream

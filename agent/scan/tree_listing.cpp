@@ -9,8 +9,6 @@
 namespace roamstead::agent {
 namespace {
 
-// Windows' clock of file times may tick that slowly.
-constexpr std::uint64_t kTick_100ns = 200'000;
 constexpr int kMostRounds = 40;
 constexpr auto kPause = std::chrono::milliseconds(25);  // longer than a tick
 constexpr std::size_t kMostLevelsListed = 1024;
