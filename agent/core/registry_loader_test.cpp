@@ -309,6 +309,9 @@ TEST_CASE("a coordinator that contradicts itself is not believed, one that is aw
       return link.commit(secret, batch, content);
     }
     Result<void> renew(const Guid& secret) override { return link.renew(secret); }
+    Result<void> tell_use(const Guid& secret, wire::SessionUse use) override {
+      return link.tell_use(secret, use);
+    }
     Result<void> close(const Guid& secret) override { return link.close(secret); }
     Result<void> hand_over(const Guid& secret) override { return link.hand_over(secret); }
     Result<void> learned(const Guid& secret, const std::vector<wire::WorkingItem>& items) override {
