@@ -27,11 +27,11 @@ Result<std::unique_ptr<Desktop>> Desktop::start(const DesktopConfig& config, Fau
     desktop->host_snapshots_ = std::make_unique<HostSnapshots>(
         *desktop->link_, HostSnapshots::Options{.provenance_path = config.disk.provenance_path});
   } else if (config.scan) {
-    ScanSnapshots::Options options;
-    options.directory = config.state_directory + "/scan";
-    options.provenance_path = config.session.agent_root + "/provenance.journal";
+    ScanSnapshots::Options scan;
+    scan.directory = config.state_directory + "/scan";
+    scan.provenance_path = config.session.agent_root + "/provenance.journal";
     RS_TRY_CTX(desktop->own_snapshots_, "scanning " + config.volume,
-               ScanSnapshots::open(*desktop->volume_, os::real_file_system(), std::move(options)));
+               ScanSnapshots::open(*desktop->volume_, os::real_file_system(), std::move(scan)));
   } else {
     RS_TRY_CTX(desktop->own_snapshots_, "disk " + config.disk.disk_path, DiskSnapshots::open(config.disk));
   }

@@ -35,6 +35,9 @@ class FileDescriptor {
   int descriptor_ = -1;
 };
 
+// A path below a directory that is open, as openat() wants it.
+inline const char* relative(const std::string& path) { return path.empty() ? "." : path.c_str(); }
+
 // The error for `number` (an errno), with "what: path: text".
 Error system_error(int number, const std::string& what, const std::string& path);
 // Of an Error, the errno that programs shall see. What cannot be reached now is EIO (for reads and lookups

@@ -22,9 +22,6 @@ std::uint64_t to_windows_time(const timespec& time) {
   return static_cast<std::uint64_t>(time.tv_sec * 10'000'000 + time.tv_nsec / 100) + kUnixEpoch_100ns;
 }
 
-// ntfs-3g answers a path without name with its root.
-const char* relative(const std::string& path) { return path.empty() ? "." : path.c_str(); }
-
 ScannedItem to_item(std::string name, const struct stat& status) {
   ScannedItem item;
   item.name = std::move(name);

@@ -34,9 +34,6 @@ timespec to_timespec(std::uint64_t time_100ns) {
 
 Error failed(const std::string& what, const std::string& path) { return system_error(errno, what, path); }
 
-// ntfs-3g answers a path without name with its root.
-const char* relative(const std::string& path) { return path.empty() ? "." : path.c_str(); }
-
 }  // namespace
 
 Result<std::size_t> PosixHandle::read(std::uint64_t offset, MutableByteView out) {
