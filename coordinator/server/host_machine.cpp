@@ -35,19 +35,31 @@ Result<HostMachine::Frozen> HostMachine::freeze() {
   std::unique_lock lock(mutex_, std::try_to_lock);
   if (!lock) return fail(ErrorCode::busy, "layers of '" + active_ + "' are just being merged; try again");
   if (top_.empty()) top_ = compose::current_top(files(), active_);
+  if (!frozen_ || *frozen_ >= kMostFrozen) {
+    RS_TRY(const auto layers, compose::layers_of_clone(files(), active_));
+    frozen_ = layers.empty() ? 0 : layers.size() - 1;
+  }
+  if (*frozen_ >= kMostFrozen)
+    return fail(ErrorCode::conflict,
+                "'" + active_ + "' has " + std::to_string(*frozen_) +
+                    " frozen layers, and no more are made: merge them, or let the pool's "
+                    "specification say how (vm.commands.merge)");
   RS_TRY(const auto next, compose::next_top(files(), active_));
   auto frozen = vms_.freeze(clone_.name, clone_.index, top_, next);
   if (!frozen) {
     top_.clear();  // it may have been done
+    frozen_.reset();
     return fail(std::move(frozen).error());
   }
   top_ = frozen->top;
+  ++*frozen_;
   RS_TRY(const auto info, vdisk::inspect(files(), frozen->frozen));
   RS_TRY(const auto above, vdisk::inspect(files(), top_));
   RS_TRY(const bool on_it, above.parent_path.empty() ? Result<bool>(false)
                                                      : files().same_file(above.parent_path, frozen->frozen));
   if (!on_it) {
     top_.clear();
+    frozen_.reset();
     return fail(ErrorCode::conflict, "freezing '" + active_ + "': " + frozen->frozen +
                                          " is called the frozen layer, but above it " + above.path +
                                          " stands on '" + above.parent_path + "'");
@@ -74,6 +86,7 @@ Result<std::size_t> HostMachine::tidy(const std::set<Guid>& keep) {
     RS_TRY(const auto layers, compose::layers_of_clone(files(), active_));
     if (layers.empty()) return std::size_t{0};
     const auto frozen = layers.size() - 1;
+    frozen_ = frozen;
     if (!vms_.can_merge()) return frozen;
     std::size_t upper = 1;
     while (upper + 1 < layers.size() &&

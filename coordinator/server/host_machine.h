@@ -26,7 +26,9 @@ class HostMachine {
     std::string path;
     Guid id;
   };
-  // ErrorCode::busy, at once, while layers are merged.
+  // A chain of more frozen layers is not made longer: beyond 64 nobody here could read it any more.
+  static constexpr std::size_t kMostFrozen = 56;
+  // ErrorCode::busy, at once, while layers are merged; ErrorCode::conflict when there are too many.
   Result<Frozen> freeze();
   // Of Windows, in a frozen layer.
   Result<std::uint32_t> partition(const std::string& frozen);
@@ -45,8 +47,9 @@ class HostMachine {
   const compose::CloneRow clone_;
   const std::string active_;
   const compose::PoolVms vms_;
-  std::mutex mutex_;  // the disk's chain, and what follows
-  std::string top_;   // as far as it is known; "": look
+  std::mutex mutex_;                   // the disk's chain, and what follows
+  std::string top_;                    // as far as it is known; "": look
+  std::optional<std::size_t> frozen_;  // layers; as far as it is known, at least so many
   std::optional<std::uint32_t> partition_;
 };
 

@@ -102,7 +102,7 @@ Result<wire::FrozenReply> HostSnapshots::quiet(const std::string& desktop,
   if (row.state == SessionState::closed) return fail(ErrorCode::denied, "the session is closed");
   if (row.state == SessionState::active && !session.current)
     return fail(ErrorCode::stale, "the session was resumed since");
-  RS_TRY(const auto in_use, use(desktop));
+  RS_TRY(auto in_use, use(desktop));
   RS_TRY(const auto machine, machine_of(desktop));
   auto snapshot = std::make_shared<Snapshot>();
   {
@@ -116,7 +116,15 @@ Result<wire::FrozenReply> HostSnapshots::quiet(const std::string& desktop,
       return wire::FrozenReply{entry.snapshot->ordinal, entry.snapshot->layer.id};
     if (entry.snapshot && entry.snapshot->state.kind == SnapshotState::Kind::working)
       return fail(ErrorCode::busy, "the snapshot before is still being saved");
+    if (entry.snapshot && !entry.snapshot->confirmed) ++entry.given_up;
     entry.snapshot.reset();
+    if (entry.given_up >= kMostGivenUp) {
+      entry.given_up = 0;
+      jobs_.push_back({row.id, nullptr, machine, std::move(in_use)});
+      changed_.notify_all();
+      return fail(ErrorCode::busy, "layers of " + std::to_string(kMostGivenUp) +
+                                       " snapshots that were not confirmed are merged first; try again");
+    }
     entry.freezing = true;
   }
   auto frozen = machine->freeze();
@@ -152,6 +160,7 @@ Result<SnapshotState> HostSnapshots::held(const std::string& desktop, const wire
       if (!snapshot->confirmed && !request.held) {
         log_info("desktop '{}' let programs go before its disk was frozen: nothing is made of that", desktop);
         entry->snapshot.reset();
+        ++entry->given_up;
         return SnapshotState();
       }
       if (!snapshot->confirmed) {
@@ -223,7 +232,8 @@ void HostSnapshots::work() {
     auto job = std::move(jobs_.front());
     jobs_.pop_front();
     lock.unlock();
-    save(job);
+    if (job.snapshot) save(job);
+    tidy(job);
     job.use.reset();
     lock.lock();
   }
@@ -252,9 +262,6 @@ void HostSnapshots::save(Job& job) {
     log_event(Event::host_snapshot_failed, "session {} of '{}' on '{}': snapshot {}: {}", row.id.to_string(),
               row.profile_name, row.desktop, job.snapshot->ordinal, saved.error().to_string());
   sessions_.announce_snapshot(row, wire::PushKind::snapshot_done);
-  if (!saved) return;
-  if (auto tidied = tidy(job); !tidied)
-    log_info("layers of desktop '{}' are not merged: {}", row.desktop, tidied.error().to_string());
 }
 
 Result<SnapshotState> HostSnapshots::extract_and_commit(const Job& job) {
@@ -300,23 +307,24 @@ Result<SnapshotState> HostSnapshots::extract_and_commit(const Job& job) {
   return state;
 }
 
-// What any session of the desktop was saved from last is what its next batch is cut from.
-Result<void> HostSnapshots::tidy(const Job& job) {
+// Whatever became of the snapshot: the layers of those that fail become no fewer by themselves. What any
+// session of the desktop was saved from last is what its next batch is cut from.
+void HostSnapshots::tidy(const Job& job) {
   std::string desktop;
   std::set<Guid> keep;
   {
     std::lock_guard lock(mutex_);
     desktop = entries_[job.session].row.desktop;
     for (const auto& [id, entry] : entries_)
-      if (entry.row.desktop == desktop && entry.snapshot && id != job.session)
-        keep.insert(entry.snapshot->layer.id);
+      if (entry.row.desktop == desktop && entry.snapshot) keep.insert(entry.snapshot->layer.id);
   }
   keep.merge(sessions_.last_snapshots(desktop));
-  keep.insert(job.snapshot->layer.id);
-  RS_TRY(const auto layers, job.machine->tidy(keep));
+  if (job.snapshot) keep.insert(job.snapshot->layer.id);
+  const auto layers = job.machine->tidy(keep);
+  if (!layers)
+    return log_info("layers of desktop '{}' are not merged: {}", desktop, layers.error().to_string());
   std::lock_guard lock(mutex_);
-  entries_[job.session].frozen_layers = layers;
-  return {};
+  entries_[job.session].frozen_layers = *layers;
 }
 
 }  // namespace roamstead::server

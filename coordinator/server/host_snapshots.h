@@ -26,6 +26,8 @@ namespace roamstead::server {
 class HostSnapshots final : public SnapshotPort {
  public:
   static constexpr std::size_t kWorkers = 4;
+  // So many snapshots that came to nothing, one after the other, before their layers are merged.
+  static constexpr std::size_t kMostGivenUp = 8;
 
   // All must outlive it.
   HostSnapshots(SessionTable& sessions, const compose::PoolStore& pools, ExtractorTable& extractors,
@@ -62,10 +64,11 @@ class HostSnapshots final : public SnapshotPort {
     bool freezing = false;
     std::shared_ptr<Snapshot> snapshot;  // the last one; null: none
     std::size_t frozen_layers = 0;
+    std::size_t given_up = 0;  // snapshots that were not confirmed, since layers were merged
   };
   struct Job {
     Guid session;
-    std::shared_ptr<Snapshot> snapshot;
+    std::shared_ptr<Snapshot> snapshot;  // null: layers are merged, nothing else
     std::shared_ptr<HostMachine> machine;
     std::unique_ptr<Use> use;
   };
@@ -76,7 +79,7 @@ class HostSnapshots final : public SnapshotPort {
   void work();
   void save(Job& job);
   Result<wire::SnapshotState> extract_and_commit(const Job& job);
-  Result<void> tidy(const Job& job);
+  void tidy(const Job& job);
 
   SessionTable& sessions_;
   const compose::PoolStore& pools_;

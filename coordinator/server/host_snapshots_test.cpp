@@ -313,6 +313,40 @@ TEST_CASE("while a desktop's disk is set back nothing is frozen, and its layers 
   CHECK_FALSE(std::filesystem::exists(site.disk("SALES-01.0001.vhdx")));
 }
 
+TEST_CASE("a desktop that lets snapshot after snapshot come to nothing piles up no layers") {
+  if (!support::available("mkntfs")) return;
+  HostSite site;
+  site.write("a.txt", "at first");
+  for (std::size_t i = 0; i < 4 * HostSnapshots::kMostGivenUp; ++i) {
+    const auto asked = site.request();
+    const auto frozen = site.freeze(asked);
+    if (i % 2 == 0) CHECK(site.state(asked, frozen, false).kind == SnapshotState::Kind::unknown);
+    CHECK(site.layers() <= HostSnapshots::kMostGivenUp + 4);
+  }
+  const auto saved = site.save();
+  REQUIRE_MESSAGE(saved.kind == SnapshotState::Kind::saved, saved.message);
+  CHECK(site.saved_file(saved.version, "a.txt") == "at first");
+  site.wait_for_layers(2);
+}
+
+TEST_CASE("where nobody merges layers a chain that could not be read any more is not made") {
+  if (!support::available("mkntfs")) return;
+  HostSite site(section(false));
+  site.write("a.txt", "at first");
+  CHECK(site.save().kind == SnapshotState::Kind::saved);
+  Result<wire::FrozenReply> frozen = fail(ErrorCode::internal, "");
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  while (std::chrono::steady_clock::now() < end) {
+    frozen = site.link->quiet(site.request(), kPatience);
+    if (!frozen && frozen.error().code == ErrorCode::conflict) break;
+    REQUIRE_MESSAGE((frozen || frozen.error().code == ErrorCode::busy), frozen.error().to_string());
+    if (!frozen) std::this_thread::sleep_for(milliseconds(5));
+  }
+  REQUIRE_FALSE(frozen);
+  CHECK(frozen.error().code == ErrorCode::conflict);
+  CHECK(site.layers() == HostMachine::kMostFrozen + 1);
+}
+
 TEST_CASE("desktops are told when a snapshot is due, as often as their pool says") {
   if (!support::available("mkntfs")) return;
   HostSite site(section(true, 1));
