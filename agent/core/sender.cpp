@@ -91,8 +91,9 @@ Result<bool> Sender::send_next() {
     status_.over_quota = over_quota;
   }
   if (!reply) return fail(std::move(reply).error().with(context));
-  RS_CHECK(log_.acknowledge(reply->ordinal));
+  // Who waits for the log to be empty reads the counters next: they are not seen before these are right.
   lock.lock();
+  RS_CHECK(log_.acknowledge(reply->ordinal));
   cuts_.erase(cuts_.begin(), cuts_.upper_bound(reply->ordinal));
   ++status_.batches;
   status_.records += next->batch.records.size();

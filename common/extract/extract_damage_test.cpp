@@ -85,7 +85,8 @@ TEST_CASE("random damage is held back or refused by name") {
               }
       }
       below = frozen.frozen_id;
-      // Something for the next layer to hold, on a volume that the library may refuse by now.
+      if (step == 0) continue;  // the library records tags next, on a volume that is whole
+      // Something for the next layer to hold.
       Bytes sector(4096);
       for (int i = 0; i < 8; ++i) {
         const auto at = (1u << 20) + (random() % (20u << 20)) / 4096 * 4096;
