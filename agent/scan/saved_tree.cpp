@@ -1,10 +1,9 @@
 #include "agent/scan/saved_tree.h"
 
-#include <sqlite3.h>
-
 #include <array>
 
 #include "common/base/sha256.h"
+#include "common/changelog/sqlite_statement.h"
 #include "common/changelog/sqlite_vfs.h"
 
 namespace roamstead::agent {
@@ -23,50 +22,7 @@ CREATE INDEX change_parent ON change (parent);
 CREATE TABLE security (number INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, bytes BLOB NOT NULL);
 )";
 
-class Statement {
- public:
-  Statement(sqlite3* database, const char* sql) {
-    if (sqlite3_prepare_v2(database, sql, -1, &statement_, nullptr) != SQLITE_OK) statement_ = nullptr;
-  }
-  ~Statement() { sqlite3_finalize(statement_); }
-  Statement(const Statement&) = delete;
-  Statement& operator=(const Statement&) = delete;
-
-  // For another use.
-  Statement& again() {
-    sqlite3_reset(statement_);
-    sqlite3_clear_bindings(statement_);
-    bound_ = 0;
-    return *this;
-  }
-  Statement& bind(std::uint64_t value) {
-    sqlite3_bind_int64(statement_, ++bound_, static_cast<sqlite3_int64>(value));
-    return *this;
-  }
-  Statement& bind(ByteView bytes) {
-    static constexpr std::byte kNothing{};  // a null pointer would bind NULL
-    sqlite3_bind_blob64(statement_, ++bound_, bytes.empty() ? &kNothing : bytes.data(), bytes.size(),
-                        SQLITE_TRANSIENT);
-    return *this;
-  }
-  Statement& bind_null() {
-    sqlite3_bind_null(statement_, ++bound_);
-    return *this;
-  }
-  int step() { return statement_ == nullptr ? SQLITE_ERROR : sqlite3_step(statement_); }
-  std::uint64_t integer(int column) const {
-    return static_cast<std::uint64_t>(sqlite3_column_int64(statement_, column));
-  }
-  bool is_null(int column) const { return sqlite3_column_type(statement_, column) == SQLITE_NULL; }
-  ByteView blob(int column) const {
-    auto* data = static_cast<const std::byte*>(sqlite3_column_blob(statement_, column));
-    return {data, static_cast<std::size_t>(sqlite3_column_bytes(statement_, column))};
-  }
-
- private:
-  sqlite3_stmt* statement_ = nullptr;
-  int bound_ = 0;
-};
+using Statement = changelog::SqliteStatement;
 
 }  // namespace
 
@@ -104,26 +60,7 @@ class SavedTree::Database {
     return Error(ErrorCode::corrupt, "the scan's table " + path_ + ": " + what);
   }
   Error error(int code) const {
-    auto kind = ErrorCode::io;
-    switch (code & 0xFF) {
-      case SQLITE_BUSY:
-        kind = ErrorCode::busy;
-        break;
-      case SQLITE_FULL:
-        kind = ErrorCode::full;
-        break;
-      case SQLITE_CORRUPT:
-      case SQLITE_NOTADB:
-      case SQLITE_ERROR:
-        kind = ErrorCode::corrupt;
-        break;
-      default:
-        break;
-    }
-    const std::string text = kind == ErrorCode::busy ? "in use by another agent"
-                             : handle_ != nullptr    ? sqlite3_errmsg(handle_)
-                                                     : sqlite3_errstr(code);
-    return Error(kind, "the scan's table " + path_ + ": " + text);
+    return changelog::sqlite_failure(handle_, code, "the scan's table " + path_);
   }
   Result<void> execute(const char* sql) {
     const int code = sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr);

@@ -121,9 +121,9 @@ Result<void> WinDesktop::prepare() {
   if (settings_.prepare_for.count() == 0) return {};
   config_.ahead = true;
   auto begun = begin_session();
+  config_.ahead = false;
   if (begun) return {};
   log_info("no session is opened ahead of the log-on of {}: {}", user_.given, begun.error().to_string());
-  config_.ahead = false;
   return log_ ? Result<void>() : open_log();
 }
 

@@ -1,10 +1,9 @@
 #include "common/changelog/change_log.h"
 
-#include <sqlite3.h>
-
 #include <mutex>
 
 #include "common/base/archive.h"
+#include "common/changelog/sqlite_statement.h"
 #include "common/changelog/sqlite_vfs.h"
 
 namespace roamstead::changelog {
@@ -25,45 +24,7 @@ CREATE TABLE batch (
 )";
 constexpr std::uint64_t kFormatWithoutBelow = 1;  // brought to the present one when it is opened
 
-class Statement {
- public:
-  Statement(sqlite3* database, const char* sql) {
-    if (sqlite3_prepare_v2(database, sql, -1, &statement_, nullptr) != SQLITE_OK) statement_ = nullptr;
-  }
-  ~Statement() { sqlite3_finalize(statement_); }
-  Statement(const Statement&) = delete;
-  Statement& operator=(const Statement&) = delete;
-
-  bool valid() const { return statement_ != nullptr; }
-  Statement& bind(std::uint64_t value) {
-    sqlite3_bind_int64(statement_, ++bound_, static_cast<sqlite3_int64>(value));
-    return *this;
-  }
-  Statement& bind(const std::string& text) {
-    sqlite3_bind_text64(statement_, ++bound_, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
-    return *this;
-  }
-  Statement& bind(ByteView bytes) {
-    static constexpr std::byte kNothing{};  // a null pointer would bind NULL
-    sqlite3_bind_blob64(statement_, ++bound_, bytes.empty() ? &kNothing : bytes.data(), bytes.size(),
-                        SQLITE_TRANSIENT);
-    return *this;
-  }
-  int step() { return valid() ? sqlite3_step(statement_) : SQLITE_ERROR; }
-
-  std::uint64_t integer(int column) const {
-    return static_cast<std::uint64_t>(sqlite3_column_int64(statement_, column));
-  }
-  ByteView blob(int column) const {
-    auto* data = static_cast<const std::byte*>(sqlite3_column_blob(statement_, column));
-    return {data, static_cast<std::size_t>(sqlite3_column_bytes(statement_, column))};
-  }
-  std::string text(int column) const { return std::string(as_text(blob(column))); }
-
- private:
-  sqlite3_stmt* statement_ = nullptr;
-  int bound_ = 0;
-};
+using Statement = SqliteStatement;
 
 class SqliteChangeLog final : public ChangeLog {
  public:
@@ -108,25 +69,7 @@ class SqliteChangeLog final : public ChangeLog {
 };
 
 Error SqliteChangeLog::error(int code) const {
-  auto kind = ErrorCode::io;
-  switch (code & 0xFF) {
-    case SQLITE_BUSY:
-      kind = ErrorCode::busy;
-      break;
-    case SQLITE_FULL:
-      kind = ErrorCode::full;
-      break;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-    case SQLITE_ERROR:
-      kind = ErrorCode::corrupt;
-      break;
-    default:
-      break;
-  }
-  std::string text = database_ != nullptr ? sqlite3_errmsg(database_) : sqlite3_errstr(code);
-  if (kind == ErrorCode::busy) text = "in use by another agent";
-  return Error(kind, "change log " + path_ + ": " + text);
+  return sqlite_failure(database_, code, "change log " + path_);
 }
 
 Result<void> SqliteChangeLog::execute(const char* sql) {
