@@ -1,6 +1,7 @@
 #include "agent/desktop/agent_settings.h"
 
 #include <algorithm>
+#include <cassert>
 #include <functional>
 #include <optional>
 
@@ -13,24 +14,40 @@ namespace {
 constexpr std::uint32_t kText = 1, kExpandableText = 2, kNumber = 4, kTexts = 7, kLongNumber = 11;
 constexpr std::size_t kMostBytes = 64 << 10;  // of a value
 
-// A setting: how its value gets into the settings and how it is shown.
+using settings::Setting;
+
+// How a setting's value gets into the settings and how it is shown.
 struct Definition {
-  const char* name;
-  const char* type;
-  const char* meaning;
+  const Setting& about;
   std::function<Result<void>(AgentSettings&, const RegistryValue&)> set;
   std::function<std::string(const AgentSettings&)> show;
 };
 
-Result<std::string> text_of(const RegistryValue& value) {
+const Setting& about(const char* name) {
+  const auto* found = settings::find_setting(name);
+  assert(found != nullptr);  // of this program's own table
+  return *found;
+}
+
+const char* registry_type(const Setting& setting) {
+  switch (setting.type) {
+    case Setting::Type::number:
+      return "REG_DWORD";
+    case Setting::Type::texts:
+      return "REG_MULTI_SZ";
+    default:
+      return "REG_SZ";
+  }
+}
+
+Result<std::string> text_of(const Setting& setting, const RegistryValue& value) {
   if (value.type != kText && value.type != kExpandableText)
     return fail(ErrorCode::invalid_argument, "is to be a text (REG_SZ)");
   if (value.data.size() % 2 != 0)
     return fail(ErrorCode::invalid_argument, "is no text: an odd number of bytes");
   auto text = utf16le_to_wtf8(value.data);
   while (!text.empty() && text.back() == '\0') text.pop_back();  // stored with its end, or without
-  if (text.find('\0') != std::string::npos)
-    return fail(ErrorCode::invalid_argument, "holds a zero character in its middle");
+  RS_CHECK(settings::check_text(setting, text));
   return text;
 }
 
@@ -50,7 +67,7 @@ Result<std::vector<std::string>> texts_of(const RegistryValue& value) {
   return texts;
 }
 
-Result<std::uint64_t> number_of(const RegistryValue& value, std::uint64_t least, std::uint64_t most) {
+Result<std::uint64_t> number_of(const Setting& setting, const RegistryValue& value) {
   std::uint64_t number = 0;
   if (value.type == kNumber && value.data.size() == 4) {
     number = load_le<std::uint32_t>(value.data, 0);
@@ -59,126 +76,133 @@ Result<std::uint64_t> number_of(const RegistryValue& value, std::uint64_t least,
   } else {
     return fail(ErrorCode::invalid_argument, "is to be a number (REG_DWORD)");
   }
-  if (number < least || number > most)
-    return fail(ErrorCode::invalid_argument, std::to_string(number) + " is not between " +
-                                                 std::to_string(least) + " and " + std::to_string(most));
+  RS_CHECK(settings::check_number(setting, number));
   return number;
 }
 
-Definition text(const char* name, std::string AgentSettings::*member, const char* meaning,
-                std::vector<std::string> choices = {}) {
-  return {name, "REG_SZ", meaning,
-          [member, choices = std::move(choices)](AgentSettings& settings,
-                                                 const RegistryValue& value) -> Result<void> {
-            RS_TRY(auto given, text_of(value));
-            if (!choices.empty() && std::find(choices.begin(), choices.end(), given) == choices.end()) {
-              std::string all;
-              for (const auto& choice : choices) all += (all.empty() ? "" : ", ") + choice;
-              return fail(ErrorCode::invalid_argument, "'" + given + "' is none of: " + all);
-            }
-            settings.*member = std::move(given);
+Definition text(const char* name, std::string AgentSettings::*member) {
+  const auto& setting = about(name);
+  return {setting,
+          [member, &setting](AgentSettings& into, const RegistryValue& value) -> Result<void> {
+            RS_TRY(into.*member, text_of(setting, value));
             return {};
           },
-          [member](const AgentSettings& settings) { return settings.*member; }};
+          [member](const AgentSettings& from) { return from.*member; }};
 }
 
-Definition texts(const char* name, std::vector<std::string> AgentSettings::*member, const char* meaning) {
-  return {name, "REG_MULTI_SZ", meaning,
-          [member](AgentSettings& settings, const RegistryValue& value) -> Result<void> {
-            RS_TRY(settings.*member, texts_of(value));
+Definition texts(const char* name, std::vector<std::string> AgentSettings::*member) {
+  return {about(name),
+          [member](AgentSettings& into, const RegistryValue& value) -> Result<void> {
+            RS_TRY(into.*member, texts_of(value));
             return {};
           },
-          [member](const AgentSettings& settings) {
+          [member](const AgentSettings& from) {
             std::string all;
-            for (const auto& each : settings.*member) all += (all.empty() ? "" : " ") + each;
+            for (const auto& each : from.*member) all += (all.empty() ? "" : " ") + each;
             return all;
           }};
 }
 
 template <class Number>
-Definition number(const char* name, Number AgentSettings::*member, std::uint64_t least, std::uint64_t most,
-                  const char* meaning) {
-  return {name, "REG_DWORD", meaning,
-          [=](AgentSettings& settings, const RegistryValue& value) -> Result<void> {
-            RS_TRY(const auto given, number_of(value, least, most));
-            settings.*member = static_cast<Number>(given);
+Definition number(const char* name, Number AgentSettings::*member) {
+  const auto& setting = about(name);
+  return {setting,
+          [member, &setting](AgentSettings& into, const RegistryValue& value) -> Result<void> {
+            RS_TRY(const auto given, number_of(setting, value));
+            into.*member = static_cast<Number>(given);
             return {};
           },
-          [member](const AgentSettings& settings) { return std::to_string(settings.*member); }};
+          [member](const AgentSettings& from) { return std::to_string(from.*member); }};
 }
 
-Definition seconds(const char* name, std::chrono::seconds AgentSettings::*member, std::uint64_t least,
-                   std::uint64_t most, const char* meaning) {
-  return {name, "REG_DWORD", meaning,
-          [=](AgentSettings& settings, const RegistryValue& value) -> Result<void> {
-            RS_TRY(const auto given, number_of(value, least, most));
-            settings.*member = std::chrono::seconds(given);
+Definition seconds(const char* name, std::chrono::seconds AgentSettings::*member) {
+  const auto& setting = about(name);
+  return {setting,
+          [member, &setting](AgentSettings& into, const RegistryValue& value) -> Result<void> {
+            RS_TRY(const auto given, number_of(setting, value));
+            into.*member = std::chrono::seconds(given);
             return {};
           },
-          [member](const AgentSettings& settings) { return std::to_string((settings.*member).count()); }};
+          [member](const AgentSettings& from) { return std::to_string((from.*member).count()); }};
 }
 
-Definition drive(const char* name, std::string AgentSettings::*member, const char* meaning) {
-  auto definition = text(name, member, meaning);
-  definition.set = [member](AgentSettings& settings, const RegistryValue& value) -> Result<void> {
-    RS_TRY(auto given, text_of(value));
+Definition drive(const char* name, std::string AgentSettings::*member) {
+  auto definition = text(name, member);
+  definition.set = [member, &setting = definition.about](AgentSettings& into,
+                                                         const RegistryValue& value) -> Result<void> {
+    RS_TRY(auto given, text_of(setting, value));
     const bool letter = given.size() == 2 && given[1] == ':' &&
                         ((given[0] >= 'A' && given[0] <= 'Z') || (given[0] >= 'a' && given[0] <= 'z'));
     if (!letter) return fail(ErrorCode::invalid_argument, "'" + given + "' is not a drive such as C:");
-    settings.*member = std::move(given);
+    into.*member = std::move(given);
     return {};
   };
   return definition;
 }
 
+// As many as settings::setting_table() has, in its order.
 const std::vector<Definition>& definitions() {
   using S = AgentSettings;
-  constexpr std::uint64_t kDay_s = 86'400;
   static const std::vector<Definition> all = {
-      text("Coordinator", &S::coordinator, "HOST:PORT, instead of what the identity says"),
-      text("IdentityDirectory", &S::identity_directory, "Folder of this desktop's certificate and key"),
-      text("StateDirectory", &S::state_directory, "Folder of the change log and the map of clusters"),
-      text("LogDirectory", &S::log_directory, "Folder of agent.log"),
-      drive("Drive", &S::drive, "The NTFS volume that profiles lie on"),
-      text("ProfilesDirectory", &S::profiles_directory, "Folder of the profiles on it"),
-      texts("FreezeCommand", &S::freeze_command,
-            "Freezes the disk: program and arguments, one a line; empty: its host does"),
-      texts("MergeCommand", &S::merge_command, "Merges two frozen layers; empty: somebody else does"),
-      text("DiskTop", &S::disk_top, "The top of the disk's chain, as this machine sees it"),
-      text("DiskBase", &S::disk_base, "The layer of the chain that stays, the clone's parent"),
-      text("DiskFolderHere", &S::disk_here, "The folder of the layers as this machine sees it"),
-      text("DiskFolderThere", &S::disk_there, "The same as the commands see it"),
-      number("Partition", &S::partition, 0, 128, "Partition of the disk; 0: the first with NTFS"),
-      text("FillLevel", &S::fill, "What is loaded in the background: none, metadata or all",
-           {"none", "metadata", "all"}),
-      number("FillMiBPerSecond", &S::fill_mib_per_second, 0, 1 << 20, "How fast; 0: no limit"),
-      number("FillPauses", &S::fill_pauses, 0, 1,
-             "1: loading in the background pauses while the machine is busy or saves its battery"),
-      seconds("SnapshotIntervalSeconds", &S::snapshot_interval, 0, kDay_s,
-              "Between snapshots; 0: only on request and at log-off"),
-      seconds("MaxLagSeconds", &S::max_lag, 0, kDay_s,
-              "What was cut waits for a quiet moment at most so long"),
-      seconds("PatienceSeconds", &S::patience, 1, 3600,
-              "A program waits so long while the coordinator is away"),
-      seconds("LearnSeconds", &S::learn, 0, 3600,
-              "What programs touch in that time is sent ahead at the next log-on; 0: nothing is learnt"),
-      seconds("LogOffSeconds", &S::log_out_within, 1, kDay_s, "A log-off may take so long"),
-      seconds("HiveSeconds", &S::hives_within, 0, 3600,
-              "A log-off waits so long until Windows has let go of the user's registry"),
-      seconds("PrepareSeconds", &S::prepare_for, 0, 86'400,
-              "A session opened ahead of a log-on waits so long for it; 0: none is opened"),
-      number("ReplaceLeftovers", &S::replace_leftovers, 0, 1,
-             "1: what lies at a profile's place may go, whatever it is"),
-      number("Interception", &S::interception, 0, 1, "0: programs are not hooked, profiles are filled only"),
-      text("LogLevel", &S::log_level, "Least of what is logged: debug, info, warning or error",
-           {"debug", "info", "warning", "error"}),
-      number("LogKiB", &S::log_kib, 16, 1 << 20, "Size at which agent.log is put aside"),
-      number("LogFiles", &S::log_files, 1, 100, "How many are kept, the present one with them"),
+      text("Coordinator", &S::coordinator),
+      text("IdentityDirectory", &S::identity_directory),
+      text("StateDirectory", &S::state_directory),
+      text("LogDirectory", &S::log_directory),
+      drive("Drive", &S::drive),
+      text("ProfilesDirectory", &S::profiles_directory),
+      texts("FreezeCommand", &S::freeze_command),
+      texts("MergeCommand", &S::merge_command),
+      text("DiskTop", &S::disk_top),
+      text("DiskBase", &S::disk_base),
+      text("DiskFolderHere", &S::disk_here),
+      text("DiskFolderThere", &S::disk_there),
+      number("Partition", &S::partition),
+      text("FillLevel", &S::fill),
+      number("FillMiBPerSecond", &S::fill_mib_per_second),
+      number("FillPauses", &S::fill_pauses),
+      seconds("SnapshotIntervalSeconds", &S::snapshot_interval),
+      seconds("MaxLagSeconds", &S::max_lag),
+      seconds("PatienceSeconds", &S::patience),
+      seconds("LearnSeconds", &S::learn),
+      seconds("LogOffSeconds", &S::log_out_within),
+      seconds("HiveSeconds", &S::hives_within),
+      seconds("PrepareSeconds", &S::prepare_for),
+      number("ReplaceLeftovers", &S::replace_leftovers),
+      number("Interception", &S::interception),
+      text("LogLevel", &S::log_level),
+      number("LogKiB", &S::log_kib),
+      number("LogFiles", &S::log_files),
   };
   return all;
 }
 
+// As the registry would hold it.
+RegistryValue registry_value(const settings::SentSetting& sent) {
+  RegistryValue value{sent.name, kText, {}};
+  const auto* setting = settings::find_setting(sent.name);
+  ByteWriter data;
+  if (const auto number = settings::parse_number(sent.value);
+      number && setting != nullptr && setting->type == Setting::Type::number) {
+    value.type = kLongNumber;
+    data.le<std::uint64_t>(*number);
+  } else if (const auto units = to_utf16(sent.value); units) {
+    for (const auto unit : *units) data.le<std::uint16_t>(unit);
+  } else {
+    value.type = 0;  // no text at all
+  }
+  value.data = data.take();
+  return value;
+}
+
 }  // namespace
+
+SettingsLayer coordinator_layer(const settings::SentSettings& sent) {
+  SettingsLayer layer;
+  layer.source = kFromCoordinator;
+  layer.from_coordinator = true;
+  for (const auto& each : sent) layer.values.push_back(registry_value(each));
+  return layer;
+}
 
 LoadedSettings load_settings(const AgentSettings& defaults, const std::vector<SettingsLayer>& layers) {
   LoadedSettings loaded;
@@ -188,9 +212,14 @@ LoadedSettings load_settings(const AgentSettings& defaults, const std::vector<Se
     for (const auto& value : layer.values) {
       const auto found =
           std::find_if(definitions().begin(), definitions().end(),
-                       [&](const Definition& each) { return same_name(each.name, value.name); });
+                       [&](const Definition& each) { return same_name(each.about.name, value.name); });
       if (found == definitions().end()) {
         loaded.problems.push_back({layer.source, value.name, "there is no such setting"});
+        continue;
+      }
+      if (layer.from_coordinator && !found->about.from_coordinator) {
+        loaded.problems.push_back(
+            {layer.source, std::string(found->about.name), "is not for a coordinator to set"});
         continue;
       }
       auto& source = sources[static_cast<std::size_t>(found - definitions().begin())];
@@ -199,7 +228,7 @@ LoadedSettings load_settings(const AgentSettings& defaults, const std::vector<Se
       const auto set = value.data.size() > kMostBytes ? fail(ErrorCode::invalid_argument, "is too long")
                                                       : found->set(tried, value);
       if (!set) {
-        loaded.problems.push_back({layer.source, found->name, set.error().message});
+        loaded.problems.push_back({layer.source, std::string(found->about.name), set.error().message});
       } else if (source == "default") {
         loaded.settings = std::move(tried);
         source = layer.source;
@@ -208,7 +237,8 @@ LoadedSettings load_settings(const AgentSettings& defaults, const std::vector<Se
   }
   for (std::size_t at = 0; at < definitions().size(); ++at) {
     const auto& each = definitions()[at];
-    loaded.in_force.push_back({each.name, each.show(loaded.settings), sources[at], each.meaning});
+    loaded.in_force.push_back({std::string(each.about.name), each.show(loaded.settings), sources[at],
+                               std::string(each.about.meaning)});
   }
   return loaded;
 }
@@ -216,8 +246,9 @@ LoadedSettings load_settings(const AgentSettings& defaults, const std::vector<Se
 std::string settings_table(const AgentSettings& defaults) {
   std::string lines;
   for (const auto& each : definitions())
-    lines += "| `" + std::string(each.name) + "` | " + each.type + " | " + each.show(defaults) + " | " +
-             each.meaning + " |\n";
+    lines += "| `" + std::string(each.about.name) + "` | " + registry_type(each.about) + " | " +
+             each.show(defaults) + " | " + (each.about.from_coordinator ? "sent" : "") + " | " +
+             std::string(each.about.meaning) + " |\n";
   return lines;
 }
 

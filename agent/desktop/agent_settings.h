@@ -1,6 +1,7 @@
-// The settings of the agent on Windows: values of registry keys, policy before preference before default.
-// What is unknown or ill-typed is reported and left out, never fatal: a desktop with a wrong value in its
-// policy still logs its users on. docs/agent.md lists them, from the table here.
+// The settings of the agent on Windows: values of registry keys, policy before preference before what the
+// coordinator sends before default. What is unknown or ill-typed is reported and left out, never fatal: a
+// desktop with a wrong value in its policy still logs its users on. Names, types and ranges stand in
+// common/settings/setting_table.h; docs/agent.md lists them from there.
 #pragma once
 
 #include <chrono>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "common/base/bytes.h"
+#include "common/settings/sent_settings.h"
 
 namespace roamstead::agent {
 
@@ -46,7 +48,11 @@ struct RegistryValue {
 struct SettingsLayer {
   std::string source;  // "HKLM\SOFTWARE\Policies\Roamstead\Agent"
   std::vector<RegistryValue> values;
+  bool from_coordinator = false;  // then only what a coordinator may send counts
 };
+// What it sent, with kFromCoordinator as source. Names that it may not set are problems of load_settings.
+SettingsLayer coordinator_layer(const settings::SentSettings& sent);
+inline constexpr const char* kFromCoordinator = "coordinator";
 
 struct SettingProblem {
   std::string source, name, message;
@@ -66,7 +72,7 @@ struct LoadedSettings {
 // `defaults`: with this machine's folders.
 LoadedSettings load_settings(const AgentSettings& defaults, const std::vector<SettingsLayer>& layers);
 
-// The table, as docs/agent.md has it: "| `FillLevel` | REG_SZ | all | … |" lines.
+// The table, as docs/agent.md has it: "| `FillLevel` | REG_SZ | all | sent | … |" lines.
 std::string settings_table(const AgentSettings& defaults);
 
 inline constexpr const char* kPolicyKey = "SOFTWARE\\Policies\\Roamstead\\Agent";

@@ -136,6 +136,58 @@ TEST_CASE("what is unknown or ill-typed is reported and left out, and a good val
   }
 }
 
+TEST_CASE("what the coordinator sends comes after policy and preference and before the default") {
+  const settings::SentSettings sent = {
+      {"PatienceSeconds", "5"}, {"LearnSeconds", "6"}, {"FillLevel", "none"}, {"loglevel", "debug"}};
+  const auto loaded = load_settings({}, {{"policy", {number("PatienceSeconds", 7)}},
+                                         {"preference", {number("LearnSeconds", 9)}},
+                                         coordinator_layer(sent)});
+  CHECK(loaded.problems.empty());
+  CHECK(loaded.settings.patience == std::chrono::seconds(7));
+  CHECK(loaded.settings.learn == std::chrono::seconds(9));
+  CHECK(loaded.settings.fill == "none");
+  CHECK(loaded.settings.log_level == "debug");
+  CHECK(in_force(loaded, "PatienceSeconds").source == "policy");
+  CHECK(in_force(loaded, "LearnSeconds").source == "preference");
+  CHECK(in_force(loaded, "FillLevel").source == "coordinator");
+  CHECK(in_force(loaded, "MaxLagSeconds").source == "default");
+}
+
+TEST_CASE("a hostile coordinator sets no programs, paths, addresses or identities, and no nonsense") {
+  const auto before = load_settings({}, {}).in_force;
+  for (const auto& each : settings::setting_table()) {
+    if (each.from_coordinator) continue;
+    INFO(each.name);
+    for (const char* value : {"1", "D:", "C:\\evil.exe"}) {
+      const auto loaded = load_settings({}, {coordinator_layer({{std::string(each.name), value}})});
+      REQUIRE(loaded.problems.size() == 1);
+      CHECK(loaded.problems[0].to_string() ==
+            "coordinator\\" + std::string(each.name) + ": is not for a coordinator to set");
+      for (std::size_t at = 0; at < before.size(); ++at) CHECK(loaded.in_force[at].value == before[at].value);
+    }
+  }
+  for (const settings::SentSetting& wrong : {settings::SentSetting{"PatienceSeconds", "0"},
+                                             {"PatienceSeconds", "x"},
+                                             {"PatienceSeconds", ""},
+                                             {"PatienceSeconds", "99999999999999999999"},
+                                             {"FillLevel", "much"},
+                                             {"FillLevel", "\xff\xfe"},
+                                             {"Nonsense", "1"},
+                                             {"", ""}}) {
+    INFO(wrong.name, "=", wrong.value);
+    const auto loaded = load_settings({}, {coordinator_layer({wrong})});
+    CHECK(loaded.problems.size() == 1);
+    for (std::size_t at = 0; at < before.size(); ++at) CHECK(loaded.in_force[at].value == before[at].value);
+  }
+}
+
+TEST_CASE("the agent has a place for each setting of the table, in its order") {
+  const auto known = load_settings({}, {}).in_force;
+  REQUIRE(known.size() == settings::setting_table().size());
+  for (std::size_t at = 0; at < known.size(); ++at)
+    CHECK(known[at].name == settings::setting_table()[at].name);
+}
+
 TEST_CASE("names of settings are compared without regard to case, numbers may be of 64 bits") {
   ByteWriter data;
   data.le<std::uint64_t>(12);
