@@ -300,6 +300,47 @@ TEST_CASE("what cannot be read, or is too much for a batch, comes later, and not
   for (int session = 0; session < 3; ++session) run_session(random, options);
 }
 
+TEST_CASE("what was saved of a file says nothing of the next one that has its record") {
+  if (!support::can_format_ntfs()) return;
+  bool tells_sequence = true;
+  SUBCASE("on a volume that tells one file from the next with its number") {}
+  SUBCASE("on one that does not, as ntfs-3g") { tells_sequence = false; }
+  extract::TestTree base;
+  base.make_directory("folder").entry.metadata.created_100ns = extract::kFirstTime;
+  for (int i = 0; i < 40; ++i)
+    base.make_file("folder/" + std::to_string(i), Bytes(9000, std::byte{7})).entry.metadata.created_100ns =
+        extract::kFirstTime;
+  base.settle();
+  extract::TestDesktop desktop;
+  extract::TestAgent agent(desktop, base);
+  Scanner scanner(tells_sequence);
+  Guid below;
+  const auto cut = [&] {
+    agent.flush_tags();
+    auto [layer, made] = scanner.take(desktop.freeze().frozen_path, below);
+    below = layer.id;
+    return extract::describe(made->batch());
+  };
+  const auto record_of = [&](const std::string& name) {
+    return desktop.volume().find(std::string(extract::kTestRoot) + "/" + name)->record;
+  };
+  std::set<std::uint64_t> records;
+  for (int i = 0; i < 40; ++i) {
+    agent.write("new" + std::to_string(i), "", 0, Bytes(9000, std::byte{5}));
+    records.insert(record_of("new" + std::to_string(i)));
+  }
+  CHECK(cut() != "");
+  for (int i = 0; i < 40; ++i) agent.remove("new" + std::to_string(i));
+  agent.populate("folder");
+  std::size_t again = 0;
+  for (int i = 0; i < 40; ++i) again += records.count(record_of("folder/" + std::to_string(i)));
+  REQUIRE(again != 0);
+  const auto removed = cut();
+  CHECK(removed.find("put") == std::string::npos);
+  for (int i = 0; i < 40; ++i) agent.load("folder/" + std::to_string(i), "", 0, 4096);
+  CHECK(cut() == "");
+}
+
 TEST_CASE("loading everything and changing nothing is no record of a scan") {
   if (!support::can_format_ntfs()) return;
   auto random = support::seeded_random();

@@ -337,6 +337,8 @@ Result<void> ScanWork::fill_streams(const LiveVolume& live, const Remembered& re
   std::optional<SavedItem> base;
   if (!put || made->second.base) {
     RS_TRY(base, place_.tree.find(put ? *made->second.base : item.record));
+    // A record used again: what was sent of the file before says nothing of this one.
+    if (!put && base && base->sequence != item.sequence) base.reset();
   }
   for (auto& stream : item.streams) {
     const auto* old = find_stream(base ? &*base : nullptr, stream.name);
