@@ -15,6 +15,10 @@ const ntfs::StreamInfo* find_stream(const ntfs::FileRecord& file, const std::str
   return nullptr;
 }
 
+bool is_plain_file(const ntfs::FileRecord& file, const ItemState* item) {
+  return !file.directory && (!file.reparse_tag || is_placeholder(file, item));
+}
+
 const ItemState::StreamState* find_state(const ItemState* item, const std::string& name) {
   if (item == nullptr) return nullptr;
   auto state = item->streams.find(name);
@@ -255,7 +259,8 @@ Result<StreamBefore> BatchBuilder::stream_before(const std::string& name, const 
       before.kind = StreamBefore::Kind::saved;
       RS_TRY(before.saved, saved->find(base.record->reference.record, name));
     }
-    before.side = {&comparison_.before.mirror()->volume, stream, find_state(base.item.get(), name)};
+    before.side = {&comparison_.before.mirror()->volume, stream, find_state(base.item.get(), name),
+                   name.empty() && is_dehydrated(*base.record, base.item.get())};
     // The journal of today knows more tags of the same base bytes.
     if (same_file && item != nullptr) {
       before.base_tags = find_state(item, name);
@@ -298,7 +303,8 @@ Result<std::vector<profile::StreamContent>> BatchBuilder::contents(const ntfs::F
   for (const auto& name : names) {
     const auto* stream = find_stream(file, name);
     if (stream == nullptr) stream = &kEmpty;
-    const StreamSide now{&comparison_.volume, stream, find_state(item, name)};
+    const StreamSide now{&comparison_.volume, stream, find_state(item, name),
+                         name.empty() && is_dehydrated(file, item)};
     StreamBefore before;
     if (base != nullptr) {
       RS_TRY(before, stream_before(name, *base, base_readable, same_file, item));
@@ -367,9 +373,9 @@ Result<void> BatchBuilder::new_files() {
     if (item == nullptr && !file.directory && placement.names.size() == 1)
       alike = lost_where_it_was(file, placement.names.front().path);
     if (alike != nullptr) {
-      const bool is_file = alike->record ? !alike->record->directory && !alike->record->reparse_tag &&
-                                               !blocked_reason(*alike->record)
-                                         : has_content(alike->item->entry);
+      const bool is_file =
+          alike->record ? is_plain_file(*alike->record, alike->item.get()) && !blocked_reason(*alike->record)
+                        : has_content(alike->item->entry);
       if (!is_file) alike = nullptr;  // its bytes are not there to build on
     }
     auto done = put(file, item.get(), placement, {}, alike, true);
@@ -385,9 +391,8 @@ Result<void> BatchBuilder::new_files() {
 void BatchBuilder::keep_predecessor(const Location& name) {
   const auto lost = vacated_.find(name.path);
   if (lost == vacated_.end()) return;
-  const bool is_file = lost->second.record
-                           ? !lost->second.record->directory && !lost->second.record->reparse_tag
-                           : has_content(lost->second.item->entry);
+  const bool is_file = lost->second.record ? is_plain_file(*lost->second.record, lost->second.item.get())
+                                           : has_content(lost->second.item->entry);
   if (!is_file) return;
   // In the same folder, that is: another one may have come to where it was. And only as long as it can be
   // told from others by its record.

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "common/base/text.h"
+#include "common/ntfs/reparse.h"
 #include "common/profile/path.h"
 
 namespace roamstead::extract {
@@ -125,6 +126,15 @@ std::optional<std::string> blocked_reason(const ntfs::FileRecord& file) {
   return std::nullopt;
 }
 
+bool is_placeholder(const ntfs::FileRecord& file, const ItemState* item) {
+  return !file.directory && file.reparse_tag && ntfs::is_cloud_tag(*file.reparse_tag) && item != nullptr &&
+         item->entry.kind == profile::EntryKind::file;
+}
+
+bool is_dehydrated(const ntfs::FileRecord& file, const ItemState* item) {
+  return is_placeholder(file, item) && (file.attributes & ntfs::kRecallOnDataAccess) != 0;
+}
+
 bool has_own_access_entries(ByteView descriptor) {
   if (descriptor.empty()) return false;
   if (descriptor.size() < 20) return true;
@@ -175,7 +185,9 @@ Result<profile::Entry> read_entry(const ntfs::Volume& volume, const ntfs::FileRe
   entry.metadata.written_100ns = file.written_100ns;
   RS_TRY_CTX(entry.metadata.security, "security descriptor", read_security(volume, file, item));
   entry.kind = file.directory ? profile::EntryKind::directory : profile::EntryKind::file;
-  if (file.reparse_tag) {
+  if (is_placeholder(file, item)) {
+    // As if it had no reparse point.
+  } else if (file.reparse_tag) {
     const auto tag = *file.reparse_tag;
     if (tag == kTagMountPoint || tag == kTagSymlink) {
       if (auto target = link_target(tag, file.reparse_data, profile_root, path)) {

@@ -17,6 +17,15 @@ inline constexpr std::uint32_t kTagWof = 0x80000017;
 // Why the file's bytes cannot be saved yet (encrypted, compressed by WOF); nullopt: they can.
 std::optional<std::string> blocked_reason(const ntfs::FileRecord& file);
 
+// Whether the Cloud Files filter answers for a file that the journal says is the profile's: its reparse point
+// is the desktop's business, and the file is what it was. Of files that are nobody's item it is opaque: whose
+// bytes these are nobody knows.
+bool is_placeholder(const ntfs::FileRecord& file, const ItemState* item);
+
+// Of a placeholder: Windows says that its bytes are not all there. Zeros are no program's then, whatever was
+// loaded once.
+bool is_dehydrated(const ntfs::FileRecord& file, const ItemState* item);
+
 // `profile_root` is the profile's path on the volume and `path` the file's within the profile: to tell
 // whether a link leads back into the profile. `item` (may be null) is what the journal knows of the file.
 // Fails where something that the entry must say is damaged.

@@ -152,6 +152,33 @@ TEST_CASE("blocks are classified by tag, by zero and by base limit") {
   CHECK(found.missing_at == 0);
 }
 
+TEST_CASE("zeros of a dehydrated placeholder are nobody's content, though they were loaded once") {
+  StreamVolume volume;
+  const Bytes base(2 * 4096, std::byte{1});
+  auto bytes = base;
+  for (std::size_t i = 0; i < 4096; ++i) bytes[i] = std::byte{0};
+  ItemState item;
+  item.entry.kind = profile::EntryKind::file;
+  auto& state = item.streams[""];
+  state.base_limit = base.size();
+  state.tags[0] = state.tags[1] = block_tag(ByteView(base).first(4096));
+  StreamBefore published;
+  published.kind = StreamBefore::Kind::published;
+  published.size_bytes = base.size();
+  const auto stream = resident(bytes);
+  ntfs::FileRecord file;
+  file.reparse_tag = 0x9000'601A;
+  CHECK_FALSE(is_dehydrated(file, &item));
+  CHECK(writes({&volume, &stream, &state, is_dehydrated(file, &item)}, published) ==
+        std::vector<ByteRange>{{0, 4096}});
+  file.attributes |= 0x0040'0000;
+  CHECK(is_dehydrated(file, &item));
+  CHECK(writes({&volume, &stream, &state, is_dehydrated(file, &item)}, published).empty());
+  CHECK_FALSE(is_dehydrated(file, nullptr));
+  item.entry.kind = profile::EntryKind::opaque;
+  CHECK_FALSE(is_dehydrated(file, &item));
+}
+
 TEST_CASE("the base's bytes come back where a program had written before") {
   StreamVolume volume;
   Bytes base(2 * 4096, std::byte{1});

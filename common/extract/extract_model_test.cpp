@@ -108,6 +108,7 @@ struct SessionOptions {
   vdisk::Format format = vdisk::Format::vhdx;
   int rounds = 16;
   std::size_t steps = 20;
+  bool dehydrate = false;  // files become placeholders of Cloud Files, and are dehydrated again
   bool lose_tags = false;  // kills: what was not flushed is lost, and the agent starts again
 };
 
@@ -130,6 +131,8 @@ void run_session(std::mt19937_64& random, const SessionOptions& options) {
           if (path.empty()) continue;
           if (expected.at(path).is_directory())
             agent.populate(path);
+          else if (options.dehydrate && random() % 3 == 0)
+            agent.dehydrate(path);
           else
             agent.load(path, kStreams[random() % 2], random() % 20'000, random() % 30'000);
           if (random() % 3 == 0) agent.flush_tags();
@@ -183,6 +186,17 @@ TEST_CASE("an agent killed at any moment costs no content and adds no change") {
   options.lose_tags = true;
   for (auto format : kFormats) {
     options.format = format;
+    run_session(random, options);
+  }
+}
+
+TEST_CASE("placeholders of Cloud Files, loaded and dehydrated, change nothing but what programs changed") {
+  if (!support::can_format_ntfs()) return;
+  auto random = support::seeded_random();
+  for (const bool lose_tags : {false, true}) {
+    SessionOptions options;
+    options.dehydrate = true;
+    options.lose_tags = lose_tags;
     run_session(random, options);
   }
 }

@@ -41,6 +41,7 @@ struct ItemState {
   profile::Entry entry;            // as published
   bool populated = false;          // directories
   bool withdrawn = false;          // never got its name after all
+  bool placeholder = false;        // Windows asks for its bytes, or did (encode_dehydrated)
   std::size_t last_record_at = 0;  // offset in the journal of the latest record about this item
   struct StreamState {
     std::uint64_t base_limit = 0;                      // bytes from here on are not the base's

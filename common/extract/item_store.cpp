@@ -11,7 +11,7 @@ namespace {
 constexpr std::size_t kMostPieces = (1u << 12) - 1;
 constexpr std::uint64_t kMostRecord = (std::uint64_t{1} << 48) - 1;
 
-enum class NoteKind : std::uint8_t { published, populated, withdrawn, loaded, limit, identity };
+enum class NoteKind : std::uint8_t { published, populated, withdrawn, loaded, limit, identity, dehydrated };
 
 // What a published note holds besides what every one does.
 constexpr std::uint8_t kOwnCreated = 1;  // the entry's creation time is not the identity's
@@ -332,6 +332,10 @@ ItemState ItemStore::state(Row row, Mark mark) const {
         state.previous_identity = state.identity;
         state.identity = read_identity(reader);
         break;
+      case NoteKind::dehydrated:
+        state.placeholder = true;
+        state.streams[""].tags.clear();
+        break;
     }
   }
   return state;
@@ -444,6 +448,8 @@ Result<void> ItemStore::limit(Row row, std::string_view stream, std::uint64_t li
   note.number(limit_bytes);
   return add_note_to(row, note);
 }
+
+Result<void> ItemStore::dehydrate(Row row) { return add_note_to(row, Note(NoteKind::dehydrated)); }
 
 Result<void> ItemStore::identify(Row row, const ItemIdentity& identity) {
   if (identity.record > kMostRecord) return fail(ErrorCode::corrupt, "an impossible MFT record number");

@@ -50,6 +50,7 @@ class ItemStore {
                     const std::vector<BlockTag>& tags);
   Result<void> limit(Row row, std::string_view stream, std::uint64_t limit_bytes);
   Result<void> identify(Row row, const ItemIdentity& identity);
+  Result<void> dehydrate(Row row);
   void set_last_record_at(Row row, std::uint32_t offset) { at(row).last_record_at = offset; }
 
  private:

@@ -33,6 +33,7 @@ enum class RecordType : std::uint8_t {
   loaded = 5,
   base_limit = 6,
   identity = 7,
+  dehydrated = 8,
 };
 
 struct PublishedPayload {
@@ -299,6 +300,13 @@ Result<void> Provenance::apply(std::uint8_t type, ByteView payload) {
       store_.set_last_record_at(row, static_cast<std::uint32_t>(valid_bytes_));
       return {};
     }
+    case RecordType::dehydrated: {
+      RS_TRY(auto dehydrated, decode<ItemPayload>(payload));
+      RS_TRY(const auto row, live_item(dehydrated.id));
+      RS_CHECK(store_.dehydrate(row));
+      store_.set_last_record_at(row, static_cast<std::uint32_t>(valid_bytes_));
+      return {};
+    }
     case RecordType::header:
       break;
   }
@@ -441,5 +449,7 @@ Bytes encode_base_limit(ItemId id, const std::string& stream, std::uint64_t limi
 Bytes encode_identity(ItemId id, const ItemIdentity& identity) {
   return encode_record(RecordType::identity, IdentityPayload{id, identity});
 }
+
+Bytes encode_dehydrated(ItemId id) { return encode_record(RecordType::dehydrated, ItemPayload{id}); }
 
 }  // namespace roamstead::extract

@@ -11,7 +11,9 @@
 //     Beyond the base limit a tag only says what the base has there; it follows the record of that limit.
 //  3. A shrunk stream is shrunk (and flushed) first, then its new base limit recorded and flushed, then may
 //  grow again.
-//  4. Records are never removed during a session; a directory's children are all published before
+//  4. A stream whose loaded bytes are to go again (a placeholder that is dehydrated) holds nothing but the
+//  base's; it is recorded, and the record flushed, before they go.
+//  5. Records are never removed during a session; a directory's children are all published before
 //  `populated`, which is flushed before programs see the directory.
 // Losing the unflushed end of the journal therefore costs at most bytes sent in vain, never content.
 //
@@ -184,5 +186,8 @@ Bytes encode_base_limit(ItemId id, const std::string& stream, std::uint64_t limi
 // The item's identity as it is from now on: recorded (and flushed) before a program's change of the creation
 // time is let through, and where the sequence number becomes known later.
 Bytes encode_identity(ItemId id, const ItemIdentity& identity);
+// From now on Windows asks for the bytes of the item's unnamed stream (Cloud Files): what was said of loaded
+// blocks before counts no more. Recorded and flushed before the bytes go.
+Bytes encode_dehydrated(ItemId id);
 
 }  // namespace roamstead::extract

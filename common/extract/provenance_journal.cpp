@@ -106,6 +106,11 @@ Result<void> ProvenanceJournal::append_identity(ItemId id, const ItemIdentity& i
   return append(encode_identity(id, identity));
 }
 
+Result<void> ProvenanceJournal::append_dehydrated(ItemId id) {
+  std::unique_lock lock(mutex_);
+  return append(encode_dehydrated(id));
+}
+
 Result<void> ProvenanceJournal::flush() {
   std::uint64_t wanted = 0;
   {

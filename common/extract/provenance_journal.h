@@ -38,6 +38,7 @@ class ProvenanceJournal {
                              const std::vector<BlockTag>& tags);
   Result<void> append_base_limit(ItemId id, const std::string& stream, std::uint64_t limit_bytes);
   Result<void> append_identity(ItemId id, const ItemIdentity& identity);
+  Result<void> append_dehydrated(ItemId id);
 
   // Returns once everything appended before the call is on stable storage.
   Result<void> flush();

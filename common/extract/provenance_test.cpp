@@ -92,6 +92,20 @@ TEST_CASE("a base limit never rises, and an identity moves with its record") {
   CHECK(provenance.find_by_record(77)->identity.created_100ns == 2000);
 }
 
+TEST_CASE("of a dehydrated stream the tags so far count no more, those after do") {
+  auto built = sample();
+  append(built.journal, encode_loaded(2, "Zone.Identifier", 0, {5}));
+  append(built.journal, encode_dehydrated(2));
+  append(built.journal, encode_loaded(2, "", 2, {13}));
+  auto provenance = Provenance::parse(built.journal).value();
+  const auto file = provenance.find(2);
+  CHECK(file->placeholder);
+  CHECK_FALSE(provenance.find(1)->placeholder);
+  CHECK(file->streams.at("").base_limit == 6000);
+  CHECK(file->streams.at("").tags == std::unordered_map<std::uint64_t, BlockTag>{{2, 13}});
+  CHECK(file->streams.at("Zone.Identifier").tags.size() == 1);
+}
+
 TEST_CASE("a journal cut at any length replays its whole records, and one without its header is refused") {
   auto built = sample();
   for (std::size_t length = 0; length <= built.journal.size(); ++length) {
@@ -127,8 +141,9 @@ TEST_CASE("records that break the rules end the journal") {
       encode_published(0, {50, 0, 0}, path("x"), file_entry(1)),  // no id
       encode_populated(9),                                        // unknown item
       encode_loaded(3, "", 0, {1}),                               // withdrawn item
-      encode_loaded(2, "a:b", 0, {1}),                            // impossible stream name
-      encode_loaded(2, "", ~std::uint64_t{0}, {1}),               // impossible block
+      encode_dehydrated(3),
+      encode_loaded(2, "a:b", 0, {1}),               // impossible stream name
+      encode_loaded(2, "", ~std::uint64_t{0}, {1}),  // impossible block
       encode_published(9, {50, 0, 0}, path("x"), file_entry(~std::uint64_t{0})),
   };
   for (const auto& breaker : breakers) {
@@ -159,7 +174,7 @@ Built busy(std::mt19937_64& random, std::size_t records) {
       continue;
     }
     const auto at = random() % live.size();
-    switch (random() % 5) {
+    switch (random() % 6) {
       case 0:
         add(encode_populated(live[at]));
         break;
@@ -171,6 +186,9 @@ Built busy(std::mt19937_64& random, std::size_t records) {
         break;
       case 3:
         add(encode_identity(live[at], identity()));
+        break;
+      case 4:
+        add(encode_dehydrated(live[at]));
         break;
       default:
         add(encode_withdrawn(live[at]));
@@ -186,6 +204,7 @@ std::string text_of(const ItemPointer& item) {
       fmt::format("{} at {} {} {} was {} '{}' {} {} last {}", item->id, item->identity.record,
                   item->identity.sequence, item->identity.created_100ns, item->previous_identity.record,
                   item->base_path.text(), item->populated, item->withdrawn, item->last_record_at);
+  if (item->placeholder) text += " placeholder";
   for (const auto& [name, stream] : item->streams) {
     text += fmt::format(" '{}' {}", name, stream.base_limit);
     for (const auto& [block, tag] : std::map(stream.tags.begin(), stream.tags.end()))

@@ -27,9 +27,10 @@ std::uint64_t base_limit(const StreamSide& side) {
 }
 
 // Of the part of a block that lies below the base limit.
-Class classify(const ItemState::StreamState& state, std::uint64_t block, ByteView part) {
-  if (auto tag = state.tags.find(block); tag != state.tags.end())
-    return tag->second == block_tag(part) ? Class::loaded : Class::content;
+Class classify(const StreamSide& side, std::uint64_t block, ByteView part) {
+  const auto tag = side.state->tags.find(block);
+  if (tag != side.state->tags.end() && tag->second == block_tag(part)) return Class::loaded;
+  if (tag != side.state->tags.end() && !side.dehydrated) return Class::content;
   return all_zero(part) ? Class::not_loaded : Class::content;
 }
 
@@ -112,10 +113,10 @@ class BlockComparison {
     const auto now_base = std::min(clamp(base_limit(now_)), now.size());
     const auto before_size = clamp(before_.size_bytes);
     const auto before_base = std::min(clamp(before_limit_), before_size);
-    const auto now_low = now_base == 0 ? Class::content : classify(*now_.state, block, now.first(now_base));
+    const auto now_low = now_base == 0 ? Class::content : classify(now_, block, now.first(now_base));
     auto before_low = Class::not_loaded;
     if (before_.kind == StreamBefore::Kind::volume && before_base != 0)
-      before_low = classify(*before_.side.state, block, before.first(before_base));
+      before_low = classify(before_.side, block, before.first(before_base));
     const bool equals_base = same_as_base(block, now, before_base);
     const auto* saved_tag = find_saved_tag(block);
     const bool equals_saved =

@@ -14,6 +14,7 @@ struct StreamSide {
   const ntfs::Volume* volume = nullptr;
   const ntfs::StreamInfo* stream = nullptr;
   const ItemState::StreamState* state = nullptr;  // null: not of the base; all of it is content
+  bool dehydrated = false;                        // blocks of zeros are not loaded, whatever their tags say
 };
 
 // What batches made of a stream: below the base limit the base's bytes and from there on zeros, but for the

@@ -145,6 +145,40 @@ void TestAgent::load(const std::string& path, const std::string& stream, std::ui
   }
 }
 
+void TestAgent::dehydrate(const std::string& path) {
+  populate_above(path);
+  auto* item = find(path);
+  if (item == nullptr || item->streams.count("") == 0) return;
+  auto& node = base_.at(item->base_path);
+  auto& state = item->streams.at("");
+  auto& volume = desktop_.volume();
+  const auto name = on_volume(path);
+  if (node.entry.kind != profile::EntryKind::file) return;
+  const auto& base = node.streams.at("");
+  if (state.base_limit != base.size() || volume.size(name) != base.size()) return;
+  const auto there = volume.read(name, 0, base.size());
+  for (std::uint64_t block = 0; block * kTagBlockBytes < base.size(); ++block) {
+    const auto at = block * kTagBlockBytes;
+    const auto count = std::min<std::uint64_t>(kTagBlockBytes, base.size() - at);
+    const auto is = ByteView(there).subspan(at, count);
+    const bool same = std::equal(is.begin(), is.end(), base.begin() + static_cast<std::ptrdiff_t>(at));
+    if (state.loaded.count(block) != 0 ? !same : !all_zero(is)) return;
+  }
+  journal(encode_dehydrated(item->id));
+  flush_journal();
+  state.loaded.clear();
+  state.pending.clear();
+  const auto times = volume.find(name).value();
+  volume.truncate(name, 0);
+  volume.truncate(name, base.size());
+  Bytes reparse(24);  // tag, length of what follows, nothing that anybody here reads
+  store_le<std::uint32_t>(reparse, 0, 0x9000'601A);
+  store_le<std::uint16_t>(reparse, 4, 16);
+  constexpr std::uint32_t kIsReparsePoint = 0x400;
+  if ((times.attributes & kIsReparsePoint) == 0) volume.set_reparse_point(name, reparse);
+  volume.set_times(name, times.created_100ns, times.written_100ns);
+}
+
 void TestAgent::flush_tags() {
   for (auto& [record, item] : items_)
     for (auto& [name, state] : item.streams) {

@@ -68,6 +68,9 @@ class TestAgent final : public DirectPrograms {
 
   void populate(const std::string& path);  // one directory, after those above it
   void load(const std::string& path, const std::string& stream, std::uint64_t offset, std::uint64_t length);
+  // Makes a file that is loaded a placeholder whose bytes are gone, as the Cloud Files filter leaves it: with
+  // its reparse point, all zero. Nothing where bytes of it are not the base's, or there is no such item.
+  void dehydrate(const std::string& path);
   void flush_tags();
   // Everything that was not flushed is forgotten; the journal is replayed.
   void restart();

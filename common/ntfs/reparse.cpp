@@ -53,14 +53,11 @@ constexpr TagName kTagNames[] = {
     {0x8000'0021, "OneDrive"},
     {0xC000'0020, "AF_UNIX"},
 };
-constexpr std::uint32_t kCloudBase = 0x9000'001A;  // 0x9000X01A, X from 0 to F
 constexpr std::uint32_t kAppLinkTag = 0x8000'001B;
 constexpr std::uint32_t kWslLinkTag = 0xA000'001D;
 constexpr std::uint32_t kDedupTag = 0x8000'0013;
 constexpr std::uint32_t kMicrosoft = 0x8000'0000;
 constexpr std::uint32_t kSurrogate = 0x2000'0000;
-
-bool is_cloud(std::uint32_t tag) { return (tag & ~0xF000u) == kCloudBase; }
 
 // A name of `length` bytes at `offset` of `names`.
 bool add_name(ReparseDescription& out, const char* field, ByteView names, std::size_t offset,
@@ -139,7 +136,7 @@ bool add_fields(ReparseDescription& out, std::uint32_t tag, ByteView data) {
                               "in the chunk store of data deduplication (System Volume Information/Dedup)");
       return true;
     default:
-      return is_cloud(tag) ? add_cloud(out, tag, data) : true;
+      return is_cloud_tag(tag) ? add_cloud(out, tag, data) : true;
   }
 }
 
@@ -159,7 +156,7 @@ ReparseDescription describe_reparse(std::uint32_t tag, ByteView data) {
   out.name_surrogate = (tag & kSurrogate) != 0;
   const auto* known = std::find_if(std::begin(kTagNames), std::end(kTagNames),
                                    [&](const TagName& each) { return each.tag == tag; });
-  out.name = is_cloud(tag)                  ? "cloud file"
+  out.name = is_cloud_tag(tag)              ? "cloud file"
              : known != std::end(kTagNames) ? known->name
                                             : fmt::format("tag 0x{:08x}", tag);
   out.damaged = !add_fields(out, tag, data);
