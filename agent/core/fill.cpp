@@ -125,9 +125,9 @@ Result<void> Fill::fill_registry() {
 }
 
 void Fill::keep_rate(std::uint64_t bytes) {
-  if (bytes_per_second_ != 0)
-    earliest_ = std::max(earliest_, Activity::Clock::now()) +
-                std::chrono::microseconds(bytes * 1'000'000 / bytes_per_second_);
+  if (const auto rate = bytes_per_second_.load(); rate != 0)
+    earliest_ =
+        std::max(earliest_, Activity::Clock::now()) + std::chrono::microseconds(bytes * 1'000'000 / rate);
 }
 
 Result<void> Fill::visit_directory(const std::string& path, std::vector<std::string>& directories,

@@ -43,6 +43,7 @@ class Fill {
   void start(FillLevel level);  // also raises the level of a fill that runs
   void stop() { worker_.stop(); }
   void pause(bool paused) { paused_ = paused; }
+  void set_rate(std::uint64_t bytes_per_second) { bytes_per_second_ = bytes_per_second; }
   FillProgress progress() const;
   // False when the time is over first, or nothing is to be filled.
   bool wait(std::chrono::milliseconds patience);
@@ -67,7 +68,7 @@ class Fill {
   Loader& loader_;
   ProfileVolume& volume_;
   const std::string root_;
-  const std::uint64_t bytes_per_second_;  // 0: no limit
+  std::atomic<std::uint64_t> bytes_per_second_;  // 0: no limit
   std::atomic<bool> paused_{false};
   const std::shared_ptr<LoadPort> load_;  // shared with whoever made it, and keeps none of it
   LoadJudge judge_;                       // as what follows the worker's

@@ -157,7 +157,7 @@ void Session::start_threads() {
   answerer_.start([this] { answer_pushes(); });
   link_.set_push_listener([this](const wire::Push& push) { hear(push); });
   housekeeper_.start([this] { keep_house(); });
-  if (config_.snapshot_interval.count() != 0) snapshotter_.start([this] { take_snapshots(); });
+  snapshotter_.start([this] { take_snapshots(); });
 }
 
 void Session::stop_threads() {
@@ -212,9 +212,13 @@ void Session::renew_lease() {
 void Session::take_snapshots() {
   constexpr auto kPatience =
       std::chrono::milliseconds(0);  // an interval snapshot is put off rather than waited for
-  // Where the coordinator says when, it rings.
-  const auto interval = saver_->is_told_when() ? std::chrono::hours(24) : config_.snapshot_interval;
-  while (snapshotter_.sleep(interval)) {
+  const auto interval = [this] {     // where the coordinator says when, it rings
+    const auto own = snapshot_interval_.load();
+    return own.count() == 0 || saver_->is_told_when() ? std::chrono::hours(24) : own;
+  };
+  while (snapshotter_.sleep(interval())) {
+    if (snapshot_interval_.load().count() == 0) continue;
+    if (interval_changed_.exchange(false) && !saver_->is_told_when()) continue;
     if (!changed_.exchange(false) && !saver_->left_something()) {
       if (auto tidied = saver_->tidy(); !tidied) note_error(fail(tidied.error()));
       continue;
@@ -224,6 +228,12 @@ void Session::take_snapshots() {
     if (taken && taken->taken) ++snapshots_taken_;
     note_error(taken ? Result<void>() : fail(taken.error()));
   }
+}
+
+void Session::set_snapshot_interval(std::chrono::milliseconds interval) {
+  if (snapshot_interval_.exchange(interval) == interval) return;
+  interval_changed_ = true;
+  snapshotter_.ring();
 }
 
 // Once; a coordinator that cannot be reached just now does without.

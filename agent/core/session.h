@@ -121,6 +121,8 @@ class Session {
   const SessionConfig& config() const { return config_; }
   // A program looked into a key of the profile's: learnt, for the next log-in.
   void note_key(const profile::ProfilePath& hive, const profile::KeyPath& key) { learner_.key(hive, key); }
+  // From now on, instead of what the session was configured with; 0: on request only.
+  void set_snapshot_interval(std::chrono::milliseconds interval);
   // Programs changed something: the next interval is worth a snapshot.
   void note_change() { changed_ = true; }
 
@@ -148,7 +150,7 @@ class Session {
 
  private:
   Session(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume)
-      : config_(config), link_(link), volume_(volume) {}
+      : config_(config), link_(link), volume_(volume), snapshot_interval_(config.snapshot_interval) {}
   Result<void> start_registry();
   void start_threads();
   void stop_threads();
@@ -194,6 +196,8 @@ class Session {
   std::string last_error_;
   Worker housekeeper_;  // tags, lease, trash
   Worker snapshotter_;  // interval snapshots
+  std::atomic<std::chrono::milliseconds> snapshot_interval_{};
+  std::atomic<bool> interval_changed_{false};  // it was rung for that
   std::atomic<SessionPhase> phase_{SessionPhase::open};
   std::mutex use_mutex_;  // a log-on and a hand-over at the same time
   std::atomic<wire::SessionUse> use_{wire::SessionUse::in_use};

@@ -53,6 +53,8 @@ void Session::answer_pushes() {
         log_info("the coordinator says: {} {}", next->text, next->profile);
         if (config_.on_push) config_.on_push(*next);
         break;
+      case wire::PushKind::settings:  // of the agent: its link tells it, whoever is logged on
+        break;
     }
   }
 }

@@ -243,6 +243,14 @@ LoadedSettings load_settings(const AgentSettings& defaults, const std::vector<Se
   return loaded;
 }
 
+LoadedSettings LocalSettings::with(const settings::SentSettings& sent) const {
+  auto all = layers;
+  all.push_back(coordinator_layer(sent));
+  auto loaded = load_settings(defaults, all);
+  loaded.problems.insert(loaded.problems.begin(), unread.begin(), unread.end());
+  return loaded;
+}
+
 std::string settings_table(const AgentSettings& defaults) {
   std::string lines;
   for (const auto& each : definitions())

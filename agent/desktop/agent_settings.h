@@ -72,6 +72,16 @@ struct LoadedSettings {
 // `defaults`: with this machine's folders.
 LoadedSettings load_settings(const AgentSettings& defaults, const std::vector<SettingsLayer>& layers);
 
+// What this machine says, and what a coordinator's settings come after: so that they can change while the
+// agent runs, and nothing else does.
+struct LocalSettings {
+  AgentSettings defaults;
+  std::vector<SettingsLayer> layers;
+  std::vector<SettingProblem> unread;  // what could not be read
+
+  LoadedSettings with(const settings::SentSettings& sent) const;
+};
+
 // The table, as docs/agent.md has it: "| `FillLevel` | REG_SZ | all | sent | … |" lines.
 std::string settings_table(const AgentSettings& defaults);
 

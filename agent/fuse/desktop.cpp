@@ -2,6 +2,7 @@
 
 #include "agent/desktop/control_lines.h"
 #include "agent/desktop/first_boot_report.h"
+#include "agent/desktop/kept_settings.h"
 #include "agent/desktop/session_requests.h"
 #include "common/base/log.h"
 
@@ -19,6 +20,18 @@ Result<std::unique_ptr<Desktop>> Desktop::start(const DesktopConfig& config, Fau
   desktop->config_.session.on_push = [raw = desktop.get()](const wire::Push& push) { raw->hear(push); };
   RS_TRY(auto options, wire::load_desktop_identity(os::real_file_system(), config.identity_directory));
   if (!config.coordinator.empty()) options.address = config.coordinator;
+  desktop->before_ = desktop->config_;
+  if (auto kept = read_kept_settings(os::real_file_system(), config.state_directory); kept) {
+    desktop->sent_ = std::move(*kept);
+  } else {
+    log_warning("{}", kept.error().to_string());
+  }
+  agent::take_settings(desktop->config_, desktop->before_, desktop->sent_);
+  desktop->settings_ = describe_settings(desktop->config_, desktop->sent_);
+  options.on_settings = [raw = desktop.get()](const settings::SentSettings& sent) {  // takes note only
+    const std::lock_guard lock(raw->settings_mutex_);
+    raw->to_take_ = sent;
+  };
   RS_TRY(desktop->link_, wire::TlsLink::create(options));
   RS_TRY(desktop->volume_, PosixVolume::attach(config.volume, config.session.profile_root));
   if (!desktop->volume_->is_ntfs())
@@ -107,8 +120,39 @@ Result<void> Desktop::close_prepared() {
   return {};
 }
 
-void Desktop::look_after_preparation() {
+// Under log_out_mutex_. How far and how fast is filled, and how often snapshots are taken, a session takes
+// over at once; the rest counts from the next log-in on.
+void Desktop::take_settings() {
+  std::optional<settings::SentSettings> sent;
+  {
+    const std::lock_guard lock(settings_mutex_);
+    sent = std::exchange(to_take_, std::nullopt);
+  }
+  if (!sent || *sent == sent_) return;
+  sent_ = std::move(*sent);
+  agent::take_settings(config_, before_, sent_);
+  auto described = describe_settings(config_, sent_);
+  log_info("the coordinator's settings: {}", described.dump());
+  {
+    const std::lock_guard lock(settings_mutex_);
+    settings_ = std::move(described);
+  }
+  if (auto kept = keep_settings(os::real_file_system(), config_.state_directory, sent_); !kept)
+    log_warning("the coordinator's settings are not kept: {}", kept.error().to_string());
+  if (!session_) return;
+  session_->fill().set_rate(config_.session.fill_bytes_per_second);
+  session_->set_snapshot_interval(config_.session.snapshot_interval);
+  if (logged_in_) session_->fill().start(config_.fill);
+}
+
+json Desktop::settings() {
+  const std::lock_guard lock(settings_mutex_);
+  return settings_;
+}
+
+void Desktop::look_after() {
   const std::unique_lock lock(log_out_mutex_, std::try_to_lock);  // else a log-in looks after it
+  if (lock && !logged_out_) take_settings();
   if (!lock || logged_in_ || !is_prepared()) return;
   if (session_->phase() == SessionPhase::open && !close_wanted_ && Activity::Clock::now() < prepared_until_)
     return;
@@ -201,9 +245,10 @@ Result<json> Desktop::perform(const json& request) {
 }
 
 Result<json> Desktop::describe_preparation() {
-  if (!is_prepared()) return json{{"state", "nobody"}};
+  if (!is_prepared()) return json{{"state", "nobody"}, {"settings", settings()}};
   RS_TRY(auto status, session_->status());
   auto told = agent::describe(status);
+  told["settings"] = settings();
   told["state"] = wire::to_string(status.use);
   return told;
 }
@@ -212,6 +257,7 @@ Result<json> Desktop::status() {
   RS_TRY(auto status, session_->status());
   auto told = agent::describe(status);
   told["state"] = "logged in";
+  told["settings"] = settings();
   told["mount"] = config_.mount_point;
   told["login_seconds"] = log_in_seconds_;
   return told;

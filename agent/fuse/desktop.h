@@ -7,6 +7,7 @@
 
 #include "agent/core/host_snapshots.h"
 #include "agent/core/session.h"
+#include "agent/fuse/desktop_settings.h"
 #include "agent/fuse/disk_snapshots.h"
 #include "agent/fuse/posix_volume.h"
 #include "agent/fuse/profile_mount.h"
@@ -27,6 +28,7 @@ struct DesktopConfig {
   FillLevel fill = FillLevel::none;
   std::chrono::seconds prepare_for{600};  // a session opened ahead of the log-in waits so long for it
   SessionConfig session;
+  GivenSettings given;  // by the command line: nobody else's counts
 };
 
 // Thread-safe once logged in.
@@ -39,8 +41,9 @@ class Desktop {
   // Opens a session ahead of the log-in and loads what that needs first; does nothing where somebody uses the
   // profile on another desktop, or the coordinator is away.
   Result<void> prepare();
-  // Every moment: a session that nobody logged in to in time, or that went to another desktop, is closed.
-  void look_after_preparation();
+  // Every moment: a session that nobody logged in to in time, or that went to another desktop, is closed;
+  // what the coordinator sent is taken over.
+  void look_after();
   // Everything up to a profile that programs can use. Once: after a failure the process starts anew.
   Result<void> log_in();
   bool failed() const { return failed_; }
@@ -59,6 +62,8 @@ class Desktop {
   SnapshotProvider& snapshots();
   Result<nlohmann::json> perform(const nlohmann::json& request);
   void hear(const wire::Push& push);
+  void take_settings();
+  nlohmann::json settings();
   Result<void> start_session();
   Result<void> close_prepared();
   bool is_prepared() const { return session_ && session_->use() != wire::SessionUse::in_use; }
@@ -66,10 +71,14 @@ class Desktop {
   Result<nlohmann::json> describe_preparation();
   Result<nlohmann::json> log_out(const nlohmann::json& request);
 
+  DesktopConfig before_;  // anything was sent
   DesktopConfig config_;
   Faults faults_;
   double log_in_seconds_ = 0;
-  std::atomic<bool> close_wanted_{false};  // before the session, which sets it
+  std::atomic<bool> close_wanted_{false};          // before the session, which sets it
+  std::mutex settings_mutex_;                      // guards the next two; taken after others, for moments
+  std::optional<settings::SentSettings> to_take_;  // outlives the link, which notes it here
+  nlohmann::json settings_;                        // described
   std::unique_ptr<wire::TlsLink> link_;
   std::unique_ptr<PosixVolume> volume_;
   std::unique_ptr<HostSnapshots> host_snapshots_;  // null: the agent makes them itself
@@ -79,7 +88,8 @@ class Desktop {
   std::unique_ptr<ProfileMount> mount_;  // goes first
   Activity::Clock::time_point prepared_until_;
   std::mutex ready_mutex_;    // held while it gets ready, which uses the session
-  std::mutex log_out_mutex_;  // log-in, log-out and preparing
+  std::mutex log_out_mutex_;  // log-in, log-out and preparing; guards the configuration and what follows
+  settings::SentSettings sent_;
   Worker preparer_;
   std::atomic<bool> logged_in_{false};
   std::atomic<bool> failed_{false};

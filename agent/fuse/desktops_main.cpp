@@ -105,7 +105,7 @@ int serve(const Arguments& arguments, const std::function<void(const json&)>& re
   (*control)->serve([&](const json& request) { return (*desktop)->answer(request); },
                     [&] {
                       if ((*desktop)->failed()) return true;
-                      (*desktop)->look_after_preparation();
+                      (*desktop)->look_after();
                       if (!(*desktop)->logged_in() || !(*desktop)->close_wanted() || (*desktop)->logged_out())
                         return stop_requested != 0 || (*desktop)->logged_out();
                       auto report = (*desktop)->answer({{"op", "logout"}});
@@ -295,7 +295,16 @@ void add_run_options(CLI::App& verb, Arguments& arguments) {
           "coordinator of the desktop's machine, where it made the desktop (host)")
       ->check(CLI::IsMember({"disk", "scan", "host"}))
       ->default_str("disk");
-  verb.final_callback([&config, disk] {
+  verb.final_callback([&config, &verb, disk] {
+    constexpr std::pair<const char*, const char*> kSettings[] = {{"--fill", "FillLevel"},
+                                                                 {"--fill-rate", "FillMiBPerSecond"},
+                                                                 {"--interval", "SnapshotIntervalSeconds"},
+                                                                 {"--max-lag", "MaxLagSeconds"},
+                                                                 {"--patience", "PatienceSeconds"},
+                                                                 {"--learn", "LearnSeconds"},
+                                                                 {"--prepare-for", "PrepareSeconds"}};
+    for (const auto& [option, setting] : kSettings)
+      if (verb.count(option) != 0) config.given.insert(setting);
     if (!config.host_snapshots && !config.scan && disk->count() == 0) throw CLI::RequiredError("--disk");
   });
   verb.add_option("--control", config.disk.control_socket,

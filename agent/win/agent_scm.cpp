@@ -147,7 +147,9 @@ class Agent {
  public:
   static Result<std::unique_ptr<Agent>> start() {
     RS_TRY(auto faults, Faults::from_environment());
-    std::unique_ptr<Agent> agent(new Agent(std::move(faults)));
+    auto local = read_local_settings();
+    auto sent = read_sent_settings(local);
+    std::unique_ptr<Agent> agent(new Agent(std::move(local), std::move(sent), std::move(faults)));
     RS_TRY(agent->pipe_, ControlPipe::listen());
     agent->serving_ = std::thread([raw = agent.get()] {
       raw->pipe_->serve([raw](const nlohmann::json& request, const ControlCaller& caller) {
@@ -167,7 +169,8 @@ class Agent {
   void wait() { serving_.join(); }
 
  private:
-  explicit Agent(Faults faults) : service_(read_settings(), report_event, std::move(faults)) {
+  Agent(LocalSettings local, settings::SentSettings sent, Faults faults)
+      : service_(std::move(local), std::move(sent), report_event, std::move(faults)) {
     service_.on_stop([this] {
       if (running != nullptr) return running->add({Notice::Kind::stop, 0});
       pipe_->stop();

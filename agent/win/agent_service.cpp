@@ -4,6 +4,8 @@
 #include <optional>
 
 #include "agent/desktop/first_boot_report.h"
+#include "agent/desktop/kept_settings.h"
+#include "agent/desktop/rotating_log.h"
 #include "agent/desktop/session_requests.h"
 #include "agent/win/registry_settings.h"
 #include "common/base/log.h"
@@ -19,19 +21,24 @@ constexpr std::size_t kMostToPrepare = 16;
 constexpr std::chrono::seconds kReadyWithin(120);
 }  // namespace
 
-AgentService::AgentService(LoadedSettings settings, EventSink events, Faults faults)
-    : settings_(std::move(settings)), events_(std::move(events)), faults_(std::move(faults)) {
-  for (const auto& problem : settings_.problems) events_(AgentEvent::setting_left_out, problem.to_string());
+AgentService::AgentService(LocalSettings local, settings::SentSettings sent, EventSink events, Faults faults)
+    : local_(std::move(local)),
+      sent_(std::move(sent)),
+      events_(std::move(events)),
+      faults_(std::move(faults)),
+      settings_(std::make_shared<const LoadedSettings>(local_.with(sent_))) {
+  for (const auto& problem : settings_->problems) events_(AgentEvent::setting_left_out, problem.to_string());
 }
 
 AgentService::~AgentService() {
   stop();
   const std::lock_guard lock(operations_);
   set_desktop(nullptr);  // before the link that it uses
+  link_.reset();         // before what its thread may still notify
 }
 
 void AgentService::start() {
-  if (settings_.settings.interception) {
+  if (settings()->settings.interception) {
     PipeServer::Config config;
     config.find = [this](const std::string& sid) {
       const auto desktop = this->desktop();
@@ -81,16 +88,20 @@ void AgentService::work() {
   auto connect_at = std::chrono::steady_clock::now();
   for (;;) {
     std::optional<std::string> profile;
+    std::optional<settings::SentSettings> sent;
     {
       std::unique_lock lock(work_mutex_);
-      work_there_.wait_for(lock, kLook, [&] { return stopping_ || connect_now_ || !to_prepare_.empty(); });
+      work_there_.wait_for(lock, kLook,
+                           [&] { return stopping_ || connect_now_ || to_take_ || !to_prepare_.empty(); });
       if (stopping_) return;
       if (std::exchange(connect_now_, false)) connect_at = std::chrono::steady_clock::now();
+      sent = std::exchange(to_take_, std::nullopt);
       if (!to_prepare_.empty()) {
         profile = std::move(to_prepare_.front());
         to_prepare_.pop_front();
       }
     }
+    if (sent) take_settings(*sent);
     if (profile) prepare_as_asked(*profile);
     look_after_desktop();
     if (!is_logged_on() && std::chrono::steady_clock::now() >= connect_at) {
@@ -198,12 +209,47 @@ void AgentService::set_desktop(std::shared_ptr<WinDesktop> desktop) {
   desktop.reset();  // the former one, without the lock
 }
 
+std::shared_ptr<const LoadedSettings> AgentService::settings() const {
+  const std::lock_guard lock(mutex_);
+  return settings_;
+}
+
+// What a session and the log can take over they do at once; all else counts from the next log-on on, but for
+// Interception, which counts from the agent's next start on.
+void AgentService::take_settings(const settings::SentSettings& sent) {
+  if (sent == sent_) return;
+  auto fresh = std::make_shared<const LoadedSettings>(local_.with(sent));
+  const auto former = settings();
+  for (const auto& problem : fresh->problems)
+    if (problem.source == kFromCoordinator) events_(AgentEvent::setting_left_out, problem.to_string());
+  for (std::size_t at = 0; at < fresh->in_force.size(); ++at)
+    if (const auto& now = fresh->in_force[at]; now.value != former->in_force[at].value)
+      log_info("{} is now {}, by {}", now.name, now.value, now.source);
+  if (auto kept = keep_settings(os::real_file_system(), fresh->settings.state_directory, sent); !kept)
+    log_warning("the coordinator's settings are not kept: {}", kept.error().to_string());
+  sent_ = sent;
+  {
+    const std::lock_guard lock(mutex_);
+    settings_ = fresh;
+  }
+  if (const auto level = parse_log_level(fresh->settings.log_level); level) set_log_level(*level);
+  if (const auto desktop = this->desktop()) desktop->take_settings(fresh->settings);
+}
+
 Result<wire::TlsLink*> AgentService::link() {
   if (!link_) {
-    const auto& settings = settings_.settings;
+    const auto of = this->settings();
+    const auto& settings = of->settings;
     RS_TRY_CTX(auto options, "this desktop's identity",
                wire::load_desktop_identity(os::real_file_system(), settings.identity_directory));
     if (!settings.coordinator.empty()) options.address = settings.coordinator;
+    options.on_settings = [this](const settings::SentSettings& sent) {  // takes note only
+      {
+        const std::lock_guard lock(work_mutex_);
+        to_take_ = sent;
+      }
+      work_there_.notify_all();
+    };
     RS_TRY(link_, wire::TlsLink::create(options));
   }
   return link_.get();
@@ -239,7 +285,7 @@ Result<std::shared_ptr<WinDesktop>> AgentService::desktop_for(const std::string&
   }
   set_desktop(nullptr);  // it holds the change log
   RS_TRY(auto* link, this->link());
-  RS_TRY(auto opened, WinDesktop::open(settings_.settings, std::move(account), *link, faults_,
+  RS_TRY(auto opened, WinDesktop::open(settings()->settings, std::move(account), *link, faults_,
                                        [this](const wire::Push& push) { hear(push); }));
   std::shared_ptr<WinDesktop> made(std::move(opened));
   set_desktop(made);
@@ -253,7 +299,7 @@ Result<json> AgentService::prepare(const std::string& user) {
     RS_TRY(desktop, desktop_for(user));
     RS_CHECK(desktop->prepare());
     prepared_until_ =
-        (std::chrono::steady_clock::now() + settings_.settings.prepare_for).time_since_epoch().count();
+        (std::chrono::steady_clock::now() + settings()->settings.prepare_for).time_since_epoch().count();
   }
   RS_CHECK(desktop->get_ready(kReadyWithin));  // a log-on need not wait for it
   return desktop->describe();
@@ -278,7 +324,7 @@ Result<json> AgentService::log_on(const std::string& user) {
   events_(AgentEvent::logged_on, user);
   // Not a reason to fail a log-on: it is tried again at the next one, of which there are many in time.
   auto renewed =
-      wire::renew_identity_if_due(os::real_file_system(), settings_.settings.identity_directory, *link_);
+      wire::renew_identity_if_due(os::real_file_system(), settings()->settings.identity_directory, *link_);
   if (!renewed) log_warning("{}", renewed.error().to_string());
   return desktop->describe();
 }
@@ -302,10 +348,11 @@ Result<json> AgentService::log_off(std::chrono::milliseconds patience) {
 }
 
 json AgentService::status() {
+  const auto of = this->settings();
   json problems = json::array();
-  for (const auto& problem : settings_.problems) problems.push_back(problem.to_string());
+  for (const auto& problem : of->problems) problems.push_back(problem.to_string());
   json settings = json::object();
-  for (const auto& each : settings_.in_force)
+  for (const auto& each : of->in_force)
     settings[each.name] = {{"value", each.value}, {"source", each.source}};
   json told = {{"version", ROAMSTEAD_VERSION}, {"settings", settings}, {"setting_problems", problems}};
   const auto desktop = this->desktop();

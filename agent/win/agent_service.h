@@ -7,6 +7,7 @@
 #include <deque>
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <thread>
 
 #include "agent/desktop/agent_events.h"
@@ -20,7 +21,8 @@ namespace roamstead::agent {
 // Thread-safe.
 class AgentService {
  public:
-  AgentService(LoadedSettings settings, EventSink events, Faults faults);
+  // `sent`: what the coordinator sent last.
+  AgentService(LocalSettings local, settings::SentSettings sent, EventSink events, Faults faults);
   ~AgentService();
 
   // Its own thread: the connection, what the coordinator asks for, log-offs it wants.
@@ -35,7 +37,7 @@ class AgentService {
   Result<nlohmann::json> log_off(std::chrono::milliseconds patience);
   bool is_logged_on() const;
   bool is_logged_on(const std::string& sid_or_name) const;
-  std::chrono::milliseconds log_off_patience() const { return settings_.settings.log_out_within; }
+  std::chrono::milliseconds log_off_patience() const { return settings()->settings.log_out_within; }
   // Before the machine sleeps: what was loaded is recorded, what was written is on the disk.
   void flush();
   // After it: the connection is looked at now.
@@ -54,12 +56,15 @@ class AgentService {
   void connect();
   void report_first_boot(wire::TlsLink& link);
   void hear(const wire::Push& push);  // on the link's thread
+  void take_settings(const settings::SentSettings& sent);
+  std::shared_ptr<const LoadedSettings> settings() const;
   void prepare_as_asked(const std::string& profile);
   void look_after_desktop();
   void give_up_prepared(const std::shared_ptr<WinDesktop>& desktop, const std::string& why);
   Result<void> close_prepared(WinDesktop& desktop);  // under operations_
 
-  const LoadedSettings settings_;
+  const LocalSettings local_;
+  settings::SentSettings sent_;  // that hold; the worker's
   const EventSink events_;
   const Faults faults_;
   std::function<void()> stop_;
@@ -70,6 +75,7 @@ class AgentService {
   std::unique_ptr<wire::TlsLink> link_;
   std::atomic<std::chrono::steady_clock::rep> prepared_until_{0};
   mutable std::mutex mutex_;  // taken after it, for moments
+  std::shared_ptr<const LoadedSettings> settings_;
   std::shared_ptr<WinDesktop> desktop_;
 
   std::unique_ptr<PipeServer> hooks_;  // programs that carry the hook; asks desktop()
@@ -77,6 +83,7 @@ class AgentService {
   std::mutex work_mutex_;  // guards what follows; taken after all others, for moments
   std::condition_variable work_there_;
   std::deque<std::string> to_prepare_;  // profiles
+  std::optional<settings::SentSettings> to_take_;
   bool connect_now_ = true;
   bool stopping_ = false;
   std::thread worker_;

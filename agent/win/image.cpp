@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/core/session.h"
+#include "agent/desktop/kept_settings.h"
 #include "agent/win/agent_scm.h"
 #include "agent/win/base/service_entry.h"
 #include "agent/win/base/windows_error.h"
@@ -96,7 +97,7 @@ Result<std::vector<std::string>> left_on_volume(WinVolume& volume, const std::st
 
 std::vector<std::string> state_files(const AgentSettings& settings) {
   std::vector<std::string> found;
-  for (const auto* name : {"change.log", "change.log-wal", "change.log-shm", "clusters.map"})
+  for (const auto* name : {"change.log", "change.log-wal", "change.log-shm", "clusters.map", kKeptSettings})
     if (const auto path = settings.state_directory + "\\" + name; is_there(path)) found.push_back(path);
   return found;
 }

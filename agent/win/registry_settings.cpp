@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "agent/desktop/kept_settings.h"
 #include "agent/win/base/windows_error.h"
 
 namespace roamstead::agent {
@@ -66,19 +67,31 @@ AgentSettings default_settings() {
 
 std::string firstboot_folder() { return program_data() + "\\Roamstead\\firstboot"; }
 
-LoadedSettings read_settings() {
-  std::vector<SettingsLayer> layers;
-  std::vector<SettingProblem> unread;
+LocalSettings read_local_settings() {
+  LocalSettings local;
+  local.defaults = default_settings();
   for (const auto* path : {kPolicyKey, kPreferenceKey}) {
     if (auto layer = read_key(path)) {
-      layers.push_back(std::move(*layer));
+      local.layers.push_back(std::move(*layer));
     } else {
-      unread.push_back({std::string("HKLM\\") + path, "", layer.error().to_string()});
+      local.unread.push_back({std::string("HKLM\\") + path, "", layer.error().to_string()});
     }
   }
-  auto loaded = load_settings(default_settings(), layers);
-  loaded.problems.insert(loaded.problems.begin(), unread.begin(), unread.end());
-  return loaded;
+  return local;
+}
+
+settings::SentSettings read_sent_settings(LocalSettings& local) {
+  const auto state = local.with({}).settings.state_directory;  // no coordinator sets it
+  auto kept = read_kept_settings(os::real_file_system(), state);
+  if (kept) return std::move(*kept);
+  local.unread.push_back({kFromCoordinator, "", kept.error().to_string()});
+  return {};
+}
+
+LoadedSettings read_settings() {
+  auto local = read_local_settings();
+  const auto sent = read_sent_settings(local);
+  return local.with(sent);
 }
 
 }  // namespace roamstead::agent

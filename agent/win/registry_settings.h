@@ -9,7 +9,11 @@ namespace roamstead::agent {
 AgentSettings default_settings();
 // What composition leaves to be run once: %ProgramData%\Roamstead\firstboot.
 std::string firstboot_folder();
-// Never fails: what cannot be read is a problem in the answer.
+// Never fail: what cannot be read is a problem in the answer.
+LocalSettings read_local_settings();
+// What the coordinator sent last, as it is kept in the state directory.
+settings::SentSettings read_sent_settings(LocalSettings& local);
+// Both together.
 LoadedSettings read_settings();
 
 }  // namespace roamstead::agent

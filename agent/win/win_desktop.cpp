@@ -245,6 +245,15 @@ json WinDesktop::describe() {
   return told;
 }
 
+void WinDesktop::take_settings(const AgentSettings& settings) {
+  const auto session = this->session();
+  if (!session) return;
+  session->fill().set_rate(settings.fill_mib_per_second << 20);
+  session->set_snapshot_interval(settings.snapshot_interval);
+  if (const auto level = parse_fill_level(settings.fill); level && logged_on())
+    session->fill().start(*level);  // what is loaded stays loaded
+}
+
 // What the registry still holds in memory is in no snapshot.
 Result<void> WinDesktop::wait_for_hives(std::chrono::milliseconds patience) {
   RS_CHECK_CTX("the user's registry", registry_->unload());

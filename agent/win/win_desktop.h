@@ -67,6 +67,8 @@ class WinDesktop {
   // anew after close_prepared().
   Result<void> log_on();
   nlohmann::json describe();
+  // What a session that there is can take over: how fast and how far it is filled, how often it is saved.
+  void take_settings(const AgentSettings& settings);
   // Waits until Windows has let go of the user's registry, saves what is left, closes. On failure the session
   // stays open, and this can be called again.
   Result<nlohmann::json> log_off(std::chrono::milliseconds patience);

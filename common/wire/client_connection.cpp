@@ -188,11 +188,12 @@ asio::awaitable<Result<void>> ClientConnection::greet(std::shared_ptr<Channel> c
   }
   if (frame->type != FrameType::hello_reply)
     co_return fail(ErrorCode::protocol, "no greeting from the coordinator");
-  auto reply = decode_message<HelloReply>(std::move(*frame), "greeting");
+  auto reply = decode_hello_reply(std::move(*frame));
   if (!reply) co_return fail(std::move(reply).error());
   if (reply->version != kProtocolVersion)
     co_return fail(ErrorCode::protocol,
                    "the coordinator speaks protocol version " + std::to_string(reply->version));
+  if (reply->settings && options_.on_settings) options_.on_settings(*reply->settings);
   co_return Result<void>{};
 }
 
@@ -223,6 +224,10 @@ void ClientConnection::hear(Frame frame) {
   auto push = decode_push(std::move(frame));
   if (!push) {
     log_warning("coordinator {}: {}", options_.address, push.error().to_string());
+    return;
+  }
+  if (push->kind == PushKind::settings) {
+    if (options_.on_settings) options_.on_settings(push->settings);
     return;
   }
   std::lock_guard guard(listener_mutex_);

@@ -10,6 +10,7 @@
 #include "common/profile/batch.h"
 #include "common/profile/entry.h"
 #include "common/profile/registry.h"
+#include "common/settings/sent_settings.h"
 
 namespace roamstead::wire {
 
@@ -152,8 +153,10 @@ enum class PushKind : std::uint8_t {
   snapshot_due = 4,
   // What became of the session's last snapshot is known: ask.
   snapshot_done = 5,
+  // `settings` are what the agent is to be set to from now on, all of them (TlsLinkOptions::on_settings).
+  settings = 6,
 };
-inline constexpr PushKind kLastPushKind = PushKind::snapshot_done;
+inline constexpr PushKind kLastPushKind = PushKind::settings;
 
 // What a coordinator says unasked. May come more than once, and late; may be lost with its connection.
 struct Push {
@@ -162,11 +165,12 @@ struct Push {
   std::uint32_t deadline_ms = 0;  // from now on; 0: none
   std::string profile;            // its name
   std::string text;               // why, for logs and people
+  settings::SentSettings settings{};
 
   bool operator==(const Push&) const = default;
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(kind, session, deadline_ms, profile, text);
+    archive(kind, session, deadline_ms, profile, text, settings);
   }
 };
 

@@ -82,7 +82,14 @@ Result<Push> decode_push(Frame frame) {
                 "push: unknown kind " + std::to_string(static_cast<unsigned>(push.kind)));
   if (push.profile.size() > kMaxPushText || push.text.size() > kMaxPushText)
     return fail(ErrorCode::protocol, "push: a text of more than " + std::to_string(kMaxPushText) + " bytes");
+  RS_CHECK_CTX("push", settings::check_sent_size(push.settings));
   return push;
+}
+
+Result<HelloReply> decode_hello_reply(Frame frame) {
+  RS_TRY(auto reply, decode_message<HelloReply>(std::move(frame), "greeting"));
+  if (reply.settings) RS_CHECK_CTX("greeting", settings::check_sent_size(*reply.settings));
+  return reply;
 }
 
 Result<SnapshotState> decode_snapshot_state(Frame frame) {

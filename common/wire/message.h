@@ -13,7 +13,8 @@ namespace roamstead::wire {
 
 inline constexpr std::uint32_t kProtocolMagic = 0x50415352;  // "RSAP"
 // 2: registry keys; 3: pushes, hand-over, sessions that may not save; 4: fetch; 5: first_boot;
-// 6: rules in the answer to open; 7: snapshots made by the host, sessions opened ahead of a log-on
+// 6: rules in the answer to open; 7: snapshots made by the host, sessions opened ahead of a log-on, settings
+// of agents
 inline constexpr std::uint16_t kProtocolVersion = 7;
 // Plain bytes of a batch that may be under way before the server has taken any, and so the most that it keeps
 // in memory.
@@ -34,10 +35,12 @@ struct Hello {
 struct HelloReply {
   std::uint16_t version = kProtocolVersion;
   std::string desktop;  // as the coordinator knows the peer
+  // Of the desktop's pool, all of them; none: not known just now, what was sent last holds.
+  std::optional<settings::SentSettings> settings;
 
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(version, desktop);
+    archive(version, desktop, settings);
   }
 };
 
@@ -221,8 +224,9 @@ extern template Result<HeldRequest> decode_message(Frame, const char*);
 Result<SnapshotState> decode_snapshot_state(Frame frame);
 // ErrorCode::protocol for an answer that no coordinator gives to this request.
 Result<void> check_fetched(const std::vector<FetchItem>& asked, const std::vector<Fetched>& answered);
-// Also refuses what no coordinator says: an unknown kind, too long a text.
+// Also refuse what no coordinator says: an unknown kind, too long a text, too many settings.
 Result<Push> decode_push(Frame frame);
+Result<HelloReply> decode_hello_reply(Frame frame);
 
 Bytes encode_message(const Hello& message);
 Bytes encode_message(const HelloReply& message);

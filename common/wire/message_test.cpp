@@ -75,6 +75,36 @@ TEST_CASE("a push comes back as it was encoded; kinds and texts that no coordina
   CHECK(!decode_push({FrameType::push, false, 0, Bytes(5)}));
 }
 
+TEST_CASE("settings of agents come back as they were encoded; too many, too long or cut ones are refused") {
+  const settings::SentSettings sent = {{"FillMiBPerSecond", "20"}, {"LogLevel", "debug"}};
+  const auto greeted = [](const std::optional<settings::SentSettings>& of) {
+    HelloReply reply;
+    reply.desktop = "desk-a";
+    reply.settings = of;
+    return decode_hello_reply({FrameType::hello_reply, false, 0, encode_message(reply)});
+  };
+  CHECK(greeted(sent)->settings == sent);
+  CHECK(greeted(settings::SentSettings())->settings->empty());
+  CHECK(!greeted(std::nullopt)->settings);
+  Push push;
+  push.kind = PushKind::settings;
+  push.settings = sent;
+  const auto pushed = [&] { return decode_push({FrameType::push, false, 0, encode_message(push)}); };
+  CHECK(pushed().value() == push);
+  for (const auto& wrong : {settings::SentSettings(settings::kMostSentSettings + 1),
+                            settings::SentSettings{{std::string(300, 'x'), ""}},
+                            settings::SentSettings{{"LogLevel", std::string(300, 'x')}}}) {
+    push.settings = wrong;
+    CHECK(pushed().error().code == ErrorCode::protocol);
+    CHECK(greeted(wrong).error().code == ErrorCode::protocol);
+  }
+  HelloReply reply;
+  reply.settings = sent;
+  const auto whole = encode_message(reply);
+  for (std::size_t length = 0; length < whole.size(); ++length)
+    CHECK(!decode_hello_reply({FrameType::hello_reply, false, 0, to_bytes(ByteView(whole).first(length))}));
+}
+
 TEST_CASE("flipped bits in a batch never do more than fail") {
   auto random = support::seeded_random();
   auto encoded = encode_batch(sample_batch()).value();

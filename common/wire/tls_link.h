@@ -29,6 +29,10 @@ struct TlsLinkOptions {
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds first_backoff{50};  // doubles with every failed attempt
   std::chrono::milliseconds last_backoff{5'000};
+  // The coordinator says what this desktop's agent is to be set to: at every connection, and when an
+  // administrator changes it. On a thread of the link that must not be kept; may call no method of the link.
+  // Bounded (settings::check_sent_size), and otherwise as it came. Empty: nobody listens.
+  std::function<void(const settings::SentSettings&)> on_settings;
 };
 
 class TlsLink final : public CoordinatorLink, public SnapshotLink {

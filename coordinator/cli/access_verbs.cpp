@@ -4,6 +4,7 @@
 
 #include "coordinator/cli/json_text.h"
 #include "coordinator/cli/repository_access.h"
+#include "coordinator/config/agent_settings_file.h"
 
 namespace roamstead::cli {
 namespace {
@@ -15,7 +16,8 @@ struct AccessArguments {
   std::string pool, group, profile, desktop, policy, quota, until, life = "24h", out, address, since, id;
   std::uint64_t uses = 1;
   std::uint64_t limit = 200;
-  bool archived = false;
+  std::string set;
+  bool archived = false, clear = false;
 };
 
 Result<json> ask(const AccessArguments& arguments, const Context& context, json request) {
@@ -145,6 +147,27 @@ Result<void> list_pools(const AccessArguments& arguments, const Context& context
   return {};
 }
 
+// Mistakes are told with the file's name before anything is sent.
+Result<void> set_or_show_settings(const AccessArguments& arguments, const Context& context) {
+  const bool changes = !arguments.set.empty() || arguments.clear;
+  json request{{"command", changes ? "desktop-pool.settings.set" : "desktop-pool.settings.show"},
+               {"pool", arguments.pool}};
+  if (!arguments.set.empty()) {
+    RS_TRY(const auto bytes,
+           os::read_file(os::real_file_system(), arguments.set, config::kMostSettingsFileBytes));
+    const std::string text(as_text(bytes));
+    RS_CHECK(config::parse_agent_settings(text, arguments.set).map([](const auto&) {}));
+    request["text"] = text;
+  }
+  RS_TRY(auto result, ask(arguments, context, std::move(request)));
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& each : json_list(result, "settings"))
+    rows.push_back({json_text(each, "name"), json_text(each, "value")});
+  context.print(result, rows.empty() ? "pool " + arguments.pool + " sets nothing of its desktops' agents"
+                                     : table(rows));
+  return {};
+}
+
 Result<void> move_desktop(const AccessArguments& arguments, const Context& context) {
   RS_TRY(auto result,
          ask(arguments, context,
@@ -265,6 +288,12 @@ void add_access_verbs(CLI::App& app, Context& context) {
     added->add_option("--quota", arguments->quota, "What a profile may hold: 20GiB, or none");
   }
   verb(*pool, "list", "All pools", list_pools);
+  auto* setting =
+      verb(*pool, "settings", "What the agents of a pool's desktops are set to", set_or_show_settings);
+  required(setting, "pool", arguments->pool, "The pool's name");
+  auto* file =
+      setting->add_option("--set", arguments->set, "Send what this file (TOML, [agent.settings]) says");
+  setting->add_flag("--clear", arguments->clear, "Send nothing")->excludes(file);
   auto* moving = verb(*pool, "move", "Put a desktop into a pool", move_desktop);
   required(moving, "desktop", arguments->desktop, "The desktop's name");
   required(moving, "pool", arguments->pool, "The pool's name");

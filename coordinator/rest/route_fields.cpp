@@ -39,6 +39,11 @@ Field rules_field() {
   field.most = 256u << 10;
   return field;
 }
+Field agent_settings_field() {
+  Field field{"text", Type::text, "TOML with a table [agent.settings] (docs/provisioning.md); without: none"};
+  field.most = 64u << 10;
+  return field;
+}
 Field quota_field() { return {"quota_bytes", Type::integer, "What a profile may hold; 0: no limit"}; }
 
 }  // namespace roamstead::rest

@@ -17,6 +17,7 @@ Field until_field();
 Field flag_field(std::string name, std::string description);
 Field quota_field();
 Field rules_field();
+Field agent_settings_field();
 
 void add_access_routes(std::vector<Route>& all);        // desktops, pools, tokens, assignments, groups
 void add_profile_routes(std::vector<Route>& all);       // and sessions

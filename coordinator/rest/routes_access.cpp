@@ -168,6 +168,30 @@ void add_pools(std::vector<Route>& all) {
                  {optional(rules_field())},
                  {},
                  tag});
+  all.push_back({"getPoolSettings",
+                 "GET",
+                 "/v1/pools/{pool}/settings",
+                 Shape::act,
+                 "desktop-pool.settings.show",
+                 "What the agents of a pool's desktops are set to",
+                 "PoolSettings",
+                 "",
+                 {},
+                 {},
+                 {},
+                 tag});
+  all.push_back({"setPoolSettings",
+                 "PUT",
+                 "/v1/pools/{pool}/settings",
+                 Shape::act,
+                 "desktop-pool.settings.set",
+                 "Set the agents of a pool's desktops, at once where they are connected",
+                 "PoolSettings",
+                 "",
+                 {},
+                 {optional(agent_settings_field())},
+                 {},
+                 tag});
 }
 
 void add_tokens(std::vector<Route>& all) {

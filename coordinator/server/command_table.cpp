@@ -74,6 +74,7 @@ const CommandTable& command_table() {
     add_profile_commands(all);
     add_repository_commands(all);
     add_quota_commands(all);
+    add_agent_settings_commands(all);
     add_rules_commands(all);
     add_session_commands(all);
     add_token_commands(all);

@@ -54,6 +54,7 @@ void add_pool_commands(CommandTable& table);
 void add_profile_commands(CommandTable& table);  // those of coordinator/admin/commands.h
 void add_repository_commands(CommandTable& table);
 void add_quota_commands(CommandTable& table);  // profile.quota, profile.show
+void add_agent_settings_commands(CommandTable& table);
 void add_rules_commands(CommandTable& table);  // of what roams
 void add_session_commands(CommandTable& table);
 void add_token_commands(CommandTable& table);

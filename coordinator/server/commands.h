@@ -50,6 +50,8 @@ struct CommandContext {
 //   {"command": "desktop-pool.create" | "desktop-pool.set", "pool": NAME, "session_policy": TEXT?,
 //   "quota_bytes": N?}
 //   {"command": "desktop-pool.list"}
+//   {"command": "desktop-pool.settings.set", "pool": NAME, "text": TOML?}    without: none
+//   {"command": "desktop-pool.settings.show", "pool": NAME}
 //   {"command": "desktop-pool.move", "desktop": NAME, "pool": NAME}
 //   {"command": "token.create", "pool": NAME?, "uses": N?, "life_s": N?}    the answer holds the token: a
 //   secret

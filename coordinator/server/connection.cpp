@@ -58,6 +58,7 @@ Connection::Connection(std::shared_ptr<wire::Channel> channel, ConnectionContext
 void Connection::wake() { changed_.cancel(); }
 
 void Connection::push(const wire::Push& push) {
+  if (!greeted_ && push.kind == wire::PushKind::settings) settings_push_ = push;
   if (greeted_) channel_->send(wire::encode_frame(FrameType::push, 0, wire::encode_message(push)));
 }
 
@@ -65,6 +66,7 @@ asio::awaitable<void> Connection::run() {
   auto self = shared_from_this();
   greeted_ = co_await greet();
   if (greeted_) {
+    if (settings_push_) push(*settings_push_);
     context_.presence.arrive(desktop_);
     co_await converse();
     context_.presence.leave(desktop_);
@@ -173,6 +175,8 @@ asio::awaitable<bool> Connection::greet() {
   }
   wire::HelloReply reply;
   reply.desktop = desktop_;
+  auto ask = [self = shared_from_this()] { return self->context_.settings_of(self->desktop_); };
+  reply.settings = co_await run_on(context_.request_pool, std::move(ask));
   channel_->send(wire::encode_frame(FrameType::hello_reply, 0, wire::encode_message(reply)));
   log_info("desktop '{}' connected from {} ({})", desktop_, channel_->remote(),
            hello->software.substr(0, kMaxSoftwareName));

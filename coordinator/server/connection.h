@@ -21,6 +21,7 @@
 #include "coordinator/server/presence.h"
 #include "coordinator/server/rate_limit.h"
 #include "coordinator/server/request_handler.h"
+#include "coordinator/server/settings_source.h"
 #include "coordinator/server/state_store.h"
 #include "coordinator/server/turn.h"
 
@@ -38,6 +39,7 @@ struct ConnectionContext {
   Enroller& enroller;
   Flight& flight;
   audit::AuditLog* audit;  // may be null
+  SettingsSource settings_of;
 };
 
 // What the connections of one desktop share. Of the io thread.
@@ -67,7 +69,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::awaitable<void> finish();
   const std::string& desktop() const { return desktop_; }
   const std::shared_ptr<DesktopShare>& share() const { return share_; }
-  // Not before the desktop was greeted.
+  // To a desktop that was not greeted yet only settings, once it is: those in the greeting may be older.
   void push(const wire::Push& push);
 
  private:
@@ -112,6 +114,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const std::string desktop_;
   const std::shared_ptr<DesktopShare> share_;
   bool greeted_ = false;
+  std::optional<wire::Push> settings_push_;  // until it is greeted
   std::set<std::shared_ptr<Bell>> bells_;
   std::string serial_;  // of its certificate; known once it is greeted
   std::size_t requests_ = 0;

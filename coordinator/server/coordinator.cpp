@@ -1,6 +1,7 @@
 #include "coordinator/server/coordinator.h"
 
 #include "common/base/log.h"
+#include "coordinator/server/agent_settings.h"
 #include "coordinator/server/audit_head.h"
 #include "coordinator/server/authority_place.h"
 #include "coordinator/server/commands.h"
@@ -59,6 +60,8 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
   coordinator->snapshots_ = std::make_unique<HostSnapshots>(*coordinator->sessions_, *coordinator->pools_,
                                                             *coordinator->extractors_, std::move(faults));
   options.server.snapshots = coordinator->snapshots_.get();
+  options.server.settings_of = [settings = std::make_shared<AgentSettingsOfPools>(*coordinator->store_)](
+                                   const std::string& desktop) { return settings->of(desktop); };
   options.server.state_directory = state;
   options.server.audit = coordinator->audit_.get();
   options.server.metrics = &coordinator->metrics_;

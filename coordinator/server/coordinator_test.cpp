@@ -168,6 +168,64 @@ TEST_CASE("a coordinator killed before it merged what two desktops saved merges 
   CHECK(versions[3].held_back.size() == 1);
 }
 
+TEST_CASE("agents are told what an administrator sets for their pool, at once and when they connect") {
+  Site site;
+  auto coordinator = site.start();
+  auto run = [&](const json& request) { return coordinator->execute(request, {}); };
+  const auto toml = [](const std::string& line) { return "[agent.settings]\n" + line + "\n"; };
+  std::mutex mutex;
+  std::vector<settings::SentSettings> heard;
+  const auto nth = [&](std::size_t number) {
+    for (int i = 0; i < 1000; ++i) {
+      {
+        std::lock_guard lock(mutex);
+        if (heard.size() >= number) return heard[number - 1];
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return settings::SentSettings{{"nothing was heard", ""}};
+  };
+  auto options = site.identities.at("desk-a");
+  options.address = coordinator->address();
+  options.on_settings = [&](const settings::SentSettings& sent) {
+    std::lock_guard lock(mutex);
+    heard.push_back(sent);
+  };
+  const json set = {{"command", "desktop-pool.settings.set"}, {"pool", kDefaultPool}};
+  auto with = [&](json request, const std::string& text) {
+    request["text"] = text;
+    return run(request);
+  };
+  REQUIRE(with(set, toml("FillMiBPerSecond = 20")));
+  auto link = wire::TlsLink::create(options).value();
+  REQUIRE(link->connect());
+  CHECK(nth(1) == settings::SentSettings{{"FillMiBPerSecond", "20"}});
+  REQUIRE(with(set, toml("LogLevel = \"debug\"")));
+  CHECK(nth(2) == settings::SentSettings{{"LogLevel", "debug"}});
+  // What is refused changes nothing, and nobody hears of it.
+  const auto refused = with(set, toml("FreezeCommand = [\"x\"]"));
+  REQUIRE(!refused);
+  CHECK(refused.error().to_string().find(":2: 'FreezeCommand' cannot be set from here") != std::string::npos);
+  CHECK(run({{"command", "desktop-pool.settings.show"}, {"pool", "default"}})->at("settings") ==
+        json::array({{{"name", "LogLevel"}, {"value", "debug"}}}));
+  CHECK(!with({{"command", "desktop-pool.settings.set"}, {"pool", "nowhere"}}, ""));
+  // Another pool's count once the desktop is in it.
+  REQUIRE(run({{"command", "desktop-pool.create"}, {"pool", "sales"}}));
+  REQUIRE(with({{"command", "desktop-pool.settings.set"}, {"pool", "sales"}}, toml("FillPauses = 0")));
+  REQUIRE(run({{"command", "desktop-pool.move"}, {"desktop", "desk-a"}, {"pool", "sales"}}));
+  CHECK(nth(3) == settings::SentSettings{{"FillPauses", "0"}});
+  // They outlive the coordinator.
+  link.reset();
+  coordinator.reset();
+  coordinator = site.start();
+  options.address = coordinator->address();
+  link = wire::TlsLink::create(options).value();
+  REQUIRE(link->connect());
+  CHECK(nth(4) == settings::SentSettings{{"FillPauses", "0"}});
+  REQUIRE(run({{"command", "desktop-pool.settings.set"}, {"pool", "sales"}}));
+  CHECK(nth(5).empty());
+}
+
 TEST_CASE("administrators see who wants what, and may ask for a log-out; openings are in the audit log") {
   Site site;
   auto coordinator = site.start();

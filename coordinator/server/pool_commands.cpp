@@ -1,5 +1,6 @@
 // Pools of desktops: what holds for all that are in one.
 #include "common/base/file_time.h"
+#include "coordinator/server/agent_settings.h"
 #include "coordinator/server/command_table.h"
 #include "coordinator/server/session_policy.h"
 
@@ -57,6 +58,7 @@ Result<json> move_desktop(const Invocation& call) {
   RS_TRY(auto pool, text_field(call.request, "pool"));
   RS_CHECK(call.context.store.set_pool_of(desktop, pool));
   call.context.sessions.announce_policy(desktop);
+  announce_settings(call.context.store, call.context.sessions, {desktop});
   return json{{"desktop", desktop}, {"pool", pool}};
 }
 

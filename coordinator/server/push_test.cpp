@@ -158,5 +158,84 @@ TEST_CASE("desktops are told of profiles to come, of new rules, and that they sh
   CHECK(!loop.sessions->find("alice")->connected);
 }
 
+// What a link is told its agent is to be set to.
+class SettingsEar {
+ public:
+  std::unique_ptr<wire::TlsLink> link(wire::TlsLinkOptions options) {
+    options.on_settings = [this](const settings::SentSettings& sent) {
+      std::lock_guard lock(mutex_);
+      heard_.push_back(sent);
+      changed_.notify_all();
+    };
+    return wire::TlsLink::create(options).value();
+  }
+  std::optional<settings::SentSettings> wait(std::chrono::milliseconds limit = 10s) {
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait_for(lock, limit, [&] { return !heard_.empty(); })) return std::nullopt;
+    auto sent = heard_.front();
+    heard_.erase(heard_.begin());
+    return sent;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<settings::SentSettings> heard_;
+};
+
+TEST_CASE("a desktop is told its settings when it connects and when they change, and keeps them unknown") {
+  std::mutex mutex;
+  std::optional<settings::SentSettings> known = settings::SentSettings{{"LogLevel", "debug"}};
+  const auto set = [&](std::optional<settings::SentSettings> to) {
+    std::lock_guard lock(mutex);
+    known = std::move(to);
+  };
+  Loopback loop;
+  loop.adjust_server = [&](ServerOptions& options) {
+    options.settings_of = [&](const std::string& desktop) {
+      std::lock_guard lock(mutex);
+      return desktop == "desk-a" ? known : settings::SentSettings{{"LogLevel", "error"}};
+    };
+  };
+  loop.restart();
+  SettingsEar ear, other;
+  auto link = ear.link(loop.identity("desk-a")), second = other.link(loop.identity("desk-b"));
+  REQUIRE(link->connect());
+  REQUIRE(second->connect());
+  CHECK(ear.wait().value() == settings::SentSettings{{"LogLevel", "debug"}});
+  CHECK(other.wait().value() == settings::SentSettings{{"LogLevel", "error"}});
+  loop.sessions->announce_settings("desk-a", {{"FillMiBPerSecond", "20"}});
+  CHECK(ear.wait().value() == settings::SentSettings{{"FillMiBPerSecond", "20"}});
+  set(std::nullopt);  // not known just now: nothing is said, and what was said holds
+  loop.restart();
+  REQUIRE(link->open({"alice", "", {}}));
+  set(settings::SentSettings());
+  loop.restart();
+  REQUIRE(link->open({"alice", "", {}}));
+  CHECK(ear.wait().value().empty());
+  CHECK(!other.wait(0ms));  // the other one's are none of its business
+}
+
+TEST_CASE("settings that change while a desktop greets reach it") {
+  Loopback loop;
+  std::atomic<int> asked{0};
+  loop.adjust_server = [&](ServerOptions& options) {
+    options.settings_of = [&](const std::string& desktop) {
+      // They change when what holds was read and the desktop is not greeted yet.
+      if (asked++ == 0) {
+        while (loop.server->connections() == 0) std::this_thread::sleep_for(1ms);
+        loop.sessions->announce_settings(desktop, {{"LogLevel", "warning"}});
+      }
+      return settings::SentSettings{{"LogLevel", "debug"}};
+    };
+  };
+  loop.restart();
+  SettingsEar ear;
+  auto link = ear.link(loop.identity("desk-a"));
+  REQUIRE(link->connect());
+  CHECK(ear.wait().value() == settings::SentSettings{{"LogLevel", "debug"}});
+  CHECK(ear.wait().value() == settings::SentSettings{{"LogLevel", "warning"}});
+}
+
 }  // namespace
 }  // namespace roamstead::server

@@ -106,8 +106,9 @@ class Server::Impl final : public DesktopPort {
                  options.spool_limit_per_desktop_bytes,
                  options.metrics != nullptr ? *options.metrics : own_metrics_, options.first_boot,
                  options.snapshots),
-        context_{request_pool_, commit_pool_, snapshot_pool_, handler_, store,
-                 presence_,     large_batch_, enroller_,      flight_,  options.audit} {}
+        context_{request_pool_, commit_pool_,  snapshot_pool_,     handler_,
+                 store,         presence_,     large_batch_,       enroller_,
+                 flight_,       options.audit, options.settings_of} {}
   ~Impl() override { stop(); }
 
   Result<void> listen(const tcp::endpoint& endpoint) {

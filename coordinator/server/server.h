@@ -14,6 +14,7 @@
 #include "coordinator/metrics/metrics.h"
 #include "coordinator/server/first_boot_sink.h"
 #include "coordinator/server/session_table.h"
+#include "coordinator/server/settings_source.h"
 #include "coordinator/server/snapshot_port.h"
 
 namespace roamstead::audit {
@@ -57,6 +58,8 @@ struct ServerOptions {
   audit::AuditLog* audit = nullptr;      // who was let in or refused is recorded there; null: nowhere (tests)
   std::size_t snapshot_threads = 8;      // they wait for hypervisors
   SnapshotPort* snapshots = nullptr;     // null: none are made of desktops
+  // What a desktop's agent is to be set to, from any thread; none: not known just now.
+  SettingsSource settings_of = [](const std::string&) { return settings::SentSettings(); };
   FirstBootSink first_boot = [](const std::string&, const wire::FirstBootReport&) { return Result<void>(); };
 };
 

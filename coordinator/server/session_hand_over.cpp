@@ -139,6 +139,12 @@ void SessionTable::announce(const std::string& desktop, const std::string& profi
   push_to(desktop, {wire::PushKind::prepare, {}, 0, profile, "the profile is assigned to this desktop"});
 }
 
+void SessionTable::announce_settings(const std::string& desktop, const settings::SentSettings& settings) {
+  wire::Push push{wire::PushKind::settings, {}, 0, "", "the settings of the desktop's pool changed"};
+  push.settings = settings;
+  push_to(desktop, push);
+}
+
 bool SessionTable::is_connected(const std::string& desktop) {
   std::lock_guard guard(port_mutex_);
   return port_ != nullptr && port_->is_connected(desktop);

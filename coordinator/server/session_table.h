@@ -116,6 +116,8 @@ class SessionTable {
   // no connection.
   void announce(const std::string& desktop, const std::string& profile);
   void announce_policy(const std::string& desktop);
+  // Likewise, what its agent is to be set to now.
+  void announce_settings(const std::string& desktop, const settings::SentSettings& settings);
   bool is_connected(const std::string& desktop);
 
   // Before a batch's bytes are taken: its reply when it is known to be durable already, nothing when it is

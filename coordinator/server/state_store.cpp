@@ -65,6 +65,7 @@ constexpr const char* kSchemaSteps[] = {
     // Rules of profiles, as TOML; `rules` above is who may open what.
     "CREATE TABLE pool_profile_rules(pool TEXT PRIMARY KEY REFERENCES pools(name), text TEXT NOT NULL);"
     "CREATE TABLE profile_rules(profile BLOB PRIMARY KEY, text TEXT NOT NULL)",
+    "CREATE TABLE pool_agent_settings(pool TEXT PRIMARY KEY REFERENCES pools(name), text TEXT NOT NULL)",
 };
 constexpr std::uint64_t kSchemaVersion = std::size(kSchemaSteps);
 constexpr const char* kSessionColumns =

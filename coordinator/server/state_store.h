@@ -219,6 +219,9 @@ class StateStore {
   Result<std::string> pool_rules(const std::string& pool) const;
   Result<void> set_profile_rules(const repository::ProfileId& profile, const std::string& text);
   Result<std::string> profile_rules(const repository::ProfileId& profile) const;
+  // What a pool's agents are set to (coordinator/config/agent_settings_file.h); "": nothing.
+  Result<void> set_pool_agent_settings(const std::string& pool, const std::string& text);  // not_found
+  Result<std::string> pool_agent_settings(const std::string& pool) const;
 
   Result<std::uint64_t> epoch(const repository::ProfileId& profile) const;  // 0: never opened
   // A hand-over in one transaction: `ended` (if any) is superseded, the profile's epoch becomes

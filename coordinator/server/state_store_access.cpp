@@ -131,6 +131,24 @@ Result<std::string> StateStore::pool_rules(const std::string& pool) const {
   return row ? statement.text(0) : std::string();
 }
 
+Result<void> StateStore::set_pool_agent_settings(const std::string& pool, const std::string& text) {
+  std::lock_guard guard(impl_->mutex);
+  RS_CHECK(find_pool(*impl_->database, pool));
+  if (text.empty())
+    return impl_->database->prepare("DELETE FROM pool_agent_settings WHERE pool = ?").bind(pool).run();
+  return impl_->database->prepare("INSERT OR REPLACE INTO pool_agent_settings VALUES(?, ?)")
+      .bind(pool)
+      .bind(text)
+      .run();
+}
+
+Result<std::string> StateStore::pool_agent_settings(const std::string& pool) const {
+  std::lock_guard guard(impl_->reader_mutex);
+  auto statement = impl_->reader->prepare("SELECT text FROM pool_agent_settings WHERE pool = ?");
+  RS_TRY(bool row, statement.bind(pool).step());
+  return row ? statement.text(0) : std::string();
+}
+
 Result<void> StateStore::set_profile_rules(const repository::ProfileId& profile, const std::string& text) {
   std::lock_guard guard(impl_->mutex);
   if (text.empty())

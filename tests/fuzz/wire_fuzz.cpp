@@ -47,6 +47,11 @@ void decode_frame(ByteView input) {
   decode_as<wire::HeldRequest>(frame);
   if (auto state = wire::decode_snapshot_state(frame); state && wire::encode_message(*state).empty())
     __builtin_trap();
+  if (auto reply = wire::decode_hello_reply(frame); reply && reply->settings) {
+    for (const auto& each : *reply->settings) (void)settings::check_sent(each);
+    auto kept = settings::decode_sent(settings::encode_sent(*reply->settings));
+    if (!kept || kept->size() > reply->settings->size()) __builtin_trap();
+  }
   if (auto push = wire::decode_push(frame); push && wire::encode_message(*push).empty()) __builtin_trap();
 }
 
