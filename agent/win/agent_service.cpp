@@ -50,6 +50,7 @@ void AgentService::start() {
     };
     if (auto server = PipeServer::start(std::move(config)); server) {
       hooks_ = std::move(*server);
+      hooks_began_ = true;
     } else {
       events_(AgentEvent::failed, "programs are not hooked: " + server.error().to_string());
     }
@@ -285,7 +286,9 @@ Result<std::shared_ptr<WinDesktop>> AgentService::desktop_for(const std::string&
   }
   set_desktop(nullptr);  // it holds the change log
   RS_TRY(auto* link, this->link());
-  RS_TRY(auto opened, WinDesktop::open(settings()->settings, std::move(account), *link, faults_,
+  auto settings = this->settings()->settings;
+  settings.interception = settings.interception && hooks_began_;
+  RS_TRY(auto opened, WinDesktop::open(settings, std::move(account), *link, faults_,
                                        [this](const wire::Push& push) { hear(push); }));
   std::shared_ptr<WinDesktop> made(std::move(opened));
   set_desktop(made);

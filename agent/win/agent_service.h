@@ -79,6 +79,7 @@ class AgentService {
   std::shared_ptr<WinDesktop> desktop_;
 
   std::unique_ptr<PipeServer> hooks_;  // programs that carry the hook; asks desktop()
+  std::atomic<bool> hooks_began_{false};
 
   std::mutex work_mutex_;  // guards what follows; taken after all others, for moments
   std::condition_variable work_there_;

@@ -100,6 +100,7 @@ Result<void> WinDesktop::open_log() {
 }
 
 WinDesktop::~WinDesktop() {
+  watch_.reset();
   if (interception_) interception_->end();
   if (session_)  // what was loaded shall not look changed to whoever extracts it
     if (auto flushed = session_->loader().flush_tags(); !flushed)
@@ -181,6 +182,12 @@ Result<void> WinDesktop::log_on() {
   session->fill().start(level);
   log_on_seconds_ = Activity::seconds_since(start);
   if (interception_) interception_->begin(*session);
+  auto watch = ChangeWatch::start(profile_folder(), [raw = session.get()] { raw->note_change(); });
+  if (watch) {
+    watch_ = std::move(*watch);
+  } else {
+    log_warning("what programs without the hook change is saved at log-off: {}", watch.error().to_string());
+  }
   return {};
 }
 
@@ -276,6 +283,7 @@ Result<json> WinDesktop::log_off(std::chrono::milliseconds patience) {
   const auto start = Activity::Clock::now();
   RS_CHECK(wait_for_hives(std::min<std::chrono::milliseconds>(settings_.hives_within, patience)));
   const auto waited = Activity::seconds_since(start);
+  watch_.reset();
   if (interception_) interception_->end();  // its user is gone
   RS_TRY(const auto report, session->logout(patience));
   {

@@ -10,6 +10,7 @@
 #include "agent/core/host_snapshots.h"
 #include "agent/core/session.h"
 #include "agent/desktop/agent_settings.h"
+#include "agent/win/change_watch.h"
 #include "agent/win/intercept/profile_interception.h"
 #include "agent/win/registry/win_registry_port.h"
 #include "agent/win/user_account.h"
@@ -100,6 +101,7 @@ class WinDesktop {
   std::string intercepted_sid_;                        // of the user as his programs have it
   std::unique_ptr<ProfileInterception> interception_;  // outlives the session, whose volume is its own
   std::shared_ptr<Session> session_;
+  std::unique_ptr<ChangeWatch> watch_;  // of log_on() and log_off(); goes before the session
 };
 
 }  // namespace roamstead::agent
