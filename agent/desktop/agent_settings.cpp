@@ -150,6 +150,7 @@ const std::vector<Definition>& definitions() {
       text("LogDirectory", &S::log_directory),
       drive("Drive", &S::drive),
       text("ProfilesDirectory", &S::profiles_directory),
+      text("Snapshots", &S::snapshots),
       texts("FreezeCommand", &S::freeze_command),
       texts("MergeCommand", &S::merge_command),
       text("DiskTop", &S::disk_top),

@@ -21,6 +21,7 @@ struct AgentSettings {
   std::string log_directory;
   std::string drive = "C:";
   std::string profiles_directory = "Users";  // on the drive
+  std::string snapshots;  // "command", "host", "scan"; "": the first two, by whether there is a command
   std::vector<std::string> freeze_command, merge_command;
   std::string disk_top, disk_base;    // of the chain of layers
   std::string disk_here, disk_there;  // one folder under two names

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "agent/scan/security_form.h"
 #include "common/base/file_time.h"
 #include "common/base/sha256.h"
+#include "common/extract/tree_before.h"
 
 namespace roamstead::agent {
 namespace {
@@ -19,6 +21,7 @@ LiveVolume::LiveVolume(const Sources& sources, std::string spool, std::string pr
       source_(sources.source),
       writable_tree_(sources.tree),
       provenance_(sources.provenance),
+      earlier_(sources.earlier),
       listing_(std::move(listing)) {}
 
 Result<std::unique_ptr<LiveVolume>> LiveVolume::make(const Sources& sources, std::string spool,
@@ -146,20 +149,59 @@ Result<ntfs::FileReference> LiveVolume::reference(std::uint64_t record) const {
   return file.reference;
 }
 
+bool LiveVolume::is_same_item(const SavedItem& known, const ItemDetails& details) const {
+  if (known.created_100ns == details.created_100ns) return true;
+  const auto item = provenance_ == nullptr ? nullptr : provenance_->find_by_record(known.record);
+  if (item == nullptr || item->identity.record != known.record ||
+      item->identity.created_100ns != details.created_100ns)
+    return false;
+  if (item->previous_identity.record == known.record &&
+      item->previous_identity.created_100ns == known.created_100ns)
+    return true;
+  // Changed more than once since.
+  const auto then = extract::find_item(earlier_, known.to_record());
+  return then != nullptr && then->id == item->id;
+}
+
+Result<std::vector<std::uint64_t>> LiveVolume::in_replaced_folders() const {
+  std::vector<std::uint64_t> records;
+  for (const auto number : changed_) {
+    const auto listed = listing_.items.find(number);
+    if (listed == listing_.items.end() || !listed->second.directory || number == root().record) continue;
+    RS_TRY(const auto known, tree_.find(number));
+    if (!known) continue;
+    RS_TRY(const auto now, reference(number));
+    if (now.sequence == known->sequence) continue;
+    RS_TRY(const auto children, list(number));
+    for (const auto& child : children) records.push_back(child.reference.record);
+  }
+  return records;
+}
+
 // Where the volume does not tell it, the time of creation tells one file from the next with its record, as it
 // does in the journal, which also knows where a program changed that time.
 Result<std::uint16_t> LiveVolume::sequence(const ListedItem& listed, const ItemDetails& details) const {
   if (listed.sequence != 0) return listed.sequence;
   RS_TRY(const auto known, tree_.find(listed.record));
   if (!known) return std::uint16_t{1};
-  bool same = known->created_100ns == details.created_100ns;
-  if (!same && provenance_ != nullptr)
-    if (const auto item = provenance_->find_by_record(listed.record); item != nullptr)
-      same = item->identity.created_100ns == details.created_100ns &&
-             item->previous_identity.record == listed.record &&
-             item->previous_identity.created_100ns == known->created_100ns;
-  if (same && known->directory == listed.directory) return known->sequence;
+  if (known->directory == listed.directory && is_same_item(*known, details)) return known->sequence;
   return static_cast<std::uint16_t>(known->sequence == 0xFFFF ? 1 : known->sequence + 1);
+}
+
+// As the tree or the journal has it, where that says the same: systems give the parts in an order of their
+// own.
+Result<Bytes> LiveVolume::security(std::uint64_t record, Bytes told) const {
+  if (told.empty()) return told;
+  RS_TRY(const auto known, tree_.find(record));
+  if (known && known->security != 0) {
+    RS_TRY(auto saved, tree_.security(known->security));
+    if (says_the_same(saved, told)) return saved;
+  }
+  if (provenance_ == nullptr) return told;
+  const auto item = provenance_->find_by_record(record);
+  if (item != nullptr && says_the_same(item->entry.metadata.security, told))
+    return item->entry.metadata.security;
+  return told;
 }
 
 Result<const LiveVolume::Looked*> LiveVolume::look_at(std::uint64_t number) const {
@@ -179,7 +221,8 @@ Result<const LiveVolume::Looked*> LiveVolume::look_at(std::uint64_t number) cons
   file.attributes = details->attributes;
   file.created_100ns = details->created_100ns;
   file.written_100ns = details->item.stamp.written_100ns;
-  RS_TRY(file.security_id, writable_tree_.number_of(details->security));
+  RS_TRY(const auto security, this->security(number, std::move(details->security)));
+  RS_TRY(file.security_id, writable_tree_.number_of(security));
   file.reparse_tag = details->reparse_tag;
   file.reparse_data = std::move(details->reparse_data);
   for (const auto& stream : details->streams)

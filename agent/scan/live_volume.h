@@ -13,12 +13,13 @@ namespace roamstead::agent {
 // Not thread-safe, const access neither: it remembers what it read.
 class LiveVolume final : public TableVolume {
  public:
-  // All must outlive it. `provenance` may be null.
+  // All must outlive it. The journal, as it is and as it was when the tree was cut, may be null.
   struct Sources {
     ScanSource& source;
     SavedTree& tree;
     os::FileSystem& files;
     const extract::Provenance* provenance = nullptr;
+    const extract::ProvenanceView* earlier = nullptr;
   };
   static Result<std::unique_ptr<LiveVolume>> make(const Sources& sources, std::string spool,
                                                   std::string profile_root, std::string staging_root,
@@ -29,6 +30,9 @@ class LiveVolume final : public TableVolume {
   // Records that are not as the tree knows them, also those that are gone.
   const std::set<std::uint64_t>& changed() const { return changed_; }
   std::vector<std::uint64_t> all() const;
+  // Records of what lies in folders that are others than the tree knows by their records: its names have
+  // changed, though nothing of it has.
+  Result<std::vector<std::uint64_t>> in_replaced_folders() const;
   // Leaves a file out, with all that is below, as if it had not been listed.
   void forget(std::uint64_t record);
   // For the tree: 0 where a later change might not show.
@@ -56,6 +60,8 @@ class LiveVolume final : public TableVolume {
              const ntfs::FileReference& root, std::vector<CopiedFile> copies);
   Result<const Looked*> look_at(std::uint64_t number) const;
   Result<std::uint16_t> sequence(const ListedItem& listed, const ItemDetails& details) const;
+  bool is_same_item(const SavedItem& known, const ItemDetails& details) const;
+  Result<Bytes> security(std::uint64_t record, Bytes told) const;
   Result<ntfs::FileReference> reference(std::uint64_t record) const;
   Result<std::string> path_on_volume(std::uint64_t record) const;
   std::uint64_t print(const ListedItem& listed, const ItemStamp& stamp) const;
@@ -66,6 +72,7 @@ class LiveVolume final : public TableVolume {
   ScanSource& source_;
   SavedTree& writable_tree_;
   const extract::Provenance* provenance_;
+  const extract::ProvenanceView* earlier_;
   TreeListing listing_;
   std::string staging_root_;
   std::unordered_map<std::uint64_t, std::uint64_t> known_;  // fingerprints in the tree

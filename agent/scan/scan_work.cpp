@@ -102,7 +102,7 @@ Result<bool> ScanWork::attempt(bool final_try, ScanStatistics& statistics) {
   candidates_ = {};
   const auto start = std::chrono::steady_clock::now();
   // Without rules nothing is left out; the copies hold them.
-  const LiveVolume::Sources sources{place_.source, place_.tree, place_.files, &provenance_};
+  const LiveVolume::Sources sources{place_.source, place_.tree, place_.files, &provenance_, earlier_};
   extract::Selection selection;
   {
     TreeListing nothing;
@@ -138,6 +138,10 @@ Result<bool> ScanWork::attempt(bool final_try, ScanStatistics& statistics) {
 
   const bool waited = mirror && selection_before.waiting() && !selection.waiting();
   for (const auto record : live->changed()) candidates_.insert(record);
+  const auto renamed = live->in_replaced_folders();
+  if (!renamed && live->disturbed()) return false;
+  if (!renamed) return fail(renamed.error());
+  for (const auto record : *renamed) candidates_.insert(record);
   if (!mirror || waited)
     for (const auto record : live->all()) candidates_.insert(record);
   if (mirror) {

@@ -13,6 +13,7 @@
 #include "agent/win/base/windows_error.h"
 #include "agent/win/control_pipe.h"
 #include "agent/win/profile_list.h"
+#include "agent/win/win_desktop.h"
 #include "agent/win/win_volume.h"
 #include "common/changelog/change_log.h"
 #include "common/extract/provenance_journal.h"
@@ -95,10 +96,16 @@ Result<std::vector<std::string>> left_on_volume(WinVolume& volume, const std::st
   return left;
 }
 
+// With what scans keep, which is named as the folder is.
 std::vector<std::string> state_files(const AgentSettings& settings) {
   std::vector<std::string> found;
   for (const auto* name : {"change.log", "change.log-wal", "change.log-shm", "clusters.map", kKeptSettings})
     if (const auto path = settings.state_directory + "\\" + name; is_there(path)) found.push_back(path);
+  const auto scan = scan_directory(settings);
+  if (const auto names = os::real_file_system().list_directory(scan)) {
+    for (const auto& name : *names) found.push_back(scan + "\\" + name);
+    found.push_back(scan);
+  }
   return found;
 }
 

@@ -47,6 +47,13 @@ CommandSnapshots::Options snapshot_options(const AgentSettings& settings, const 
   return options;
 }
 
+ScanSnapshots::Options scan_options(const AgentSettings& settings, const SessionConfig& session) {
+  ScanSnapshots::Options options;
+  options.directory = scan_directory(settings);
+  options.provenance_path = session.agent_root + "/provenance.journal";
+  return options;
+}
+
 // Of items that the profile's version knows no security of: the user's own, as below a profile Windows made.
 std::string security_of(const UserAccount& user) {
   if (user.sid.empty()) return "";
@@ -56,6 +63,8 @@ std::string security_of(const UserAccount& user) {
 
 }  // namespace
 
+std::string scan_directory(const AgentSettings& settings) { return settings.state_directory + "\\scan"; }
+
 Result<std::unique_ptr<WinDesktop>> WinDesktop::open(const AgentSettings& settings, UserAccount user,
                                                      wire::TlsLink& link, Faults faults,
                                                      std::function<void(const wire::Push&)> on_push) {
@@ -64,8 +73,7 @@ Result<std::unique_ptr<WinDesktop>> WinDesktop::open(const AgentSettings& settin
   desktop->config_ = session_config(settings, desktop->user_);
   desktop->config_.on_push = std::move(on_push);
   desktop->config_.on_close_wanted = [raw = desktop.get()](const wire::Push&) { raw->close_wanted_ = true; };
-  auto& files = os::real_file_system();
-  RS_CHECK_CTX("the agent's state", files.make_directories(settings.state_directory));
+  RS_CHECK_CTX("the agent's state", os::real_file_system().make_directories(settings.state_directory));
   WinVolume::Options volume;
   volume.drive = settings.drive;
   volume.profile_root = desktop->config_.profile_root;
@@ -74,15 +82,7 @@ Result<std::unique_ptr<WinDesktop>> WinDesktop::open(const AgentSettings& settin
   RS_TRY(desktop->volume_, WinVolume::attach(volume));
   RS_CHECK_CTX("the agent's folder on the profile's volume",
                desktop->volume_->protect(desktop->config_.agent_root, kFolderSddl));
-  if (settings.freeze_command.empty()) {
-    auto host = std::make_unique<HostSnapshots>(
-        link, HostSnapshots::Options{.provenance_path = desktop->config_.agent_root + "/provenance.journal"});
-    desktop->host_snapshots_ = host.get();
-    desktop->snapshots_ = std::move(host);
-  } else {
-    RS_TRY_CTX(desktop->snapshots_, "snapshots of the disk",
-               CommandSnapshots::open(files, snapshot_options(settings, desktop->config_)));
-  }
+  RS_CHECK_CTX("snapshots", desktop->open_snapshots());
   desktop->config_.registry_port = [raw = desktop.get()](std::function<std::string()> new_staging_path) {
     auto port =
         std::make_unique<WinRegistryPort>(WinRegistryPort::Options{raw->user_.sid, raw->config_.profile_root},
@@ -92,6 +92,33 @@ Result<std::unique_ptr<WinDesktop>> WinDesktop::open(const AgentSettings& settin
   };
   RS_CHECK(desktop->open_log());
   return desktop;
+}
+
+Result<void> WinDesktop::open_snapshots() {
+  auto& files = os::real_file_system();
+  const auto by = !settings_.snapshots.empty()       ? settings_.snapshots
+                  : settings_.freeze_command.empty() ? "host"
+                                                     : "command";
+  if (by == "command") {
+    if (settings_.freeze_command.empty())
+      return fail(ErrorCode::invalid_argument, "Snapshots is 'command', and FreezeCommand is not set");
+    RS_TRY(snapshots_, CommandSnapshots::open(files, snapshot_options(settings_, config_)));
+    return {};
+  }
+  if (by == "scan") {
+    auto options = scan_options(settings_, config_);
+    options.save_hive = [this](const std::string& hive, const std::string& to) {
+      return WinRegistryPort({user_.sid, config_.profile_root}, *volume_, [] { return std::string(); })
+          .save(hive, to);
+    };
+    RS_TRY(snapshots_, ScanSnapshots::open(*volume_, files, std::move(options)));
+    return {};
+  }
+  auto host = std::make_unique<HostSnapshots>(
+      link_, HostSnapshots::Options{.provenance_path = config_.agent_root + "/provenance.journal"});
+  host_snapshots_ = host.get();
+  snapshots_ = std::move(host);
+  return {};
 }
 
 Result<void> WinDesktop::open_log() {
@@ -131,7 +158,7 @@ Result<void> WinDesktop::prepare() {
 // Afterwards there is a session, or perhaps no change log.
 Result<void> WinDesktop::begin_session() {
   if (host_snapshots_ != nullptr)  // before anything is opened
-    RS_CHECK_CTX("FreezeCommand is not set, and nothing could be saved without a snapshot of the disk",
+    RS_CHECK_CTX("the disk's host is to take the snapshots (Snapshots, FreezeCommand)",
                  host_snapshots_->check());
   RS_TRY_CTX(auto interception, "interception", open_interception());
   auto& volume = interception ? interception->volume() : static_cast<ProfileVolume&>(*volume_);

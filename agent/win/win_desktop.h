@@ -10,6 +10,7 @@
 #include "agent/core/host_snapshots.h"
 #include "agent/core/session.h"
 #include "agent/desktop/agent_settings.h"
+#include "agent/scan/scan_snapshots.h"
 #include "agent/win/change_watch.h"
 #include "agent/win/intercept/profile_interception.h"
 #include "agent/win/registry/win_registry_port.h"
@@ -18,6 +19,9 @@
 #include "common/wire/tls_link.h"
 
 namespace roamstead::agent {
+
+// Where a desktop that is saved by scanning keeps what was saved, and copies.
+std::string scan_directory(const AgentSettings& settings);
 
 // prepare(), log_on() and log_off() one at a time; the rest from any thread.
 class WinDesktop {
@@ -77,6 +81,7 @@ class WinDesktop {
  private:
   WinDesktop(AgentSettings settings, UserAccount user, wire::TlsLink& link)
       : settings_(std::move(settings)), user_(std::move(user)), link_(link) {}
+  Result<void> open_snapshots();
   Result<void> open_log();
   Result<void> begin_session();
   Result<void> load_hives(Session& session);

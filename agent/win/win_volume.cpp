@@ -35,21 +35,11 @@ constexpr std::uint64_t kRecordMask = 0xFFFF'FFFF'FFFF;
 constexpr std::uint64_t kSparseFrom = 64 << 10;  // NTFS gives room back in pieces of this size
 constexpr int kDeepest = 1000;
 
-template <class Information>
-Result<Information> query(HANDLE item, int number, const std::string& what) {
-  Information answer{};
-  IO_STATUS_BLOCK io{};
-  const auto status = ::NtQueryInformationFile(item, &io, &answer, sizeof answer, win::information(number));
-  if (status < 0) return win::status_error("look at " + what, status);
-  return answer;
-}
-
 Result<std::uint64_t> file_id(HANDLE item, const std::string& what) {
-  RS_TRY(const auto internal, query<win::FileInternalInformation>(item, win::kFileInternalInformation, what));
+  RS_TRY(const auto internal,
+         win::query_file<win::FileInternalInformation>(item, win::kFileInternalInformation, what));
   return static_cast<std::uint64_t>(internal.index.QuadPart);
 }
-
-bool is_name_surrogate(ULONG tag) { return (tag & 0x2000'0000) != 0; }
 
 // One name, as the native calls take it: what would lead elsewhere ("..", "a\b", "a:stream") is refused.
 Result<std::wstring> component(std::string_view name) {
@@ -100,6 +90,7 @@ Result<std::unique_ptr<WinVolume>> WinVolume::attach(const Options& options) {
   RS_TRY_CTX(auto root, "the volume " + options.drive, open_in(nullptr, L"\\??\\" + drive + L"\\", wanted));
   if (win::under_wine()) {
     RS_TRY(volume->items_, make_wine_items(root.get(), options.drive));
+    volume->scan_ = make_wine_scan();
   } else {
     wchar_t name[MAX_PATH + 1] = L"";
     if (::GetVolumeInformationByHandleW(root.get(), nullptr, 0, nullptr, nullptr, nullptr, name, MAX_PATH) ==
@@ -109,6 +100,7 @@ Result<std::unique_ptr<WinVolume>> WinVolume::attach(const Options& options) {
       return fail(ErrorCode::unsupported, "the volume " + options.drive + " is " + win::narrow_text(name) +
                                               ", not NTFS: profiles need NTFS");
     volume->items_ = make_windows_items(drive);
+    volume->scan_ = make_windows_scan();
     if (!options.default_security.empty()) {
       RS_TRY(volume->default_security_, parse_security(options.default_security));
     }
@@ -190,7 +182,7 @@ Result<std::unique_ptr<VolumeHandle>> WinVolume::open(const std::string& path, c
     if (link) return fail(ErrorCode::unsupported, path + " is neither file nor directory");
   }
   RS_TRY(const auto standard,
-         query<win::FileStandardInformation>(item.get(), win::kFileStandardInformation, path));
+         win::query_file<win::FileStandardInformation>(item.get(), win::kFileStandardInformation, path));
   RS_TRY(const auto id, file_id(item.get(), path));
   const bool directory = standard.directory != 0;
   auto name = place.name;
@@ -205,7 +197,8 @@ Result<std::unique_ptr<VolumeHandle>> WinVolume::open(const std::string& path, c
   auto content = open_in(place.directory->get(), name, wanted);
   if (!content && content.error().code == ErrorCode::denied && !directory) {
     // Windows lets nobody write to a read-only file; a handle that has been given stays good.
-    RS_TRY(auto basic, query<win::FileBasicInformation>(item.get(), win::kFileBasicInformation, path));
+    RS_TRY(auto basic,
+           win::query_file<win::FileBasicInformation>(item.get(), win::kFileBasicInformation, path));
     if ((basic.attributes & FILE_ATTRIBUTE_READONLY) == 0) return fail(content.error());
     RS_TRY(const auto times, items_->times(item.get(), path));
     RS_CHECK(items_->set_metadata(
@@ -232,8 +225,8 @@ Result<VolumeItem> WinVolume::stat_place(HANDLE directory, const std::wstring& n
   item.name = win::narrow_text(name);
   win::OpenOptions wanted;
   RS_TRY(const auto opened, open_in(directory, name, wanted));
-  RS_TRY(const auto standard,
-         query<win::FileStandardInformation>(opened.get(), win::kFileStandardInformation, item.name));
+  RS_TRY(const auto standard, win::query_file<win::FileStandardInformation>(
+                                  opened.get(), win::kFileStandardInformation, item.name));
   RS_TRY(const auto id, file_id(opened.get(), item.name));
   RS_TRY(const bool junction, items_->is_link(directory, name, opened.get()));
   item.record = id & kRecordMask;
@@ -264,36 +257,23 @@ Result<std::vector<VolumeItem>> WinVolume::list(const std::string& path) {
 }
 
 Result<std::vector<VolumeItem>> WinVolume::list_open(HANDLE directory, const std::string& what) {
-  constexpr std::size_t kBufferBytes = 64 << 10;
-  std::vector<std::uint64_t> buffer(kBufferBytes / sizeof(std::uint64_t));  // aligned as the entries are
   RS_TRY(auto items, items_->list_links(directory));
   std::set<std::string> links;
   for (const auto& link : items) links.insert(link.name);
-  for (bool restart = true;; restart = false) {
-    IO_STATUS_BLOCK io{};
-    const auto status = win::NtQueryDirectoryFile(
-        directory, nullptr, nullptr, nullptr, &io, buffer.data(), kBufferBytes,
-        win::information(win::kFileIdBothDirectoryInformation), FALSE, nullptr, restart);
-    if (status == win::kStatusNoMoreFiles || status == win::kStatusNoSuchFile) return items;
-    if (status < 0) return win::status_error("list " + what, status);
-    const auto* at = reinterpret_cast<const std::byte*>(buffer.data());
-    for (;;) {
-      const auto& entry = *reinterpret_cast<const win::FileIdBothDirectoryInformation*>(at);
-      const std::wstring name(entry.name, entry.name_bytes / sizeof(wchar_t));
-      auto text = win::narrow_text(name);
-      if (name != L"." && name != L".." && !links.contains(text)) {
+  RS_CHECK(
+      win::read_directory(directory, what, [&](const auto& entry, const std::wstring& name) -> Result<void> {
+        auto text = win::narrow_text(name);
+        if (links.contains(text)) return {};
         // A reparse point's tag stands in the place of the extended attributes' size.
         const bool surrogate =
-            (entry.attributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0 && is_name_surrogate(entry.ea_bytes);
+            (entry.attributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0 && win::is_name_surrogate(entry.ea_bytes);
         const bool is_directory = (entry.attributes & FILE_ATTRIBUTE_DIRECTORY) != 0 && !surrogate;
         items.push_back({std::move(text), static_cast<std::uint64_t>(entry.file_id.QuadPart) & kRecordMask,
                          is_directory,
                          is_directory ? 0 : static_cast<std::uint64_t>(entry.end_of_file.QuadPart)});
-      }
-      if (entry.next_entry == 0) break;
-      at += entry.next_entry;
-    }
-  }
+        return {};
+      }));
+  return items;
 }
 
 Result<void> WinVolume::make_directories(const std::string& path) {
@@ -389,11 +369,11 @@ Result<void> WinVolume::remove_below(HANDLE directory, const std::wstring& name,
   auto opened = open_in(directory, name, wanted);
   if (!opened && opened.error().code == ErrorCode::not_found) return {};
   RS_TRY(const auto item, std::move(opened));
-  RS_TRY(const auto tag,
-         query<win::FileAttributeTagInformation>(item.get(), win::kFileAttributeTagInformation, what));
+  RS_TRY(const auto tag, win::query_file<win::FileAttributeTagInformation>(
+                             item.get(), win::kFileAttributeTagInformation, what));
   const bool descend =
       (tag.attributes & FILE_ATTRIBUTE_DIRECTORY) != 0 &&
-      ((tag.attributes & FILE_ATTRIBUTE_REPARSE_POINT) == 0 || !is_name_surrogate(tag.reparse_tag));
+      ((tag.attributes & FILE_ATTRIBUTE_REPARSE_POINT) == 0 || !win::is_name_surrogate(tag.reparse_tag));
   if (descend) {
     RS_TRY(const auto children, list_open(item.get(), what));
     for (const auto& child : children) {

@@ -14,10 +14,11 @@
 #include "agent/core/profile_volume.h"
 #include "agent/win/base/handle.h"
 #include "agent/win/item_port.h"
+#include "agent/win/scan_port.h"
 
 namespace roamstead::agent {
 
-class WinVolume final : public ProfileVolume {
+class WinVolume final : public ProfileVolume, public ScanSource {
  public:
   struct Options {
     std::string drive = "C:";
@@ -41,6 +42,13 @@ class WinVolume final : public ProfileVolume {
   Result<void> rename(const std::string& from, const std::string& to) override;
   Result<void> remove_tree(const std::string& path) override;
   Result<void> sync() override;
+
+  // ScanSource: win_scan.cpp.
+  Result<std::vector<ScannedItem>> list_to_scan(const std::string& path) override;
+  Result<ScannedItem> look(const std::string& path) override;
+  Result<ItemDetails> details(const std::string& path) override;
+  Result<std::unique_ptr<VolumeHandle>> open_to_read(const std::string& path,
+                                                     const std::string& stream) override;
 
   // A folder, made where it is missing, with the owner and the access list that `sddl` says, for itself and,
   // as inherited ones, for what is in it.
@@ -67,6 +75,7 @@ class WinVolume final : public ProfileVolume {
   Bytes default_security_;
   Directory root_;
   std::unique_ptr<ItemPort> items_;
+  std::unique_ptr<ScanPort> scan_;
 
   std::mutex mutex_;  // the directory of the agent's own that was opened last
   std::string kept_path_;

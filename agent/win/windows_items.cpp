@@ -2,7 +2,7 @@
 #include <windows.h>
 #include <winioctl.h>
 
-#include "agent/win/api/native.h"
+#include "agent/win/base/native_file.h"
 #include "agent/win/base/windows_error.h"
 #include "agent/win/item_port.h"
 
@@ -10,8 +10,6 @@ namespace roamstead::agent {
 namespace {
 
 using win::Handle;
-
-constexpr std::uint32_t kNameSurrogate = 0x2000'0000;  // of a reparse tag: the name stands for another
 
 class WindowsItems final : public ItemPort {
  public:
@@ -55,7 +53,7 @@ class WindowsItems final : public ItemPort {
     const auto status = ::NtQueryInformationFile(item, &io, &tag, sizeof tag,
                                                  win::information(win::kFileAttributeTagInformation));
     if (status < 0) return win::status_error("look at " + win::narrow_text(name), status);
-    return (tag.attributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0 && (tag.reparse_tag & kNameSurrogate) != 0;
+    return (tag.attributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0 && win::is_name_surrogate(tag.reparse_tag);
   }
 
   // Links are opened as such.

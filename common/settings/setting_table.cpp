@@ -15,7 +15,7 @@ Setting texts(std::string_view name, std::string_view meaning) {
   return {name, Setting::Type::texts, meaning};
 }
 Setting choice(std::string_view name, std::vector<std::string_view> choices, std::string_view meaning,
-               bool sent) {
+               bool sent = false) {
   return {name, Setting::Type::text, meaning, 0, 0, std::move(choices), sent};
 }
 Setting number(std::string_view name, std::uint64_t least, std::uint64_t most, std::string_view meaning,
@@ -33,7 +33,9 @@ std::span<const Setting> setting_table() {
       text("LogDirectory", "Folder of agent.log"),
       text("Drive", "The NTFS volume that profiles lie on"),
       text("ProfilesDirectory", "Folder of the profiles on it"),
-      texts("FreezeCommand", "Freezes the disk: program and arguments, one a line; empty: its host does"),
+      choice("Snapshots", {"command", "host", "scan", ""},
+             "Who takes them: command, host or scan; empty: the command, or the host where there is none"),
+      texts("FreezeCommand", "Freezes the disk: program and arguments, one a line"),
       texts("MergeCommand", "Merges two frozen layers; empty: somebody else does"),
       text("DiskTop", "The top of the disk's chain, as this machine sees it"),
       text("DiskBase", "The layer of the chain that stays, the clone's parent"),
@@ -80,7 +82,8 @@ Result<void> check_text(const Setting& setting, std::string_view text) {
       std::find(setting.choices.begin(), setting.choices.end(), text) != setting.choices.end())
     return {};
   std::string all;
-  for (const auto choice : setting.choices) all.append(all.empty() ? "" : ", ").append(choice);
+  for (const auto choice : setting.choices)
+    all.append(all.empty() ? "" : ", ").append(choice.empty() ? "nothing" : choice);
   return fail(ErrorCode::invalid_argument, "'" + std::string(text) + "' is none of: " + all);
 }
 

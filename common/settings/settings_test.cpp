@@ -27,8 +27,8 @@ TEST_CASE("what a coordinator may send is looked at by name and value") {
   CHECK(check_sent({"LogLevel", "debug"}));
   CHECK(check_sent({"Nonsense", "1"}).error().code == ErrorCode::not_found);
   for (const char* name :
-       {"FreezeCommand", "MergeCommand", "DiskTop", "Coordinator", "IdentityDirectory", "StateDirectory",
-        "LogDirectory", "Drive", "ProfilesDirectory", "Partition", "ReplaceLeftovers"})
+       {"Snapshots", "FreezeCommand", "MergeCommand", "DiskTop", "Coordinator", "IdentityDirectory",
+        "StateDirectory", "LogDirectory", "Drive", "ProfilesDirectory", "Partition", "ReplaceLeftovers"})
     CHECK(check_sent({name, "1"}).error().code == ErrorCode::denied);
   for (const char* value :
        {"", "-1", "+1", " 1", "1 ", "0x1", "1.0", "18446744073709551616", "1048577", "one"})

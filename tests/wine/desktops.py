@@ -219,7 +219,7 @@ def pool(base, programs, agent, prefixes, profile, names=("a", "b"), settings=No
             desktop.run(agent, "uninstall")  # of a test that was interrupted
             token = desktop.folder / "token"
             coordinator.roamstead("token", "create", "--out", token, "--address", coordinator.address)
-            desktop.configure(desktop.disk_settings() | {"FillLevel": "none", "SnapshotIntervalSeconds": 0, "LearnSeconds": 0} | (settings or {}))
+            desktop.configure(desktop.disk_settings() | {"FillLevel": "none", "FillPauses": 0, "SnapshotIntervalSeconds": 0, "LearnSeconds": 0} | (settings or {}))
             desktop.ask("enroll", "--token", windows_path(token), "--name", f"desk-{name}")
             coordinator.roamstead("assign", f"desk-{name}", "alice")
             desktop.serve()

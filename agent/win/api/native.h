@@ -22,6 +22,7 @@ inline constexpr int kFileStandardInformation = 5;
 inline constexpr int kFileInternalInformation = 6;
 inline constexpr int kFileRenameInformation = 10;
 inline constexpr int kFileDispositionInformation = 13;
+inline constexpr int kFileStreamInformation = 22;
 inline constexpr int kFileAttributeTagInformation = 35;
 inline constexpr int kFileIdBothDirectoryInformation = 37;
 inline constexpr int kFileDispositionInformationEx = 64;  // Windows 10, version 1709
@@ -42,6 +43,11 @@ struct FileInternalInformation {
 };
 struct FileAttributeTagInformation {
   ULONG attributes, reparse_tag;
+};
+struct FileStreamInformation {
+  ULONG next_entry, name_bytes;
+  LARGE_INTEGER size, allocation_bytes;
+  WCHAR name[1];  // ":name:$DATA"
 };
 struct FileRenameInformation {
   BOOLEAN replace;
@@ -68,6 +74,8 @@ NTSTATUS NTAPI NtQueryDirectoryFile(HANDLE file, HANDLE event, PIO_APC_ROUTINE r
                                     IO_STATUS_BLOCK* status, void* buffer, ULONG length,
                                     FILE_INFORMATION_CLASS information, BOOLEAN single, UNICODE_STRING* name,
                                     BOOLEAN restart);
+NTSTATUS NTAPI NtQuerySecurityObject(HANDLE handle, SECURITY_INFORMATION what, void* descriptor, ULONG length,
+                                     ULONG* needed);
 NTSTATUS NTAPI NtSetSecurityObject(HANDLE handle, SECURITY_INFORMATION what, void* descriptor);
 }
 

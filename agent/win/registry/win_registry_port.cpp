@@ -294,6 +294,28 @@ Result<void> WinRegistryPort::unload_hive(Hive& hive) {
   return {};
 }
 
+Result<void> WinRegistryPort::save(const std::string& path, const std::string& to) {
+  const auto hive = std::find_if(hives_.begin(), hives_.end(),
+                                 [&](const auto& each) { return same_name(each->path, path); });
+  if (hive == hives_.end()) return fail(ErrorCode::not_found, path + " is none of a profile's hives");
+  RS_TRY(const bool mounted, is_mounted(**hive));
+  if (!mounted) return fail(ErrorCode::not_found, path + " is open in a program, and not loaded");
+  constexpr DWORD kLatestFormat = 2;
+  RegistryKey root;
+  auto status =
+      ::RegOpenKeyExW(HKEY_USERS, (*hive)->name.c_str(), REG_OPTION_BACKUP_RESTORE, KEY_READ, &root.key);
+  if (status != ERROR_SUCCESS)
+    return win::windows_error("HKEY_USERS\\" + win::narrow_text((*hive)->name),
+                              static_cast<unsigned long>(status));
+  auto native = to;
+  std::replace(native.begin(), native.end(), '/', '\\');
+  RS_TRY(const auto file, win::wide_text(native));
+  status = ::RegSaveKeyExW(root.key, file.c_str(), nullptr, kLatestFormat);
+  if (status != ERROR_SUCCESS)
+    return win::windows_error("save " + path + " as " + to, static_cast<unsigned long>(status));
+  return {};
+}
+
 Result<bool> WinRegistryPort::is_loaded() {
   for (const auto& hive : hives_) {
     RS_TRY(const bool mounted, is_mounted(*hive));

@@ -48,6 +48,9 @@ class WinRegistryPort final : public RegistryPort {
   // At log-off: the last changes reach the files, and the hives that load() loaded are unloaded.
   // ErrorCode::busy while programs have keys open (on Windows).
   Result<void> unload();
+  // What a hive that Windows has loaded holds, as a new file of this machine. `path` is the hive's on the
+  // volume. ErrorCode::not_found when it is none that is loaded.
+  Result<void> save(const std::string& path, const std::string& to);
   // Whether one of the hives is loaded, by whomever.
   Result<bool> is_loaded();
 
