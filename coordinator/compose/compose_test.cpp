@@ -128,6 +128,11 @@ TEST_CASE("a pool's specification is checked as a whole") {
   };
   CHECK(with("time_zone", "timezone").find("did you mean 'time_zone'?") != std::string::npos);
   CHECK(with("time_zone", "timezone").find("sales.toml:19: ") != std::string::npos);
+  CHECK(
+      shop.refusal(text + "\n[agent.settings]\nFilLevel = \"all\"\nLogLevel = \"much\"\nFreezeCommand = []\n")
+          .find("there is no setting 'FilLevel'; did you mean 'FillLevel'?") != std::string::npos);
+  CHECK(shop.refusal(text + "\n[agent.settings]\nDrive = \"D:\"\n").find("'Drive' cannot be set from here") !=
+        std::string::npos);
   CHECK(with("[services]", "[service]").find("unknown section [service]") != std::string::npos);
   CHECK(with("count = 4", "count = 91").find("90 addresses for 91 desktops") != std::string::npos);
   CHECK(with("count = 4", "count = 0").find("expected a number from 1") != std::string::npos);

@@ -15,6 +15,7 @@
 #include "coordinator/compose/spec_vm.h"
 #include "coordinator/compose/units_network.h"
 #include "coordinator/config/addresses.h"
+#include "coordinator/config/agent_settings_node.h"
 #include "coordinator/config/ascii_toml.h"
 #include "coordinator/join/routes.h"
 
@@ -154,6 +155,9 @@ class Reader {
     all.table("first_boot", [&](SpecTable& table) { read_first_boot_section(table, spec_); });
     all.tables("assign", [&](SpecTable& table) { read_assign(table, spec_); });
     all.table("prewarm", [&](SpecTable& table) { read_prewarm(table, spec_); });
+    all.table("agent", [&](SpecTable& agent) {
+      agent.table("settings", [&](SpecTable& table) { read_agent_settings(table); });
+    });
     all.table("vm", [&](SpecTable& table) {
       read_vm(table, spec_, [&](const std::string& path) { return read_host_file(path); });
     });
@@ -163,6 +167,16 @@ class Reader {
   }
 
  private:
+  void read_agent_settings(SpecTable& table) {
+    table.every_value([&](const std::string& key, const toml::node& node) -> Result<void> {
+      RS_TRY(auto setting, config::read_agent_setting(key, node));
+      for (const auto& each : spec_.agent_settings)
+        if (each.name == setting.name) return invalid("'" + setting.name + "' is set twice");
+      spec_.agent_settings.push_back(std::move(setting));
+      return {};
+    });
+  }
+
   static Result<void> take(std::string& out, const std::string& value) {
     if (value.empty() || !is_wtf8(value)) return invalid("expected a text that is not empty");
     out = value;

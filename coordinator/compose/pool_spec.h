@@ -8,6 +8,7 @@
 
 #include "common/firstboot/steps.h"
 #include "common/registry/reg_text.h"
+#include "common/settings/sent_settings.h"
 #include "common/vdisk/disk.h"
 #include "coordinator/compose/assign.h"
 #include "coordinator/compose/ipv6.h"
@@ -122,6 +123,9 @@ struct PoolSpec {
   SanPolicy san_policy = SanPolicy::online;
 
   AssignSpec assign;  // users of desktops
+
+  // What its desktops' agents are set to where their session pool says nothing.
+  settings::SentSettings agent_settings;
 
   std::optional<hypervisor::VmSpec> vm;  // none: whoever starts the desktops defines their machines
 

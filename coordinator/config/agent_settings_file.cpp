@@ -3,8 +3,8 @@
 #include <map>
 
 #include "common/base/nearest.h"
+#include "coordinator/config/agent_settings_node.h"
 #include "coordinator/config/ascii_toml.h"
-#include "coordinator/config/toml.h"
 #include "coordinator/config/units.h"
 
 namespace roamstead::config {
@@ -18,6 +18,28 @@ std::string expected(const Setting& setting) {
   std::string all;
   for (const auto choice : setting.choices) all.append(all.empty() ? "\"" : ", \"").append(choice) += '"';
   return all.empty() ? "a text in quotes" : "one of " + all;
+}
+
+// "": not what it is to be.
+std::string value_of(const Setting& setting, const toml::node& node) {
+  std::string value;
+  if (setting.type == Setting::Type::number) {
+    if (!node.is_integer() || node.as_integer()->get() < 0) return "";
+    value = std::to_string(node.as_integer()->get());
+  } else {
+    if (!node.is_string()) return "";
+    value = node.as_string()->get();
+  }
+  return settings::check_sent({std::string(setting.name), value}) ? value : "";
+}
+
+tl::unexpected<Error> unknown(const std::string& name) {
+  std::vector<std::string> known;
+  for (const auto& setting : settings::setting_table())
+    if (setting.from_coordinator) known.emplace_back(setting.name);
+  const auto near = nearest(name, known);
+  return fail(ErrorCode::invalid_argument,
+              "there is no setting '" + name + "'" + (near.empty() ? "" : "; did you mean '" + near + "'?"));
 }
 
 class SettingsReader {
@@ -66,50 +88,35 @@ class SettingsReader {
 
   void take_all(const toml::table& table) {
     for (const auto& [key, node] : table) {
-      const std::string name(key.str());
-      const auto* setting = settings::find_setting(name);
-      if (setting == nullptr) {
-        note_unknown(key);
-      } else if (!setting->from_coordinator) {
-        note(key.source(), "'" + std::string(setting->name) +
-                               "' cannot be set from here: set it on the desktop, by group policy");
-      } else if (const auto value = value_of(*setting, node); value.empty()) {
-        note(key.source(), "'" + std::string(setting->name) + "' is to be " + expected(*setting));
-      } else if (!values_.emplace(setting->name, value).second) {
-        note(key.source(), "'" + std::string(setting->name) + "' is set twice");
+      const auto read = read_agent_setting(std::string(key.str()), node);
+      if (!read) {
+        note(key.source(), read.error().message);
+      } else if (!values_.emplace(read->name, read->value).second) {
+        note(key.source(), "'" + read->name + "' is set twice");
       }
     }
   }
 
-  // "": not what it is to be.
-  static std::string value_of(const Setting& setting, const toml::node& node) {
-    std::string value;
-    if (setting.type == Setting::Type::number) {
-      if (!node.is_integer() || node.as_integer()->get() < 0) return "";
-      value = std::to_string(node.as_integer()->get());
-    } else {
-      if (!node.is_string()) return "";
-      value = node.as_string()->get();
-    }
-    return settings::check_sent({std::string(setting.name), value}) ? value : "";
-  }
-
-  void note_unknown(const toml::key& key) {
-    std::vector<std::string> known;
-    for (const auto& setting : settings::setting_table())
-      if (setting.from_coordinator) known.emplace_back(setting.name);
-    const auto near = nearest(key.str(), known);
-    note(key.source(), "there is no setting '" + std::string(key.str()) + "'" +
-                           (near.empty() ? "" : "; did you mean '" + near + "'?"));
-  }
-
   const std::string& source_;
-  std::map<std::string_view, std::string> values_;  // by the table's names
+  std::map<std::string, std::string, std::less<>> values_;  // by the table's names
   std::string problems_;
   std::size_t count_ = 0;
 };
 
 }  // namespace
+
+Result<settings::SentSetting> read_agent_setting(const std::string& name, const toml::node& value) {
+  const auto* setting = settings::find_setting(name);
+  if (setting == nullptr) return unknown(name);
+  const std::string known(setting->name);
+  if (!setting->from_coordinator)
+    return fail(ErrorCode::invalid_argument,
+                "'" + known + "' cannot be set from here: set it on the desktop, by group policy");
+  auto text = value_of(*setting, value);
+  if (text.empty())
+    return fail(ErrorCode::invalid_argument, "'" + known + "' is to be " + expected(*setting));
+  return settings::SentSetting{known, std::move(text)};
+}
 
 Result<settings::SentSettings> parse_agent_settings(std::string_view text, const std::string& source) {
   return SettingsReader(source).read(text);

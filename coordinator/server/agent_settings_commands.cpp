@@ -24,7 +24,7 @@ Result<json> set_settings(const Invocation& call) {
   std::vector<std::string> concerned;
   for (const auto& desktop : desktops)
     if (desktop.pool == pool && desktop.revoked_100ns == 0) concerned.push_back(desktop.name);
-  announce_settings(call.context.store, call.context.sessions, concerned);
+  announce_settings(call.context, concerned);
   return described;
 }
 

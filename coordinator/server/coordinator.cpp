@@ -60,8 +60,9 @@ Result<std::unique_ptr<Coordinator>> Coordinator::start(CoordinatorOptions optio
   coordinator->snapshots_ = std::make_unique<HostSnapshots>(*coordinator->sessions_, *coordinator->pools_,
                                                             *coordinator->extractors_, std::move(faults));
   options.server.snapshots = coordinator->snapshots_.get();
-  options.server.settings_of = [settings = std::make_shared<AgentSettingsOfPools>(*coordinator->store_)](
-                                   const std::string& desktop) { return settings->of(desktop); };
+  options.server.settings_of =
+      [settings = std::make_shared<AgentSettingsOfPools>(*coordinator->store_, coordinator->pools_.get())](
+          const std::string& desktop) { return settings->of(desktop); };
   options.server.state_directory = state;
   options.server.audit = coordinator->audit_.get();
   options.server.metrics = &coordinator->metrics_;

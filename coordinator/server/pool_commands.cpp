@@ -58,7 +58,7 @@ Result<json> move_desktop(const Invocation& call) {
   RS_TRY(auto pool, text_field(call.request, "pool"));
   RS_CHECK(call.context.store.set_pool_of(desktop, pool));
   call.context.sessions.announce_policy(desktop);
-  announce_settings(call.context.store, call.context.sessions, {desktop});
+  announce_settings(call.context, {desktop});
   return json{{"desktop", desktop}, {"pool", pool}};
 }
 

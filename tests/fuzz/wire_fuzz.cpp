@@ -73,6 +73,7 @@ void decode_batch(ByteView input) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   auto input = std::as_bytes(std::span(data, size));
   decode_frame(input);
+  if (auto kept = settings::decode_sent(input); kept && !settings::check_sent_size(*kept)) __builtin_trap();
   decode_batch(input);
   return 0;
 }
