@@ -19,11 +19,11 @@ using Clock = std::chrono::steady_clock;
 using UnixName = char*(__cdecl*)(const wchar_t*);
 
 constexpr const char* kShell = "Z:\\bin\\sh";
-// $1: the folder, $2: seconds, then the command. The status gets its name when it is whole.
+// $1: the folder, $2: seconds, then the command. The status is whole when its line has an end.
 constexpr const char* kScript =
     "d=$1; t=$2; shift 2; timeout -s KILL \"$t\" \"$@\" >\"$d/out\" 2>\"$d/err\" </dev/null; "
-    "echo $? >\"$d/ended.new\"; mv \"$d/ended.new\" \"$d/ended\"";
-constexpr auto kLook = std::chrono::milliseconds(5);
+    "echo $? >\"$d/ended\"";
+constexpr auto kLook = std::chrono::milliseconds(1);
 constexpr auto kGrace = std::chrono::seconds(5);  // for `timeout` and the shell themselves
 constexpr int kKilled = 137;
 
@@ -73,7 +73,7 @@ class Folder {
   }
   ~Folder() {
     if (path_.empty()) return;
-    for (const char* name : {"/out", "/err", "/ended", "/ended.new", ""})
+    for (const char* name : {"/out", "/err", "/ended", ""})
       static_cast<void>(real_file_system().remove(path_ + name));
   }
   const std::string& path() const { return path_; }
@@ -115,19 +115,22 @@ Result<ProgramOutput> run_host_program(const std::vector<std::string>& arguments
   const auto within = options.within.value_or(std::chrono::hours(24));
   const auto thousandths = std::to_string(1000 + within.count() % 1000).substr(1);
   const auto bound = std::to_string(within.count() / 1000) + "." + thousandths;
-  std::vector<std::string> words{kShell, "-c", kScript, "sh", place, bound, "env"};
-  words.insert(words.end(), options.environment.begin(), options.environment.end());
+  std::vector<std::string> words{kShell, "-c", kScript, "sh", place, bound};
+  if (!options.environment.empty()) {
+    words.push_back("env");
+    words.insert(words.end(), options.environment.begin(), options.environment.end());
+  }
   words.push_back(program);
   words.insert(words.end(), arguments.begin() + 1, arguments.end());
   RS_CHECK(start_shell(words));
   const auto start = Clock::now();
   std::string ended;
-  while (ended.empty() && Clock::now() - start < within + kGrace) {
+  while (!ended.ends_with('\n') && Clock::now() - start < within + kGrace) {
     ::Sleep(static_cast<DWORD>(kLook.count()));
     ended = folder.text("ended", 16);
   }
   ProgramOutput output;
-  output.status = ended.empty() ? kKilled : std::atoi(ended.c_str());
+  output.status = !ended.ends_with('\n') ? kKilled : std::atoi(ended.c_str());
   output.out = folder.text("out", options.most_output_bytes);
   output.err = folder.text("err", options.most_output_bytes);
   if (output.status == kKilled && Clock::now() - start >= within)
