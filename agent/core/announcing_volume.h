@@ -32,7 +32,9 @@ class AnnouncingVolume final : public ProfileVolume {
   Result<void> rename(const std::string& from, const std::string& to) override {
     return volume_.rename(from, to);
   }
-  Result<void> remove_tree(const std::string& path) override { return volume_.remove_tree(path); }
+  Result<bool> remove_tree_while(const GoOn& go_on, const std::string& path) override {
+    return volume_.remove_tree_while(go_on, path);
+  }
   Result<void> sync() override { return volume_.sync(); }
 
  private:

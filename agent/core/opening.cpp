@@ -235,10 +235,14 @@ Result<Opened> Opening::open_afresh() {
   return opened;
 }
 
-Result<void> empty_trash(ProfileVolume& volume, const std::string& agent_root) {
+Result<void> empty_trash(const ProfileVolume::GoOn& go_on, ProfileVolume& volume,
+                         const std::string& agent_root) {
   RS_TRY(auto items, volume.list(agent_root));
-  for (auto& item : items)
-    if (item.name.rfind(kTrashPrefix, 0) == 0) RS_CHECK(volume.remove_tree(agent_root + "/" + item.name));
+  for (auto& item : items) {
+    if (item.name.rfind(kTrashPrefix, 0) != 0) continue;
+    RS_TRY(const bool gone, volume.remove_tree_while(go_on, agent_root + "/" + item.name));
+    if (!gone) break;
+  }
   return {};
 }
 

@@ -56,7 +56,9 @@ class Opening {
   changelog::ChangeLog& log_;
 };
 
-// Removes what sessions before left behind; slow, for the background.
-Result<void> empty_trash(ProfileVolume& volume, const std::string& agent_root);
+// Removes what sessions before left behind; slow, for the background. What is left when `go_on` says no is
+// left to the next session.
+Result<void> empty_trash(const ProfileVolume::GoOn& go_on, ProfileVolume& volume,
+                         const std::string& agent_root);
 
 }  // namespace roamstead::agent

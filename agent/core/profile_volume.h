@@ -2,6 +2,7 @@
 // root, separated by '/'. Implementations: agent/fuse/posix_volume (a mounted volume, ntfs-3g on Linux).
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -63,8 +64,16 @@ class ProfileVolume {
   virtual Result<void> publish(const std::string& staged, VolumeHandle& directory,
                                const std::string& name) = 0;
   virtual Result<void> rename(const std::string& from,
-                              const std::string& to) = 0;         // ErrorCode::exists likewise
-  virtual Result<void> remove_tree(const std::string& path) = 0;  // fine when it is not there
+                              const std::string& to) = 0;  // ErrorCode::exists likewise
+  // Fine when it is not there. A tree may have a million files: between two of them `go_on` is asked, and
+  // whether all is gone is the answer.
+  using GoOn = std::function<bool()>;
+  virtual Result<bool> remove_tree_while(const GoOn& go_on, const std::string& path) = 0;
+  Result<void> remove_tree(const std::string& path) {
+    RS_TRY(const bool gone, remove_tree_while([] { return true; }, path));
+    (void)gone;
+    return {};
+  }
   // Everything written so far is on stable storage.
   virtual Result<void> sync() = 0;
 };

@@ -102,7 +102,6 @@ Result<std::unique_ptr<Session>> Session::start(const SessionConfig& config, wir
 Result<void> Session::prepare(const SessionConfig& config, wire::CoordinatorLink& link, ProfileVolume& volume,
                               SnapshotProvider& snapshots, changelog::ChangeLog& log) {
   RS_CHECK(Opening(config, link, volume, snapshots, log).prepare());
-  RS_CHECK(empty_trash(volume, config.agent_root));
   // The layers of the session before, which did not wait for that when it ended.
   RS_TRY(auto facts, log.session());
   RS_TRY(auto waiting, log.pending());
@@ -157,6 +156,7 @@ void Session::start_threads() {
   answerer_.start([this] { answer_pushes(); });
   link_.set_push_listener([this](const wire::Push& push) { hear(push); });
   housekeeper_.start([this] { keep_house(); });
+  sweeper_.start([this] { sweep(); });
   snapshotter_.start([this] { take_snapshots(); });
 }
 
@@ -169,6 +169,7 @@ void Session::stop_threads() {
   if (fill_) fill_->stop();
   snapshotter_.stop();
   housekeeper_.stop();
+  sweeper_.stop();
 }
 
 void Session::note_error(const Result<void>& result) {
@@ -177,12 +178,17 @@ void Session::note_error(const Result<void>& result) {
   last_error_ = result ? "" : result.error().to_string();
 }
 
+// What sessions before left: the frozen layers of the last one, and the profiles set aside.
+void Session::sweep() {
+  if (auto tidied = saver_->tidy(); !tidied)
+    log_info("merging frozen layers: {}", tidied.error().to_string());
+  const auto emptied = empty_trash([this] { return !sweeper_.stopping(); }, volume_, config_.agent_root);
+  if (!emptied) note_error(emptied);
+}
+
 // Tags are recorded about every second, so that a crash costs little; the lease is renewed in good time.
 void Session::keep_house() {
   constexpr auto kTagInterval = std::chrono::milliseconds(1000);
-  if (auto emptied = empty_trash(volume_, config_.agent_root); !emptied) note_error(emptied);
-  if (auto tidied = saver_->tidy(); !tidied)
-    log_info("merging frozen layers: {}", tidied.error().to_string());
   auto renew_at = Clock::now() + renew_every_;
   auto told = config_.ahead ? wire::SessionUse::preparing : wire::SessionUse::in_use;  // as it was opened
   while (housekeeper_.sleep(kTagInterval)) {

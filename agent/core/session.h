@@ -155,6 +155,7 @@ class Session {
   void start_threads();
   void stop_threads();
   void keep_house();
+  void sweep();
   void take_snapshots();
   void note_error(const Result<void>& result);
   void hear(const wire::Push& push);  // on the link's thread
@@ -194,7 +195,8 @@ class Session {
   std::atomic<std::uint64_t> snapshots_taken_{0};
   std::mutex error_mutex_;
   std::string last_error_;
-  Worker housekeeper_;  // tags, lease, trash
+  Worker housekeeper_;  // tags, lease
+  Worker sweeper_;      // may take minutes, for which neither a lease nor a log-out waits
   Worker snapshotter_;  // interval snapshots
   std::atomic<std::chrono::milliseconds> snapshot_interval_{};
   std::atomic<bool> interval_changed_{false};  // it was rung for that

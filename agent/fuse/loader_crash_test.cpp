@@ -61,9 +61,9 @@ class DyingVolume : public ProfileVolume {
     RS_CHECK(change());
     return volume_.rename(from, to);
   }
-  Result<void> remove_tree(const std::string& path) override {
-    if (!change()) return {};  // the dead clean nothing up
-    return volume_.remove_tree(path);
+  Result<bool> remove_tree_while(const GoOn& go_on, const std::string& path) override {
+    if (!change()) return true;  // the dead clean nothing up
+    return volume_.remove_tree_while(go_on, path);
   }
   Result<void> sync() override { return volume_.sync(); }
 

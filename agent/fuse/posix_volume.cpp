@@ -312,8 +312,9 @@ Result<void> PosixVolume::rename(const std::string& from, const std::string& to)
 }
 
 namespace {
-Result<void> remove_below(int parent, const std::string& name, int depth) {
-  if (::unlinkat(parent, name.c_str(), 0) == 0 || errno == ENOENT) return {};
+Result<bool> remove_below(const ProfileVolume::GoOn& go_on, int parent, const std::string& name, int depth) {
+  if (!go_on()) return false;
+  if (::unlinkat(parent, name.c_str(), 0) == 0 || errno == ENOENT) return true;
   if (errno != EISDIR && errno != EPERM) return fail(failed("remove", name));
   if (depth > 1000) return fail(ErrorCode::unsupported, name + " lies too deep to be removed");
   {
@@ -326,14 +327,19 @@ Result<void> remove_below(int parent, const std::string& name, int depth) {
     std::vector<std::string> names;  // first all names: removing while reading may skip some
     while (auto* entry = ::readdir(directory))
       if (std::string child = entry->d_name; child != "." && child != "..") names.push_back(std::move(child));
-    for (auto& child : names) RS_CHECK(remove_below(descriptor.get(), child, depth + 1));
+    for (auto& child : names) {
+      RS_TRY(const bool gone, remove_below(go_on, descriptor.get(), child, depth + 1));
+      if (!gone) return false;
+    }
   }
   if (::unlinkat(parent, name.c_str(), AT_REMOVEDIR) != 0) return fail(failed("remove", name));
-  return {};
+  return true;
 }
 }  // namespace
 
-Result<void> PosixVolume::remove_tree(const std::string& path) { return remove_below(root_.get(), path, 0); }
+Result<bool> PosixVolume::remove_tree_while(const GoOn& go_on, const std::string& path) {
+  return remove_below(go_on, root_.get(), path, 0);
+}
 
 Result<void> PosixVolume::sync() {
   // syncfs writes what the kernel holds; ntfs-3g passes only fsync on to its device.

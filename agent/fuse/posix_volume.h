@@ -65,7 +65,7 @@ class PosixVolume final : public ProfileVolume, public ScanSource {
   Result<extract::ItemIdentity> stage(const std::string& path, const profile::Entry& entry) override;
   Result<void> publish(const std::string& staged, VolumeHandle& directory, const std::string& name) override;
   Result<void> rename(const std::string& from, const std::string& to) override;
-  Result<void> remove_tree(const std::string& path) override;
+  Result<bool> remove_tree_while(const GoOn& go_on, const std::string& path) override;
   Result<void> sync() override;
 
   // ScanSource: posix_scan.cpp. ntfs-3g shows no sequence numbers.

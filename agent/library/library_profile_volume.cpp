@@ -122,23 +122,29 @@ Result<void> LibraryProfileVolume::rename(const std::string& from, const std::st
   return volume_.rename(from_directory, source.name, to_directory, target.name);
 }
 
-Result<void> LibraryProfileVolume::remove_below(FileReference directory, const std::string& name, int depth) {
+Result<bool> LibraryProfileVolume::remove_below(const GoOn& go_on, FileReference directory,
+                                                const std::string& name, int depth) {
+  if (!go_on()) return false;
   if (depth > kMaxDepth) return fail(ErrorCode::unsupported, name + " lies too deep to be removed");
   RS_TRY(const auto item, volume_.find_child(directory, name));
   RS_TRY(const auto info, volume_.stat(item));
   if (info.directory) {
     RS_TRY(const auto children, volume_.list(item));
-    for (auto& child : children) RS_CHECK(remove_below(item, child.name, depth + 1));
+    for (auto& child : children) {
+      RS_TRY(const bool gone, remove_below(go_on, item, child.name, depth + 1));
+      if (!gone) return false;
+    }
   }
-  return volume_.remove(directory, name);
+  RS_CHECK(volume_.remove(directory, name));
+  return true;
 }
 
-Result<void> LibraryProfileVolume::remove_tree(const std::string& path) {
+Result<bool> LibraryProfileVolume::remove_tree_while(const GoOn& go_on, const std::string& path) {
   const auto [parent, name] = split_path(path);
   auto directory = volume_.find(parent);
-  auto removed = directory ? remove_below(*directory, name, 0) : fail(std::move(directory).error());
-  if (!removed && removed.error().code != ErrorCode::not_found) return removed;
-  return {};
+  auto gone = directory ? remove_below(go_on, *directory, name, 0) : fail(std::move(directory).error());
+  if (!gone && gone.error().code == ErrorCode::not_found) return true;
+  return gone;
 }
 
 }  // namespace roamstead::agent

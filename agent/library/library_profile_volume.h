@@ -48,12 +48,13 @@ class LibraryProfileVolume final : public ProfileVolume {
   Result<extract::ItemIdentity> stage(const std::string& path, const profile::Entry& entry) override;
   Result<void> publish(const std::string& staged, VolumeHandle& directory, const std::string& name) override;
   Result<void> rename(const std::string& from, const std::string& to) override;
-  Result<void> remove_tree(const std::string& path) override;
+  Result<bool> remove_tree_while(const GoOn& go_on, const std::string& path) override;
   Result<void> sync() override { return volume_.sync(); }
 
  private:
   Result<void> set_metadata(ntfs3g::FileReference item, const profile::Entry& entry);
-  Result<void> remove_below(ntfs3g::FileReference directory, const std::string& name, int depth);
+  Result<bool> remove_below(const GoOn& go_on, ntfs3g::FileReference directory, const std::string& name,
+                            int depth);
 
   ntfs3g::LibraryVolume& volume_;
   ntfs3g::LibraryFileSystem files_;

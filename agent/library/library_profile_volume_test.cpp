@@ -92,5 +92,23 @@ TEST_CASE("a tree is removed with all it holds; one that is not there is fine") 
   CHECK(test.volume->remove_tree("no/such/place").has_value());
 }
 
+TEST_CASE("a tree is removed in parts where it must not take long") {
+  TestVolume test;
+  REQUIRE(test.volume->make_directories("Users/alice/d/e").has_value());
+  constexpr int kFiles = 20;
+  for (int number = 0; number < kFiles; ++number)
+    REQUIRE(test.volume->stage("Users/alice/d/e/" + std::to_string(number), sample_entry()).has_value());
+  int asked = 0;
+  const auto gone = test.volume->remove_tree_while([&] { return ++asked <= 10; }, "Users/alice/d");
+  REQUIRE(gone.has_value());
+  CHECK_FALSE(*gone);
+  const auto left = test.volume->list("Users/alice/d/e")->size();
+  CHECK(left > 0);
+  CHECK(left < kFiles);
+  CHECK(test.volume->remove_tree_while([] { return true; }, "Users/alice/d").value());
+  CHECK(test.volume->stat("Users/alice/d").error().code == ErrorCode::not_found);
+  CHECK(test.volume->remove_tree_while([] { return true; }, "Users/alice/d").value());
+}
+
 }  // namespace
 }  // namespace roamstead::agent

@@ -42,9 +42,9 @@ class PlainVolume final : public ProfileVolume {
   Result<void> rename(const std::string& from, const std::string& to) override {
     return files_.rename(from, to);
   }
-  Result<void> remove_tree(const std::string& path) override {
+  Result<bool> remove_tree_while(const GoOn&, const std::string& path) override {
     (void)files_.remove(path);
-    return {};
+    return true;
   }
   Result<void> sync() override { return {}; }
 

@@ -359,15 +359,17 @@ Result<void> WinVolume::rename(const std::string& from, const std::string& to) {
   return rename_place(source, target.directory->get(), win::narrow_text(target.name));
 }
 
-Result<void> WinVolume::remove_below(HANDLE directory, const std::wstring& name, int depth) {
+Result<bool> WinVolume::remove_below(const GoOn& go_on, HANDLE directory, const std::wstring& name,
+                                     int depth) {
+  if (!go_on()) return false;
   const auto what = win::narrow_text(name);
   if (depth > kDeepest) return fail(ErrorCode::unsupported, what + " lies too deep to be removed");
   RS_TRY(const bool done, items_->remove_link(directory, name));
-  if (done) return {};
+  if (done) return true;
   win::OpenOptions wanted;
   wanted.access = DELETE | FILE_READ_ATTRIBUTES | FILE_WRITE_ATTRIBUTES | FILE_LIST_DIRECTORY;
   auto opened = open_in(directory, name, wanted);
-  if (!opened && opened.error().code == ErrorCode::not_found) return {};
+  if (!opened && opened.error().code == ErrorCode::not_found) return true;
   RS_TRY(const auto item, std::move(opened));
   RS_TRY(const auto tag, win::query_file<win::FileAttributeTagInformation>(
                              item.get(), win::kFileAttributeTagInformation, what));
@@ -378,7 +380,8 @@ Result<void> WinVolume::remove_below(HANDLE directory, const std::wstring& name,
     RS_TRY(const auto children, list_open(item.get(), what));
     for (const auto& child : children) {
       RS_TRY(const auto wide, win::wide_text(child.name));
-      RS_CHECK(remove_below(item.get(), wide, depth + 1));
+      RS_TRY(const bool gone, remove_below(go_on, item.get(), wide, depth + 1));
+      if (!gone) return false;
     }
   }
   IO_STATUS_BLOCK io{};
@@ -386,7 +389,7 @@ Result<void> WinVolume::remove_below(HANDLE directory, const std::wstring& name,
                                             win::kDispositionIgnoreReadOnly};
   auto status = ::NtSetInformationFile(item.get(), &io, &at_once, sizeof at_once,
                                        win::information(win::kFileDispositionInformationEx));
-  if (status >= 0) return {};
+  if (status >= 0) return true;
   // Before Windows 10, version 1809.
   if ((tag.attributes & FILE_ATTRIBUTE_READONLY) != 0)
     RS_CHECK(items_->set_metadata(item.get(), {FILE_ATTRIBUTE_NORMAL, 0, 0, {}}, what));
@@ -394,14 +397,14 @@ Result<void> WinVolume::remove_below(HANDLE directory, const std::wstring& name,
   status = ::NtSetInformationFile(item.get(), &io, &remove, sizeof remove,
                                   win::information(win::kFileDispositionInformation));
   if (status < 0) return win::status_error("remove " + what, status);
-  return {};
+  return true;
 }
 
-Result<void> WinVolume::remove_tree(const std::string& path) {
+Result<bool> WinVolume::remove_tree_while(const GoOn& go_on, const std::string& path) {
   forget_directories();
   auto place = find_place(path);
-  if (!place) return place.error().code == ErrorCode::not_found ? Result<void>() : fail(place.error());
-  auto removed = remove_below(place->directory->get(), place->name, 0);
+  if (!place) return place.error().code == ErrorCode::not_found ? Result<bool>(true) : fail(place.error());
+  auto removed = remove_below(go_on, place->directory->get(), place->name, 0);
   forget_directories();
   return removed;
 }

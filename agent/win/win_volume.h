@@ -40,7 +40,7 @@ class WinVolume final : public ProfileVolume, public ScanSource {
   Result<extract::ItemIdentity> stage(const std::string& path, const profile::Entry& entry) override;
   Result<void> publish(const std::string& staged, VolumeHandle& directory, const std::string& name) override;
   Result<void> rename(const std::string& from, const std::string& to) override;
-  Result<void> remove_tree(const std::string& path) override;
+  Result<bool> remove_tree_while(const GoOn& go_on, const std::string& path) override;
   Result<void> sync() override;
 
   // ScanSource: win_scan.cpp.
@@ -67,7 +67,7 @@ class WinVolume final : public ProfileVolume, public ScanSource {
   Result<VolumeItem> stat_place(HANDLE directory, const std::wstring& name);
   Result<win::Handle> make_item(const Place& place, const profile::Entry& entry, const std::string& path);
   Result<void> rename_place(const Place& from, HANDLE directory, const std::string& name);
-  Result<void> remove_below(HANDLE directory, const std::wstring& name, int depth);
+  Result<bool> remove_below(const GoOn& go_on, HANDLE directory, const std::wstring& name, int depth);
   Result<std::vector<VolumeItem>> list_open(HANDLE directory, const std::string& what);
   void forget_directories();
 

@@ -133,6 +133,9 @@ TEST_CASE("a taken name is not replaced") {
   REQUIRE(items.size() == 2);
   CHECK(items[0].size_bytes + items[1].size_bytes == 30);
   directory.reset();
+  int asked = 0;
+  CHECK_FALSE(must(volume->remove_tree_while([&] { return ++asked <= 2; }, "taken")));
+  CHECK(must(volume->list("taken")).size() == 1);
   must(volume->remove_tree("taken"));
   CHECK(volume->stat("taken").error().code == ErrorCode::not_found);
   must(volume->remove_tree("taken"));
