@@ -92,8 +92,7 @@ void AgentService::work() {
     std::optional<settings::SentSettings> sent;
     {
       std::unique_lock lock(work_mutex_);
-      work_there_.wait_for(lock, kLook,
-                           [&] { return stopping_ || connect_now_ || to_take_ || !to_prepare_.empty(); });
+      work_there_.wait_for(lock, kLook, [&] { return stopping_ || connect_now_ || !to_prepare_.empty(); });
       if (stopping_) return;
       if (std::exchange(connect_now_, false)) connect_at = std::chrono::steady_clock::now();
       sent = std::exchange(to_take_, std::nullopt);
@@ -244,12 +243,11 @@ Result<wire::TlsLink*> AgentService::link() {
     RS_TRY_CTX(auto options, "this desktop's identity",
                wire::load_desktop_identity(os::real_file_system(), settings.identity_directory));
     if (!settings.coordinator.empty()) options.address = settings.coordinator;
-    options.on_settings = [this](const settings::SentSettings& sent) {  // takes note only
-      {
-        const std::lock_guard lock(work_mutex_);
-        to_take_ = sent;
-      }
-      work_there_.notify_all();
+    // Takes note only, and rings no bell: once a second is enough, however often a coordinator says
+    // something.
+    options.on_settings = [this](const settings::SentSettings& sent) {
+      const std::lock_guard lock(work_mutex_);
+      to_take_ = sent;
     };
     RS_TRY(link_, wire::TlsLink::create(options));
   }
