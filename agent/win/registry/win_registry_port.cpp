@@ -153,8 +153,9 @@ Result<bool> WinRegistryPort::is_mounted(const Hive& hive) {
 
 // With its keys at hand; null when it is not loaded. hive.mutex is not held.
 Result<std::shared_ptr<WinRegistryPort::Hive>> WinRegistryPort::loaded(Hive& hive) {
-  RS_TRY(const bool mounted, is_mounted(hive));
+  // First this: keys that unload() has cleared in between would be taken for the hive's, and saved as such.
   std::lock_guard lock(hive.mutex);
+  RS_TRY(const bool mounted, is_mounted(hive));
   if (!mounted) {
     hive.native.reset();
     return nullptr;
@@ -181,6 +182,7 @@ Result<std::unique_ptr<MountedHive>> WinRegistryPort::mount(const std::string& p
   RS_TRY(const auto hive, find_loaded(path));
   if (!hive) return files_.mount(path, file);
   std::lock_guard lock(hive->mutex);
+  if (!hive->native) return files_.mount(path, file);  // unloaded just now
   hive->file = file;
   HiveEdits::Host host;
   host.saving = hive->saving;
