@@ -64,6 +64,7 @@ Result<bool> SnapshotCycle::make_room(SnapshotKind kind, std::chrono::millisecon
 Result<FrozenLayer> SnapshotCycle::freeze(SnapshotKind kind, double& hold_seconds) {
   return while_quiet(parts_, hold_seconds, [&] {
     if (kind == SnapshotKind::final || kind == SnapshotKind::hand_over) snapshots_.expect_last();
+    if (kind != SnapshotKind::interval) snapshots_.expect_whole();
     auto frozen = snapshots_.freeze();
     if (frozen && kind == SnapshotKind::hand_over) parts_.loader.gate().refuse_programs(true);
     return frozen;

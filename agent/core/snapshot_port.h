@@ -37,6 +37,8 @@ class SnapshotPort : public SnapshotProvider {
   virtual void watch_loading(LoadedSince) {}
   // The next freeze is the session's last: nothing can be left to another one.
   virtual void expect_last() {}
+  // The next freeze is to show all there is, whatever this heard of what changed.
+  virtual void expect_whole() {}
   // Whether the last cut left something to the next one, which should come though nothing else changes.
   virtual bool left_something() { return false; }
 

@@ -107,7 +107,7 @@ void on_setattr(fuse_req_t request, fuse_ino_t node, struct stat* wanted, int ma
       }
     }
   }
-  mount.note_change();
+  mount.note_change(node);
   if (error != 0) {
     fuse_reply_err(request, error);
   } else {
@@ -244,7 +244,7 @@ void change_xattr(fuse_req_t request, fuse_ino_t node, const char* name, ByteVie
       if (!done && error == 0) error = errno_of(done.error());
     }
   }
-  mount.note_change();
+  mount.note_change(node);
   fuse_reply_err(request, error);
 }
 

@@ -59,7 +59,7 @@ void on_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
     fuse_reply_err(request, error);
     return;
   }
-  mount.note_change();
+  mount.note_change_in(parent);
   auto& file = mount.add_file(entry.ino, std::move(handle));
   info->keep_cache = 1;
   info->fh = reinterpret_cast<std::uint64_t>(&file);
@@ -105,7 +105,7 @@ void on_read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, fus
   fuse_reply_data(request, &buffer, FUSE_BUF_SPLICE_MOVE);
 }
 
-void on_write(fuse_req_t request, fuse_ino_t, const char* data, std::size_t size, off_t offset,
+void on_write(fuse_req_t request, fuse_ino_t node, const char* data, std::size_t size, off_t offset,
               fuse_file_info* info) {
   auto& mount = impl_of(request);
   PosixHandle* handle = nullptr;
@@ -114,7 +114,7 @@ void on_write(fuse_req_t request, fuse_ino_t, const char* data, std::size_t size
     return;
   }
   auto written = mount.loader.write(*handle, static_cast<std::uint64_t>(offset), as_bytes({data, size}));
-  mount.note_change();
+  mount.note_change(node);
   if (written) {
     fuse_reply_write(request, size);
   } else {
@@ -132,7 +132,7 @@ void on_fsync(fuse_req_t request, fuse_ino_t, int, fuse_file_info* info) {
 }
 
 // Reserving space is left to the volume's growth; what programs rely on is the size.
-void on_fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t length,
+void on_fallocate(fuse_req_t request, fuse_ino_t node, int mode, off_t offset, off_t length,
                   fuse_file_info* info) {
   auto& mount = impl_of(request);
   if (mode != 0) {
@@ -152,7 +152,7 @@ void on_fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t 
     grown = fail(size.error());
   } else if (*size < end) {
     grown = mount.loader.truncate(handle, end);
-    mount.note_change();
+    mount.note_change(node);
   }
   fuse_reply_err(request, error_of(grown));
 }

@@ -179,7 +179,7 @@ void make_new(fuse_req_t request, fuse_ino_t parent, const char* name, Make make
     error = mount.loader.gate().refuses_programs() ? EROFS : path ? make(mount.volume.root(), *path) : ESTALE;
   }
   if (error == 0) {
-    mount.note_change();
+    mount.note_change_in(parent);
     error = mount.reply_entry_for(parent, name, entry);
   }
   if (error != 0) {
@@ -241,7 +241,7 @@ void on_unlink(fuse_req_t request, fuse_ino_t parent, const char* name) {
     error = mount.remove_file(parent, name);
     if (error == 0 && record != 0)
       if (auto done = mount.loader.forget_stream(record, stream); !done) error = errno_of(done.error());
-    mount.note_change();
+    mount.note_change_in(parent);
   }
   fuse_reply_err(request, error);
 }
@@ -269,7 +269,7 @@ void on_rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
       }
     }
     mount.nodes.forget(entry.ino, 1);
-    mount.note_change();
+    mount.note_change_in(parent);
   }
   fuse_reply_err(request, error);
 }
@@ -290,7 +290,8 @@ void on_rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino
   } else if (error == 0) {
     error = mount.rename(parent, name, new_parent, new_name, flags);
   }
-  mount.note_change();
+  mount.note_change_in(parent);
+  mount.note_change_in(new_parent);
   fuse_reply_err(request, error);
 }
 

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::uint32_t kAttributeReparsePoint = 0x400;
 constexpr std::uint32_t kAttributeEncrypted = 0x4000;
+constexpr std::size_t kMostChanged = 10'000;  // folders: beyond that all of them might as well be listed
 constexpr std::size_t kMostAttributeBytes = 64 << 10;
 
 std::uint64_t to_windows_time(const timespec& time) {
@@ -51,6 +52,22 @@ Result<Bytes> attribute(const std::string& native, const char* name) {
 }
 
 }  // namespace
+
+void PosixVolume::note_changed(std::uint64_t folder) {
+  std::lock_guard lock(changed_mutex_);
+  if (!heard_all_) return;
+  changed_.insert(folder);
+  if (changed_.size() <= kMostChanged) return;
+  changed_.clear();
+  heard_all_ = false;
+}
+
+std::optional<std::set<std::uint64_t>> PosixVolume::changed_folders() {
+  std::lock_guard lock(changed_mutex_);
+  auto changed = std::exchange(changed_, {});
+  if (std::exchange(heard_all_, true)) return changed;
+  return std::nullopt;
+}
 
 Result<std::vector<ScannedItem>> PosixVolume::list_to_scan(const std::string& path) {
   FileDescriptor descriptor(

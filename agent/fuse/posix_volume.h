@@ -6,6 +6,9 @@
 // times.
 #pragma once
 
+#include <mutex>
+#include <set>
+
 #include "agent/core/profile_volume.h"
 #include "agent/fuse/file_descriptor.h"
 #include "agent/scan/scan_source.h"
@@ -68,7 +71,13 @@ class PosixVolume final : public ProfileVolume, public ScanSource {
   Result<bool> remove_tree_while(const GoOn& go_on, const std::string& path) override;
   Result<void> sync() override;
 
-  // ScanSource: posix_scan.cpp. ntfs-3g shows no sequence numbers.
+  // A program changed a name, or something of an item, in the folder with this record: told by whoever let
+  // it, after it was done.
+  void note_changed(std::uint64_t folder);
+
+  // ScanSource: posix_scan.cpp. ntfs-3g shows no sequence numbers. What changed is what note_changed() was
+  // told: changes that pass by the mount are not known here.
+  std::optional<std::set<std::uint64_t>> changed_folders() override;
   Result<std::vector<ScannedItem>> list_to_scan(const std::string& path) override;
   Result<ScannedItem> look(const std::string& path) override;
   Result<ItemDetails> details(const std::string& path) override;
@@ -90,6 +99,9 @@ class PosixVolume final : public ProfileVolume, public ScanSource {
   std::string profile_root_;
   FileDescriptor root_;
   bool ntfs_;
+  std::mutex changed_mutex_;  // what follows
+  std::set<std::uint64_t> changed_;
+  bool heard_all_ = true;
 };
 
 }  // namespace roamstead::agent

@@ -112,6 +112,16 @@ int ProfileMount::Impl::stat_node(NodeId node, struct stat& status) {
   return ::fstatat(volume.root(), path->c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
 }
 
+void ProfileMount::Impl::note_change(NodeId node) {
+  if (const auto folder = nodes.parent(node)) return note_change_in(*folder);
+  tell_change();
+}
+
+void ProfileMount::Impl::note_change_in(NodeId folder) {
+  if (const auto key = nodes.key(folder); key && !key->is_preview()) volume.note_changed(key->record);
+  tell_change();
+}
+
 OpenFile& ProfileMount::Impl::add_file(NodeId node, std::unique_ptr<PosixHandle> handle) {
   nodes.opened(node);
   auto file = std::make_unique<OpenFile>();

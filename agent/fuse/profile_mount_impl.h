@@ -41,7 +41,7 @@ class ProfileMount::Impl {
         volume(volume_used),
         root(profile_root),
         nodes(profile_root, root_record),
-        note_change(std::move(changed)) {}
+        tell_change(std::move(changed)) {}
 
   // A path on the volume as one of the profile.
   std::string_view in_profile(const std::string& path) const {
@@ -52,7 +52,7 @@ class ProfileMount::Impl {
   PosixVolume& volume;
   const std::string root;  // of the profile, on the volume
   NodeTable nodes;
-  std::function<void()> note_change;
+  std::function<void()> tell_change;
   // Exclusive while names change on the volume, shared while a path is being used. Never held while the
   // loader may wait for the network. Taken before the loader's gate.
   std::shared_mutex names_mutex;
@@ -64,6 +64,9 @@ class ProfileMount::Impl {
   std::thread thread;
   bool mounted = false;
 
+  // A program did something to a node, or to a name in a folder; afterwards.
+  void note_change(NodeId node);
+  void note_change_in(NodeId folder);
   // Errors are errno values, 0 is success.
   int open_node(NodeId node, std::unique_ptr<PosixHandle>& handle, bool for_writing = true);
   int populate(NodeId directory);

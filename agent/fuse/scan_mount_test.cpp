@@ -30,6 +30,9 @@ class ScannedDesk {
   // What the batches since the last call say, a line for each record.
   std::set<std::string> saved(const MemoryLink& link) {
     must(session->snapshot(true, kPatience));
+    return lines(link);
+  }
+  std::set<std::string> lines(const MemoryLink& link) {
     std::set<std::string> lines;
     const auto commits = link.commits();
     for (; seen_ < commits.size(); ++seen_)
@@ -49,6 +52,8 @@ class ScannedDesk {
       }
     return lines;
   }
+
+  ScanStatistics statistics() const { return snapshots_->statistics(); }
 
  private:
   std::unique_ptr<PosixVolume> volume_;
@@ -108,6 +113,80 @@ TEST_CASE("what programs do to a scanned profile is saved, and only that, over r
   const auto report = must(desk.session->logout(kPatience));
   CHECK(report.final_records == 1);
   CHECK(report.records >= 1);
+}
+
+TEST_CASE("interval snapshots look at the folders that programs changed, and the others at all") {
+  if (!can_mount() || !have_ntfs()) {
+    std::cout << "skipped: needs root, /dev/fuse and ntfs-3g\n";
+    return;
+  }
+  TestVolume volume(true);
+  MemoryLink link;
+  for (int i = 0; i < 20; ++i) link.add_file("folder/" + std::to_string(i) + "/file", some_content(5000));
+  ScannedDesk desk(volume, link);
+  desk.session->fill().start(FillLevel::all);
+  REQUIRE(desk.session->fill().wait(kPatience));
+  CHECK(desk.saved(link) == std::set<std::string>{});
+  CHECK(desk.statistics().whole);
+  desk.session->set_snapshot_interval(std::chrono::milliseconds(20));
+  std::set<std::string> lines;
+  const auto wait_for = [&](const std::string& last) {
+    const auto until = std::chrono::steady_clock::now() + kPatience;
+    while (lines.count(last) == 0 && std::chrono::steady_clock::now() < until) {
+      lines.merge(desk.lines(link));
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    CHECK(lines.count(last) == 1);
+  };
+  write_whole(volume.path() + "/Users/alice/folder/3/unheard", "of");  // not by the mount
+  write_whole(desk / "folder/7/new", "fresh");
+  wait_for("put folder/7/new @0+5");
+  CHECK(lines.count("put folder/3/unheard @0+2") == 0);
+  CHECK_FALSE(desk.statistics().whole);
+  REQUIRE(::mkdir((desk / "folder/made").c_str(), 0755) == 0);
+  REQUIRE(::rename((desk / "folder/7/new").c_str(), (desk / "folder/made/moved").c_str()) == 0);
+  wait_for("move folder/7/new folder/made/moved");
+  REQUIRE(::rename((desk / "folder/made").c_str(), (desk / "folder/9/within").c_str()) == 0);
+  wait_for("move folder/made folder/9/within");
+  CHECK_FALSE(desk.statistics().whole);
+  // That something is gone is told by a look at everything.
+  REQUIRE(::unlink((desk / "folder/9/within/moved").c_str()) == 0);
+  wait_for("delete folder/9/within/moved");
+  CHECK(desk.statistics().whole);
+  CHECK(lines.count("put folder/3/unheard @0+2") == 1);
+  must(desk.mount->unmount());
+  CHECK(must(desk.session->logout(kPatience)).final_records == 0);
+}
+
+// Says on the log what scans cost; run by hand, with --no-skip.
+TEST_CASE("timing: scans of 10,000 files, whole and of what changed" * doctest::skip()) {
+  if (!can_mount() || !have_ntfs()) return;
+  TestVolume volume(true);
+  MemoryLink link;
+  for (int i = 0; i < 10'000; ++i)
+    link.add_file("folder/" + std::to_string(i / 50) + "/" + std::to_string(i), some_content(100));
+  ScannedDesk desk(volume, link);
+  desk.session->fill().start(FillLevel::all);
+  REQUIRE(desk.session->fill().wait(std::chrono::minutes(5)));
+  CHECK(desk.saved(link) == std::set<std::string>{});
+  CHECK(desk.saved(link) == std::set<std::string>{});
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  for (int i = 0; i < 5; ++i) CHECK(desk.saved(link) == std::set<std::string>{});
+  desk.session->set_snapshot_interval(std::chrono::milliseconds(20));
+  for (int round = 0; round < 8; ++round) {
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    if (round % 2 == 0) {
+      desk.session->note_change();
+      continue;
+    }
+    desk.session->set_snapshot_interval(std::chrono::milliseconds(0));
+    for (int i = 0; i < 10; ++i)
+      write_whole(desk / ("folder/" + std::to_string(i) + "/" + std::to_string(i * 50)),
+                  std::to_string(round));
+    desk.session->set_snapshot_interval(std::chrono::milliseconds(20));
+  }
+  must(desk.mount->unmount());
+  must(desk.session->logout(kPatience));
 }
 
 }  // namespace

@@ -26,6 +26,9 @@ class FrozenSource final : public ScanSource {
   int calls_left = -1;
   // Files that a program shares with nobody.
   std::set<std::string> locked;
+  // Whether it tells which folders changed, and with whom it now and then tells less, or what is not so.
+  bool tells_changes = false;
+  std::mt19937_64* lies = nullptr;
 
   Result<std::vector<ScannedItem>> list_to_scan(const std::string& path) override {
     RS_CHECK(call());
@@ -63,6 +66,29 @@ class FrozenSource final : public ScanSource {
       details.streams.push_back(
           {stream.name, stream.size_bytes, stream.resident || !volume().device_extents(stream).empty()});
     return details;
+  }
+  std::optional<std::set<std::uint64_t>> changed_folders() override {
+    if (!tells_changes) return std::nullopt;
+    std::map<std::pair<std::uint64_t, std::string>, std::pair<std::uint64_t, ItemStamp>> now;
+    must(volume().scan([&](std::uint64_t, Result<ntfs::FileRecord> file) {
+      if (file)
+        for (const auto& name : file->names)
+          now[{name.parent.record, name.name}] = {file->reference.record, item(*file, "").stamp};
+      return true;
+    }));
+    std::set<std::uint64_t> folders;
+    for (const auto& [name, what] : now)
+      if (const auto before = told_.find(name); before == told_.end() || before->second != what)
+        folders.insert(name.first);
+    for (const auto& [name, what] : told_)
+      if (now.count(name) == 0) folders.insert(name.first);
+    told_ = std::move(now);
+    if (lies == nullptr) return folders;
+    const auto how = (*lies)() % 8;
+    if (how == 0) return std::nullopt;
+    if (how < 5) std::erase_if(folders, [&](auto) { return (*lies)() % 2 == 0; });
+    if (how == 1) folders.insert((*lies)() % 200);
+    return folders;
   }
   Result<std::unique_ptr<VolumeHandle>> open_to_read(const std::string& path,
                                                      const std::string& stream) override {
@@ -132,6 +158,8 @@ class FrozenSource final : public ScanSource {
 
   const bool tells_sequence_;
   std::unique_ptr<extract::Snapshot> snapshot_;
+  // By folder and name, as it was told last.
+  std::map<std::pair<std::uint64_t, std::string>, std::pair<std::uint64_t, ItemStamp>> told_;
 };
 
 struct Scanner {
@@ -170,10 +198,12 @@ struct SessionOptions {
   bool tells_sequence = true;
   bool locks = false;
   bool break_off = false;
+  bool tells_changes = false, lies = false;
   std::uint64_t most_bytes = std::uint64_t{1} << 30;
 };
 
-void run_session(std::mt19937_64& random, const SessionOptions& options) {
+// How many scans looked at what had changed only.
+int run_session(std::mt19937_64& random, const SessionOptions& options) {
   auto base = extract::random_base(random);
   extract::TestDesktop desktop;
   extract::TestAgent agent(desktop, base);
@@ -182,6 +212,9 @@ void run_session(std::mt19937_64& random, const SessionOptions& options) {
   Scanner scanner(options.tells_sequence);
   scanner.options.most_bytes = options.most_bytes;
   scanner.start_anew();
+  scanner.source.tells_changes = options.tells_changes;
+  if (options.lies) scanner.source.lies = &random;
+  int narrowed = 0;
   Guid below, below_extracted;
   for (int round = 0; round < options.rounds; ++round) {
     CAPTURE(round);
@@ -234,6 +267,10 @@ void run_session(std::mt19937_64& random, const SessionOptions& options) {
       continue;
     }
     const auto batch = cut->batch();
+    const bool whole = scanner.snapshots->statistics().whole;
+    CAPTURE(whole);
+    if (!whole) ++narrowed;
+    if (last) CHECK(whole);
     const bool left_something = scanner.snapshots->left_something();
     if (random() % 2 == 0) {  // sent by another process
       cut.reset();
@@ -253,7 +290,9 @@ void run_session(std::mt19937_64& random, const SessionOptions& options) {
     extracted.apply(extraction->batch(), extraction->content());
     CAPTURE(extract::describe(extraction->batch()));
     REQUIRE(extract::difference(expected, extracted) == "");
-    if (batch.held_back.empty()) {
+    if (options.lies && !whole) {
+      // What was not told of comes with a scan that looks at everything.
+    } else if (batch.held_back.empty()) {
       REQUIRE(extract::difference(expected, tree) == "");
     } else {
       CHECK((options.locks || options.most_bytes < 100'000));
@@ -263,6 +302,7 @@ void run_session(std::mt19937_64& random, const SessionOptions& options) {
     cut.reset();
     if (random() % 3 == 0) must(scanner.snapshots->tidy(below));
   }
+  return narrowed;
 }
 
 TEST_CASE("a scan finds what the programs did, and what extraction finds") {
@@ -280,6 +320,33 @@ TEST_CASE("an agent killed at any moment costs no content and adds no change to 
   SessionOptions options;
   options.lose_tags = true;
   for (int session = 0; session < 3; ++session) run_session(random, options);
+}
+
+TEST_CASE("a scan of the folders that changed finds what one of everything finds") {
+  if (!support::can_format_ntfs()) return;
+  auto random = support::seeded_random();
+  SessionOptions options;
+  options.tells_changes = true;
+  options.steps = 8;
+  SUBCASE("where nothing happens to it") {}
+  SUBCASE("where the agent is killed") { options.lose_tags = true; }
+  SUBCASE("where scans end in their middle") { options.break_off = true; }
+  options.tells_sequence = random() % 2 == 0;
+  int narrowed = 0;
+  for (int session = 0; session < 3; ++session) narrowed += run_session(random, options);
+  CHECK(narrowed != 0);
+}
+
+TEST_CASE("whatever is told of changes, and not told, the session's end has everything") {
+  if (!support::can_format_ntfs()) return;
+  auto random = support::seeded_random();
+  SessionOptions options;
+  options.tells_changes = options.lies = true;
+  options.steps = 12;
+  options.tells_sequence = random() % 2 == 0;
+  int narrowed = 0;
+  for (int session = 0; session < 4; ++session) narrowed += run_session(random, options);
+  CHECK(narrowed != 0);
 }
 
 TEST_CASE("a scan that ends in its middle leaves no trace in the next one") {

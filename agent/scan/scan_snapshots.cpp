@@ -19,6 +19,9 @@ constexpr const char* kContentSuffix = ".content";
 constexpr std::uint64_t kHeaderBytes = 64 << 10;
 constexpr std::uint64_t kMostCopiedBytes = 512u << 20;
 constexpr std::uint64_t kCopyBytes = 1u << 20;
+constexpr int kMostNarrowed = 15;                 // scans in a row
+constexpr std::size_t kMostKeptFolders = 20'000;  // in memory, with what they list
+constexpr std::size_t kMostKeptItems = 100'000;
 
 std::string content_name(const Guid& id) { return id.to_string() + kContentSuffix; }
 
@@ -26,6 +29,19 @@ Result<void> read_exactly(VolumeHandle& handle, std::uint64_t offset, MutableByt
   RS_TRY(const auto count, handle.read(offset, out));
   if (count == out.size()) return {};
   return fail(ErrorCode::corrupt, "the provenance journal ends at " + std::to_string(offset + count));
+}
+
+// Whether what is listed at all, and what not, is what it was.
+bool same_rules(const CutFacts& known, const std::vector<CopiedFile>& now,
+                const std::string& provenance_path) {
+  const auto copy_in = [](const std::vector<CopiedFile>& copies, const std::string& path) {
+    const auto found =
+        std::find_if(copies.begin(), copies.end(), [&](const auto& copy) { return copy.path == path; });
+    return found == copies.end() ? std::string() : found->copy;
+  };
+  for (const auto& path : {extract::rules_path(provenance_path), extract::logout_path(provenance_path)})
+    if (copy_in(known.hives, path) != copy_in(now, path)) return false;
+  return true;
 }
 
 class CopiedCut final : public Cut {
@@ -65,6 +81,11 @@ void ScanSnapshots::expect_last() {
   expect_last_ = true;
 }
 
+void ScanSnapshots::expect_whole() {
+  std::lock_guard lock(mutex_);
+  expect_whole_ = true;
+}
+
 bool ScanSnapshots::left_something() {
   std::lock_guard lock(mutex_);
   return left_something_;
@@ -80,6 +101,7 @@ Result<FrozenLayer> ScanSnapshots::freeze() {
   std::lock_guard lock(mutex_);
   Frozen frozen;
   frozen.last = std::exchange(expect_last_, false);
+  frozen.whole = std::exchange(expect_whole_, false) || frozen.last;
   frozen.layer.id = Guid::random();
   frozen.layer.path = in_spool(content_name(frozen.layer.id));
   frozen.taken_100ns = now_100ns();
@@ -180,12 +202,26 @@ Result<std::unique_ptr<Cut>> ScanSnapshots::cut(const FrozenLayer& frozen, const
     RS_CHECK(provenance.extend(journal_source, frozen_->journal_bytes, *earlier));
   }
 
+  auto changed = source_.changed_folders();  // from here on it is heard of the next time
+  if (changed && known && !frozen_->whole && known->id == listed_.cut && known->id == below &&
+      listed_.since_whole < kMostNarrowed && same_rules(*known, frozen_->copies, options_.provenance_path)) {
+    ++listed_.since_whole;
+  } else {
+    changed.reset();
+  }
+  auto listed = std::exchange(listed_, Listed());  // of use again only when all of this succeeds
   const auto until = start + options_.last_patience;
   statistics_ = {};
   std::optional<ScanWork> work;
   for (;;) {
-    ScanWork::Place place{
-        source_, *tree_, files_, options_.directory, frozen_->layer.path, options_.provenance_path};
+    ScanWork::Place place{source_,
+                          *tree_,
+                          files_,
+                          options_.directory,
+                          frozen_->layer.path,
+                          options_.provenance_path,
+                          listed.folders,
+                          std::exchange(changed, std::nullopt)};
     work.emplace(std::move(place), frozen_->header, frozen_->copies, provenance,
                  earlier ? &*earlier : nullptr, frozen_->journal_bytes, loaded_since_,
                  ScanWork::Limits{frozen_->last ? 0 : options_.most_bytes});
@@ -210,11 +246,17 @@ Result<std::unique_ptr<Cut>> ScanSnapshots::cut(const FrozenLayer& frozen, const
   CutFacts facts{frozen.id, frozen_->header.session, frozen_->journal_bytes, frozen_->copies};
   RS_CHECK(tree_->add_cut(facts, work->changes()));
   left_something_ = work->left_something();
+  statistics_.whole = work->was_whole();
+  if (listed.folders.by_record.size() <= kMostKeptFolders && statistics_.listed <= kMostKeptItems) {
+    listed_ = std::move(listed);
+    listed_.cut = frozen.id;
+    if (statistics_.whole) listed_.since_whole = 0;
+  }
   statistics_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  log_info("scanned in {:.0f} ms ({:.0f} ms of it names): {} items, {} looked at, {} KiB copied{}",
-           statistics_.seconds * 1e3, statistics_.list_seconds * 1e3, statistics_.listed,
-           statistics_.examined, statistics_.copied_bytes >> 10,
-           left_something_ ? ", something is left to the next one" : "");
+  log_info("{} in {:.0f} ms ({:.0f} ms of it names): {} items, {} looked at, {} KiB copied{}",
+           statistics_.whole ? "scanned" : "scanned what changed", statistics_.seconds * 1e3,
+           statistics_.list_seconds * 1e3, statistics_.listed, statistics_.examined,
+           statistics_.copied_bytes >> 10, left_something_ ? ", something is left to the next one" : "");
   RS_TRY(auto content, open_copied_content(files_, frozen_->layer.path, batch));
   return std::unique_ptr<Cut>(std::make_unique<CopiedCut>(std::move(batch), std::move(content)));
 }

@@ -6,6 +6,10 @@
 // after another one that is not. A file that changes while it is copied is tried again, and then left to the
 // next snapshot. The hives are copied while programs are held.
 //
+// Where the source tells which folders changed, a scan lists these alone and everything at the
+// session's end, on request, after a start, whenever something is not met where it was, and every so often.
+// What such a scan says is there is there; that something is gone it leaves to one that lists everything.
+//
 // A batch's bytes are copied into the desktop's state, and are on stable storage before the batch is queued.
 // What was saved is known by a table beside them (saved_tree.h).
 #pragma once
@@ -26,6 +30,7 @@ struct ScanStatistics {
   std::uint64_t examined = 0;  // of them, not as the tree knew them
   std::uint64_t copied_bytes = 0;
   int attempts = 0;
+  bool whole = false;  // everything was looked at, not only what is said to have changed
   double list_seconds = 0, seconds = 0;
 };
 
@@ -49,6 +54,7 @@ class ScanSnapshots final : public SnapshotPort {
 
   void watch_loading(LoadedSince loaded_since) override;
   void expect_last() override;
+  void expect_whole() override;
   bool left_something() override;
   Result<FrozenLayer> freeze() override;
   Result<std::unique_ptr<Cut>> cut(const FrozenLayer& frozen, const Guid& below) override;
@@ -67,7 +73,13 @@ class ScanSnapshots final : public SnapshotPort {
     std::uint64_t journal_bytes = 0;
     std::uint64_t taken_100ns = 0;
     std::vector<CopiedFile> copies;
-    bool last = false;
+    bool last = false, whole = false;
+  };
+  // What the latest cut listed.
+  struct Listed {
+    Guid cut;
+    ListedFolders folders;
+    int since_whole = 0;  // cuts
   };
   ScanSnapshots(ScanSource& source, os::FileSystem& files, Options options, std::unique_ptr<SavedTree> tree);
   Result<std::optional<CopiedFile>> copy(const std::string& path, bool hive,
@@ -83,6 +95,8 @@ class ScanSnapshots final : public SnapshotPort {
   LoadedSince loaded_since_;
   std::optional<Frozen> frozen_;
   bool expect_last_ = false;
+  bool expect_whole_ = false;
+  Listed listed_;
   bool left_something_ = false;
   ScanStatistics statistics_;
 };

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,11 @@ class ScanSource {
   // To read one stream of a file, without keeping programs from it.
   virtual Result<std::unique_ptr<VolumeHandle>> open_to_read(const std::string& path,
                                                              const std::string& stream) = 0;
+  // By their records, the folders in which a name or anything of an item may have changed since the last call
+  // of this, also those of others' profiles; nothing: everything may have, since nobody looks, some of it was
+  // missed, or it is more than is kept. Only a hint: what it leaves out is found when everything is looked
+  // at.
+  virtual std::optional<std::set<std::uint64_t>> changed_folders() { return std::nullopt; }
 };
 
 }  // namespace roamstead::agent

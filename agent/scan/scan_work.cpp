@@ -90,13 +90,43 @@ class ScanWork::Remembered final : public extract::BatchObserver {
 Result<void> ScanWork::run(ScanStatistics& statistics) {
   for (int attempt_number = 1; attempt_number <= kMostAttempts; ++attempt_number) {
     statistics.attempts = attempt_number;
-    RS_TRY(const bool done, attempt(attempt_number > kPatientAttempts, statistics));
+    RS_TRY(const bool done, attempt(attempt_number == 1, attempt_number > kPatientAttempts, statistics));
     if (done) return {};
   }
   return fail(ErrorCode::busy, header_.profile_root + ": files were moved all the time while it was scanned");
 }
 
-Result<bool> ScanWork::attempt(bool final_try, ScanStatistics& statistics) {
+Result<TreeListing> ScanWork::list(const extract::Selection& selection, bool first) {
+  const ListingScope scope{header_.profile_root, header_.staging_root,
+                           [&](const std::string& path) { return selection.leaves_out(path, true); }};
+  was_whole_ = false;
+  if (first && place_.changed && earlier_ != nullptr) {
+    auto changed = *place_.changed;
+    // What the agent itself brought since, wherever that was heard of.
+    for (const auto id : earlier_->spoken_of_since()) {
+      const auto item = provenance_.find(id);
+      const auto up =
+          item->base_path.is_root() ? nullptr : provenance_.find_by_base(item->base_path.parent());
+      if (up != nullptr) changed.insert(up->identity.record);
+    }
+    RS_TRY(auto listing, list_changed(place_.source, scope, place_.folders, std::move(changed)));
+    if (listing) return std::move(*listing);
+  }
+  was_whole_ = true;
+  return list_tree(place_.source, scope, place_.folders);
+}
+
+bool ScanWork::met_all(const LiveVolume& live) const {
+  for (const auto record : live.changed())
+    if (!live.has(record)) return false;
+  const auto spoken = earlier_->spoken_of_since();
+  return std::all_of(spoken.begin(), spoken.end(), [&](auto id) {
+    const auto item = provenance_.find(id);
+    return item->withdrawn || live.has(item->identity.record);
+  });
+}
+
+Result<bool> ScanWork::attempt(bool first, bool final_try, ScanStatistics& statistics) {
   batch_ = {};
   changes_.clear();
   candidates_ = {};
@@ -111,11 +141,11 @@ Result<bool> ScanWork::attempt(bool final_try, ScanStatistics& statistics) {
            LiveVolume::make(sources, place_.spool, header_.profile_root, "", nothing, copies_));
     RS_TRY(selection, extract::Selection::read(*rules, place_.provenance_path, header_.session));
   }
-  RS_TRY(auto listing, list_tree(place_.source, header_.profile_root, header_.staging_root,
-                                 [&](const std::string& path) { return selection.leaves_out(path, true); }));
+  RS_TRY(auto listing, list(selection, first));
   const auto staging = listing.staging;
   RS_TRY(const auto live, LiveVolume::make(sources, place_.spool, header_.profile_root, header_.staging_root,
                                            std::move(listing), copies_));
+  if (!was_whole_ && !met_all(*live)) return false;
   RS_CHECK(drop_newly_published(*live));
   statistics.list_seconds = seconds_since(start);
   statistics.listed = live->all().size();

@@ -17,6 +17,8 @@ class ScanWork {
     std::string spool;
     std::string content_path;  // of the bytes that travel
     std::string provenance_path;
+    ListedFolders& folders;  // as the scan before listed them, where `changed` is given
+    std::optional<std::set<std::uint64_t>> changed;  // of them; nothing: everything is listed
   };
   struct Limits {
     std::uint64_t most_bytes = 0;  // 0: none
@@ -41,11 +43,17 @@ class ScanWork {
   bool left_something() const { return left_something_; }
   // Whether a file could not be read because of a program that has it open.
   bool met_open_files() const { return met_open_files_; }
+  // Everything was looked at.
+  bool was_whole() const { return was_whole_; }
 
  private:
   class Remembered;
+  // Only what changed, where that is known and holds together; otherwise everything.
+  Result<TreeListing> list(const extract::Selection& selection, bool first);
+  // Nothing that is known to be there was not met: that it is gone is told by a look at everything only.
+  bool met_all(const LiveVolume& live) const;
   // False: to be tried again.
-  Result<bool> attempt(bool final_try, ScanStatistics& statistics);
+  Result<bool> attempt(bool first, bool final_try, ScanStatistics& statistics);
   Result<void> drop_newly_published(LiveVolume& live);
   bool put_off_what_is_too_much(const std::vector<extract::Locator>& locators);
   Result<bool> put_off_what_is_open(const LiveVolume& live, const std::vector<extract::Locator>& locators);
@@ -72,6 +80,7 @@ class ScanWork {
   std::vector<SavedTree::Change> changes_;
   bool left_something_ = false;
   bool met_open_files_ = false;
+  bool was_whole_ = false;
 };
 
 }  // namespace roamstead::agent

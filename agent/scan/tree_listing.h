@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <unordered_map>
 
 #include "agent/scan/scan_source.h"
@@ -30,10 +31,31 @@ struct TreeListing {
   std::unordered_map<std::uint64_t, ListedItem> items;  // by record; with the root
 };
 
-// `leaves_out` says of a folder's path in the profile whether nothing in it is to be listed. ErrorCode::busy:
-// the folders changed all the time.
-Result<TreeListing> list_tree(ScanSource& source, const std::string& profile_root,
-                              const std::string& staging_root,
-                              const std::function<bool(const std::string& path)>& leaves_out);
+struct ListedFolder {
+  std::string path;  // in the profile
+  ItemStamp stamp;   // before it was listed
+  bool unsettled = false;
+  std::vector<ScannedItem> items;
+};
+
+// What was listed, for who goes on from there.
+struct ListedFolders {
+  ScannedItem root;
+  std::unordered_map<std::uint64_t, ListedFolder> by_record;
+};
+
+struct ListingScope {
+  std::string profile_root, staging_root;  // on the volume
+  // Says of a folder's path in the profile whether nothing in it is to be listed.
+  std::function<bool(const std::string& path)> leaves_out;
+};
+
+// `folders` is left as it was listed. ErrorCode::busy: the folders changed all the time.
+Result<TreeListing> list_tree(ScanSource& source, const ListingScope& scope, ListedFolders& folders);
+
+// Only `changed` of them is listed anew, what is reached for the first time, and what the source says has
+// changed meanwhile; of the same scope. Nothing: that does not fit together, and everything must be listed.
+Result<std::optional<TreeListing>> list_changed(ScanSource& source, const ListingScope& scope,
+                                                ListedFolders& folders, std::set<std::uint64_t> changed);
 
 }  // namespace roamstead::agent

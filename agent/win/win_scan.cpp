@@ -1,5 +1,6 @@
 // A WinVolume as a scan reads it.
 #include "agent/win/base/native_file.h"
+#include "agent/win/base/wine.h"
 #include "agent/win/win_handle.h"
 #include "agent/win/win_volume.h"
 #include "common/profile/path.h"
@@ -15,6 +16,13 @@ Result<T> or_gone(Result<T> result) {
 }
 
 }  // namespace
+
+std::optional<std::set<std::uint64_t>> WinVolume::changed_folders() {
+  if (win::under_wine()) return std::nullopt;  // it has no such journal
+  const std::lock_guard lock(mutex_);
+  if (!journal_) journal_ = std::make_unique<UsnJournal>(options_.drive);
+  return journal_->changed_folders();
+}
 
 Result<std::vector<ScannedItem>> WinVolume::list_to_scan(const std::string& path) {
   RS_TRY(const auto directory, or_gone(open_directory(path, false)));

@@ -15,6 +15,7 @@
 #include "agent/win/base/handle.h"
 #include "agent/win/item_port.h"
 #include "agent/win/scan_port.h"
+#include "agent/win/usn_journal.h"
 
 namespace roamstead::agent {
 
@@ -43,7 +44,8 @@ class WinVolume final : public ProfileVolume, public ScanSource {
   Result<bool> remove_tree_while(const GoOn& go_on, const std::string& path) override;
   Result<void> sync() override;
 
-  // ScanSource: win_scan.cpp.
+  // ScanSource: win_scan.cpp. What changed is what the volume's change journal says, where it has one.
+  std::optional<std::set<std::uint64_t>> changed_folders() override;
   Result<std::vector<ScannedItem>> list_to_scan(const std::string& path) override;
   Result<ScannedItem> look(const std::string& path) override;
   Result<ItemDetails> details(const std::string& path) override;
@@ -76,6 +78,7 @@ class WinVolume final : public ProfileVolume, public ScanSource {
   Directory root_;
   std::unique_ptr<ItemPort> items_;
   std::unique_ptr<ScanPort> scan_;
+  std::unique_ptr<UsnJournal> journal_;  // opened when it is first asked
 
   std::mutex mutex_;  // the directory of the agent's own that was opened last
   std::string kept_path_;
