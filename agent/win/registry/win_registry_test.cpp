@@ -4,6 +4,10 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
+#include <cstring>
+#include <thread>
+
 #include "agent/core/registry_loader.h"
 #include "agent/testing/hive_model.h"
 #include "agent/testing/memory_link.h"
@@ -402,6 +406,31 @@ TEST_CASE("what another hive's keys are is never saved as this profile's") {
   must(other.port.flush());
   must(process->port.unload());
   CHECK(model_of_hive(first.file(kHive)).find(key_of("Software\\First")) != nullptr);
+}
+
+TEST_CASE("a snapshot in the middle of a log-off never takes the keys being cleared for the user's") {
+  if (!win::under_wine()) return;  // there nobody clears keys
+  KeyModel user;
+  user.at({}).entry = {{}, registry::test::kTime, registry::test::descriptor()};
+  Desktop desktop(user, user);
+  const auto process = desktop.log_on();
+  for (int round = 0; round < 40; ++round) {
+    INFO("round ", round);
+    must(process->port.load());
+    NativeHive::Options options;
+    options.root = L"\\Registry\\User\\" + std::wstring(kSid, kSid + std::strlen(kSid));
+    options.keeps_security = false;
+    const auto key = key_of("Round " + std::to_string(round));
+    must(must(NativeHive::open(std::move(options), true))->create(key, {}));
+    std::atomic<bool> over{false};
+    std::thread snapshots([&] {
+      while (!over) must(process->port.flush());
+    });
+    must(process->port.unload());
+    over = true;
+    snapshots.join();
+    REQUIRE(model_of_hive(desktop.file(kHive)).find(key) != nullptr);
+  }
 }
 
 }  // namespace
