@@ -30,6 +30,7 @@ class AnnouncedHandle final : public VolumeHandle {
   VolumeHandle& inner() { return *inner_; }
 
   std::uint64_t record() const override { return inner_->record(); }
+  std::uint64_t file_number() const override { return inner_->file_number(); }
   const std::string& stream() const override { return inner_->stream(); }
   Result<std::size_t> read(std::uint64_t offset, MutableByteView out) override {
     return inner_->read(offset, out);

@@ -40,11 +40,13 @@ CloudFiles::CloudFiles(CloudFilesPort& port, CloudSource& source, CloudFilesOpti
     : port_(port), source_(source), options_(options) {
   for (std::size_t i = 0; i < std::max<std::size_t>(1, options_.threads); ++i)
     threads_.emplace_back([this] { work(); });
+  // Not among them: what Windows tells may lead to calls that it asks us about before they return.
+  threads_.emplace_back([this] { take_notes(); });
 }
 
 CloudFiles::~CloudFiles() { stop(); }
 
-Result<void> CloudFiles::add_root(const ProfilePath& root) {
+Result<void> CloudFiles::add_root(const ProfilePath& root, const ProfilePath& base) {
   for (const auto& hive : profile::hive_paths())
     if (holds(root, hive))
       return fail(ErrorCode::invalid_argument, "'" + root.text() + "' cannot be a sync root: the hive " +
@@ -52,11 +54,11 @@ Result<void> CloudFiles::add_root(const ProfilePath& root) {
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return fail(ErrorCode::cancelled, "the provider is ending");
-    for (const auto& other : roots_)
+    for (const auto& [other, where] : roots_)
       if (holds(other, root) || holds(root, other))
         return fail(ErrorCode::conflict,
                     "'" + root.text() + "' overlaps with the sync root '" + other.text() + "'");
-    roots_.insert(root);  // nobody else begins it meanwhile
+    roots_[root] = base;  // nobody else begins it meanwhile
   }
   auto done = port_.register_root(root);
   if (done) {
@@ -83,13 +85,27 @@ Result<void> CloudFiles::remove_root(const ProfilePath& root) {
   return {};
 }
 
-Result<void> CloudFiles::set_pin(const ProfilePath& path, CloudPin pin) {
-  RS_CHECK(port_.set_pin(path, pin));
-  return pin == CloudPin::pinned ? port_.hydrate(path) : Result<void>();
+bool CloudFiles::covers(const ProfilePath& base_path) const {
+  std::lock_guard lock(mutex_);
+  return !stopping_ && std::any_of(roots_.begin(), roots_.end(), [&](const auto& root) {
+    return !(root.second == base_path) && holds(root.second, base_path);
+  });
+}
+
+Result<void> CloudFiles::convert(FileNumber file, bool directory) {
+  RS_CHECK(port_.convert(file, directory, options_.identity));
+  std::lock_guard lock(mutex_);
+  ++status_.placeholders;
+  return {};
+}
+
+Result<void> CloudFiles::hydrate(FileNumber file) {
+  if (is_ending()) return fail(ErrorCode::unavailable, "the provider is ending");
+  return port_.hydrate(file);
 }
 
 void CloudFiles::stop() {
-  std::set<ProfilePath> roots;
+  std::map<ProfilePath, ProfilePath> roots;
   std::deque<CloudRequest> left;
   {
     std::lock_guard lock(mutex_);
@@ -103,7 +119,7 @@ void CloudFiles::stop() {
   for (const auto& request : left)
     refuse(request, request.range, Error(ErrorCode::cancelled, "the provider is ending"));
   for (auto& thread : threads_) thread.join();
-  for (const auto& root : roots)
+  for (const auto& [root, base] : roots)
     if (auto done = port_.disconnect(root); !done)
       log_warning("sync root '{}': {}", root.text(), done.error().to_string());
 }
@@ -114,15 +130,26 @@ CloudFilesStatus CloudFiles::status() const {
   status.roots = roots_.size();
   status.waiting = waiting_.size();
   status.running = running_.size();
+  status.notes = notes_.size() + (noting_ ? 1 : 0);
   return status;
 }
 
 void CloudFiles::on_request(const CloudRequest& request) {
+  using Kind = CloudRequest::Kind;
+  const bool told =
+      request.kind == Kind::dehydrated || request.kind == Kind::closed || request.kind == Kind::attributes;
   {
     std::lock_guard lock(mutex_);
+    if (told) {
+      if (stopping_) return;
+      notes_.push_back(request);
+      if (notes_.size() > options_.most_notes) notes_.pop_front();
+      changed_.notify_all();
+      return;
+    }
     if (!stopping_ && waiting_.size() < options_.most_waiting) {
       waiting_.push_back(request);
-      changed_.notify_one();
+      changed_.notify_all();
       return;
     }
   }
@@ -158,6 +185,46 @@ void CloudFiles::work() {
   }
 }
 
+void CloudFiles::take_notes() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [&] { return stopping_ || !notes_.empty(); });
+    if (stopping_) return;
+    const auto note = std::move(notes_.front());
+    notes_.pop_front();
+    noting_ = true;
+    lock.unlock();
+    look_after(note);
+    lock.lock();
+    noting_ = false;
+  }
+}
+
+void CloudFiles::look_after(const CloudRequest& note) {
+  Result<void> done;
+  if (note.kind == CloudRequest::Kind::dehydrated) done = source_.released(note.item, note.done);
+  if (note.kind == CloudRequest::Kind::closed) done = source_.closed(note.item);
+  if (note.kind == CloudRequest::Kind::attributes) done = look_at_pin(note.item);
+  if (note.kind == CloudRequest::Kind::dehydrated && note.done) {
+    std::lock_guard lock(mutex_);
+    ++status_.dehydrated;
+  }
+  if (!done) log_info("'{}': {}", note.item.path.text(), done.error().to_string());
+}
+
+// What the user wants to have always is brought; what he wants to have no more goes, if it may.
+Result<void> CloudFiles::look_at_pin(const CloudItem& item) {
+  RS_TRY(const auto state, port_.state(item.file));
+  if (!state.placeholder) return {};
+  if (state.pin == CloudPin::pinned && !state.whole) return port_.hydrate(item.file);
+  if (state.pin != CloudPin::unpinned || !state.whole || !state.in_sync) return {};
+  RS_TRY(const bool may, source_.release(item));
+  if (!may) return {};
+  const auto gone = port_.dehydrate(item.file);
+  RS_CHECK(source_.released(item, gone.has_value()));
+  return gone;
+}
+
 bool CloudFiles::is_ending() const {
   std::lock_guard lock(mutex_);
   return stopping_;
@@ -170,10 +237,10 @@ bool CloudFiles::is_cancelled(CloudRequestId id) const {
 }
 
 void CloudFiles::refuse(const CloudRequest& request, ByteRange rest, const Error& why) {
-  log_info("not brought: '{}': {}", request.path.text(), why.to_string());
+  log_info("not brought: '{}': {}", request.item.path.text(), why.to_string());
   if (auto told = port_.refuse(request, rest, is_retryable(why));
       !told && told.error().code != ErrorCode::cancelled)
-    log_warning("'{}': {}", request.path.text(), told.error().to_string());
+    log_warning("'{}': {}", request.item.path.text(), told.error().to_string());
   std::lock_guard lock(mutex_);
   ++status_.refused;
 }
@@ -188,12 +255,14 @@ void CloudFiles::answer(const CloudRequest& request) {
       done = answer_placeholders(request);
       break;
     case CloudRequest::Kind::dehydrate:
-      done = port_.allow_dehydrate(request.id, false);
+      done = answer_dehydrate(request);
+      break;
+    default:
       break;
   }
   if (!done) {
     if (done.error().code != ErrorCode::cancelled)
-      log_warning("'{}': {}", request.path.text(), done.error().to_string());
+      log_warning("'{}': {}", request.item.path.text(), done.error().to_string());
     return;
   }
   std::lock_guard lock(mutex_);
@@ -206,16 +275,15 @@ bool CloudFiles::pause() {
   return !stopping_;
 }
 
-template <class Call>
-auto CloudFiles::patiently(const CloudRequest& request, std::uint64_t done, Call call) -> decltype(call()) {
+Result<void> CloudFiles::patiently(const CloudRequest& request, std::uint64_t done,
+                                   const std::function<Result<void>()>& call) {
   const auto until = Clock::now() + options_.patience;
   for (;;) {
     auto result = call();
     if (result || !is_retryable(result.error()) || Clock::now() >= until) return result;
     if (is_cancelled(request.id)) return result;
     // A valid operation: it begins the 60 s anew, for this request and all others.
-    if (auto told = port_.report_progress(request.id, done, std::max(request.range.length, done)); !told)
-      return fail(std::move(told).error());
+    RS_CHECK(port_.report_progress(request.id, done, std::max(request.range.length, done)));
     if (!pause()) return result;
   }
 }
@@ -228,11 +296,15 @@ Result<void> CloudFiles::answer_data(const CloudRequest& request) {
                                       ? size
                                       : (wanted_end + kAlignment - 1) / kAlignment * kAlignment);
   const auto stop_here = [&](std::uint64_t at, const Error& why) -> Result<void> {
-    if (is_cancelled(request.id) && !is_ending())
+    if ((is_cancelled(request.id) || why.code == ErrorCode::cancelled) && !is_ending())
       return fail(ErrorCode::cancelled, "nobody waits for it any more");
     refuse(request, {at, end - at}, why);
     return fail(ErrorCode::cancelled, "refused");
   };
+  if (begin >= end)
+    return stop_here(begin, Error(ErrorCode::invalid_argument, "nothing of the file is asked for"));
+  if (request.identity != options_.identity)
+    return stop_here(begin, Error(ErrorCode::denied, "it is a placeholder of another session"));
   if (source_.excludes(request.process))
     return stop_here(begin,
                      Error(ErrorCode::denied, "'" + request.process + "' makes nothing be loaded, by rule"));
@@ -240,14 +312,16 @@ Result<void> CloudFiles::answer_data(const CloudRequest& request) {
   for (auto at = begin; at < end;) {
     if (is_cancelled(request.id)) return stop_here(at, Error(ErrorCode::cancelled, "the provider is ending"));
     const ByteRange part{at, std::min(piece, end - at)};
-    auto data = patiently(request, at - begin, [&] { return source_.read(request.path, part); });
-    if (data && data->size() != part.length)
-      data = fail(ErrorCode::corrupt, std::to_string(data->size()) + " bytes at " + std::to_string(at) +
-                                          ", " + std::to_string(part.length) + " expected");
-    if (!data) return stop_here(at, data.error());
-    if (auto announced = source_.announce(request.path, at, *data); !announced)
-      return stop_here(at, announced.error());
-    RS_CHECK(port_.transfer_data(request.id, at, *data));
+    auto done = patiently(request, at - begin, [&] {
+      return source_.read(request.item, part, [&](std::uint64_t offset, ByteView data) -> Result<void> {
+        if (offset != part.offset || data.size() != part.length)
+          return fail(ErrorCode::corrupt, std::to_string(data.size()) + " bytes at " +
+                                              std::to_string(offset) + ", " + std::to_string(part.length) +
+                                              " at " + std::to_string(part.offset) + " expected");
+        return port_.transfer_data(request.id, offset, data);
+      });
+    });
+    if (!done) return stop_here(at, done.error());
     at = part.end();
     std::lock_guard lock(mutex_);
     status_.transferred_bytes += part.length;
@@ -256,30 +330,27 @@ Result<void> CloudFiles::answer_data(const CloudRequest& request) {
 }
 
 Result<void> CloudFiles::answer_placeholders(const CloudRequest& request) {
-  const auto stop_here = [&](const Error& why) -> Result<void> {
-    if (!is_cancelled(request.id) || is_ending()) refuse(request, {}, why);
-    return fail(ErrorCode::cancelled, "refused");
-  };
-  auto entries = patiently(request, 0, [&] { return source_.list(request.path); });
-  if (!entries) return stop_here(entries.error());
-  std::vector<CloudPlaceholder> items;
-  for (auto& entry : *entries) {
-    if (auto fine = profile::check_name(entry.name); !fine) return stop_here(fine.error());
-    items.push_back({entry.name, entry.entry, request.path.child(entry.name)});
+  const bool ours = request.identity == options_.identity;
+  auto done = ours ? patiently(request, 0, [&] { return source_.populate(request.item); })
+                   : fail(ErrorCode::denied, "it is a placeholder of another session");
+  if (done) return port_.complete_directory(request.id);
+  if (!is_cancelled(request.id) || is_ending()) refuse(request, {}, done.error());
+  return fail(ErrorCode::cancelled, "refused");
+}
+
+// What is pinned stays, what was changed stays; and what is allowed is durably no program's before it is.
+Result<void> CloudFiles::answer_dehydrate(const CloudRequest& request) {
+  const auto state = port_.state(request.item.file);
+  bool may =
+      state && state->in_sync && state->pin != CloudPin::pinned && request.identity == options_.identity;
+  if (may) {
+    const auto released = source_.release(request.item);
+    if (!released) log_info("'{}': {}", request.item.path.text(), released.error().to_string());
+    may = released.value_or(false);
   }
-  if (auto announced = source_.announce(request.path, *entries); !announced)
-    return stop_here(announced.error());
-  const auto most = std::max<std::size_t>(1, options_.placeholders_at_once);
-  std::size_t at = 0;
-  do {
-    if (is_cancelled(request.id)) return stop_here(Error(ErrorCode::cancelled, "the provider is ending"));
-    const auto count = std::min(most, items.size() - at);
-    const std::vector<CloudPlaceholder> part(items.begin() + static_cast<std::ptrdiff_t>(at),
-                                             items.begin() + static_cast<std::ptrdiff_t>(at + count));
-    at += count;
-    RS_CHECK(port_.transfer_placeholders(request.id, part, at == items.size()));
-  } while (at < items.size());
-  return {};
+  auto told = port_.allow_dehydrate(request.id, may);
+  if (may && !told) RS_CHECK(source_.released(request.item, false));
+  return told;
 }
 
 }  // namespace roamstead::agent

@@ -30,7 +30,6 @@ class SimulatedCloudFiles final : public CloudFilesPort {
   struct Pending {
     CloudRequest request;
     Bytes bytes;  // fetch_data: the file as far as it came
-    std::vector<std::string> names;
     std::uint64_t come = 0;
     bool done = false, refused = false, retryable = false, cancelled = false, allowed = true;
   };
@@ -78,15 +77,12 @@ class SimulatedCloudFiles final : public CloudFilesPort {
     changed_.notify_all();
     return {};
   }
-  Result<void> transfer_placeholders(CloudRequestId id, const std::vector<CloudPlaceholder>& items,
-                                     bool last) override {
+  Result<void> complete_directory(CloudRequestId id) override {
     std::lock_guard lock(mutex_);
     auto* pending = alive(id);
     if (pending == nullptr) return fail(ErrorCode::cancelled, "nobody waits for it");
-    for (const auto& item : items) pending->names.push_back(item.name);
-    ++parts;
     touch();
-    pending->done = last;
+    pending->done = true;
     changed_.notify_all();
     return {};
   }
@@ -113,14 +109,31 @@ class SimulatedCloudFiles final : public CloudFilesPort {
     changed_.notify_all();
     return {};
   }
-  Result<void> set_pin(const ProfilePath& path, CloudPin pin) override {
-    std::lock_guard lock(mutex_);
-    pins[path] = pin;
-    return {};
-  }
-  Result<void> hydrate(const ProfilePath& path) override {
-    const auto got = ask({CloudRequest::Kind::fetch_data, 0, path, 5000, {0, 5000}, ""});
+  Result<void> convert(FileNumber, bool, const std::string&) override { return {}; }
+  Result<void> hydrate(FileNumber file) override {
+    const auto got = ask(request(at("Documents/a"), 5000, {0, 5000}, "", file));
     return got.done && !got.refused ? Result<void>() : fail(ErrorCode::unavailable, "refused");
+  }
+  Result<PlaceholderState> state(FileNumber file) override {
+    std::lock_guard lock(mutex_);
+    return states[file];
+  }
+  // Asks before, as Windows may.
+  Result<void> dehydrate(FileNumber file) override {
+    const auto got = ask(request(at("Documents/a"), 5000, {}, "", file, CloudRequest::Kind::dehydrate));
+    return got.done && got.allowed ? Result<void>() : fail(ErrorCode::busy, "not allowed");
+  }
+  static CloudRequest request(const ProfilePath& path, std::uint64_t size, ByteRange range,
+                              const char* process, FileNumber file = 40,
+                              CloudRequest::Kind kind = CloudRequest::Kind::fetch_data) {
+    CloudRequest request;
+    request.kind = kind;
+    request.item = {file, path};
+    request.identity = "session";
+    request.size_bytes = size;
+    request.range = range;
+    request.process = process;
+    return request;
   }
 
   // What a program does: waits for the answer, as Windows makes it wait.
@@ -129,11 +142,11 @@ class SimulatedCloudFiles final : public CloudFilesPort {
     {
       std::lock_guard lock(mutex_);
       request.id = ++ids_;
-      Pending pending{request, Bytes(static_cast<std::size_t>(request.size_bytes)), {}};
+      Pending pending{request, Bytes(static_cast<std::size_t>(request.size_bytes))};
       pending_.emplace(request.id, std::move(pending));
       touch();
       for (const auto& [root, each] : connected)
-        if (request.path.is_within(root)) callbacks = each;
+        if (request.item.path.is_within(root)) callbacks = each;
     }
     if (callbacks == nullptr) return {};  // "the cloud file provider is not running"
     callbacks->on_request(request);
@@ -166,8 +179,8 @@ class SimulatedCloudFiles final : public CloudFilesPort {
 
   std::set<ProfilePath> registered;
   std::map<ProfilePath, CloudCallbacks*> connected;
-  std::map<ProfilePath, CloudPin> pins;
-  int registrations = 0, timeouts = 0, reports = 0, parts = 0;
+  std::map<FileNumber, PlaceholderState> states;
+  int registrations = 0, timeouts = 0, reports = 0;
   std::size_t most_piece = 0;
 
  private:
@@ -187,32 +200,28 @@ class SimulatedCloudFiles final : public CloudFilesPort {
 
 class Source final : public CloudSource {
  public:
-  std::atomic<bool> away{false};
-  std::atomic<bool> broken{false};
-  std::atomic<int> reads{0}, announced{0};
+  std::atomic<bool> away{false}, broken{false}, may_release{true};
+  std::atomic<int> reads{0}, loaded{0}, populated{0}, releases{0}, kept{0}, gone{0}, closes{0};
   std::chrono::milliseconds delay{0};
-  std::size_t children = 0;
 
-  Result<std::vector<profile::NamedEntry>> list(const ProfilePath&) override {
+  Result<void> populate(const CloudItem&) override {
     if (away) return fail(ErrorCode::unavailable, "away");
-    std::vector<profile::NamedEntry> all(children);
-    for (std::size_t i = 0; i < children; ++i) all[i].name = "file" + std::to_string(i);
-    return all;
+    return ++populated, Result<void>();
   }
-  Result<Bytes> read(const ProfilePath& path, ByteRange range) override {
+  Result<void> read(const CloudItem& item, ByteRange range, const Give& give) override {
     ++reads;
     if (delay.count() != 0) std::this_thread::sleep_for(delay);
     if (away) return fail(ErrorCode::unavailable, "away");
     if (broken) return fail(ErrorCode::corrupt, "broken");
-    const auto all = content_of(path, range.end());
-    return Bytes(all.begin() + static_cast<std::ptrdiff_t>(range.offset), all.end());
+    const auto all = content_of(item.path, range.end());
+    RS_CHECK(give(range.offset, ByteView(all).subspan(range.offset)));
+    return ++loaded, Result<void>();
   }
-  Result<void> announce(const ProfilePath&, const std::vector<profile::NamedEntry>&) override {
-    return ++announced, Result<void>();
+  Result<bool> release(const CloudItem&) override { return ++releases, may_release.load(); }
+  Result<void> released(const CloudItem&, bool is_gone) override {
+    return ++(is_gone ? gone : kept), Result<void>();
   }
-  Result<void> announce(const ProfilePath&, std::uint64_t, ByteView) override {
-    return ++announced, Result<void>();
-  }
+  Result<void> closed(const CloudItem&) override { return ++closes, Result<void>(); }
   bool excludes(const std::string& process) override { return process == "scanner.exe"; }
 };
 
@@ -223,6 +232,7 @@ struct Bench {
   }
   static CloudFilesOptions quick() {
     CloudFilesOptions options;
+    options.identity = "session";
     options.pause = 10ms;
     options.patience = 300ms;
     options.piece_bytes = 64 << 10;
@@ -230,14 +240,14 @@ struct Bench {
   }
   SimulatedCloudFiles::Pending fetch(const char* path, std::uint64_t size, ByteRange range,
                                      const char* process = "a.exe") {
-    return windows.ask({CloudRequest::Kind::fetch_data, 0, at(path), size, range, process});
+    return windows.ask(SimulatedCloudFiles::request(at(path), size, range, process));
   }
   SimulatedCloudFiles windows;
   Source source;
   std::unique_ptr<CloudFiles> files;
 };
 
-TEST_CASE("what a program reads comes in aligned pieces, announced before it is there") {
+TEST_CASE("what a program reads comes in aligned pieces, and counts as loaded once Windows has it") {
   Bench bench;
   auto random = support::seeded_random();
   for (int round = 0; round < 60; ++round) {
@@ -251,22 +261,44 @@ TEST_CASE("what a program reads comes in aligned pieces, announced before it is 
     REQUIRE(got.bytes[range.end() - 1] == expected[range.end() - 1]);
   }
   CHECK(bench.windows.most_piece <= 64u << 10);
-  CHECK(bench.source.announced == bench.source.reads);
+  CHECK(bench.source.loaded == bench.source.reads);
   for (int i = 0; i < 200 && bench.files->status().answered < 60; ++i) std::this_thread::sleep_for(5ms);
   CHECK(bench.files->status().answered == 60);
 }
 
-TEST_CASE("a directory comes in parts, the last of which says so") {
+TEST_CASE("a directory is complete once it is populated, and is asked for again where that failed") {
   Bench bench;
-  for (std::size_t children : {0, 1, 256, 1000}) {
-    bench.source.children = children;
-    bench.windows.parts = 0;
-    const auto got =
-        bench.windows.ask({CloudRequest::Kind::fetch_placeholders, 0, at("Documents"), 0, {}, "a.exe"});
-    CHECK((got.done && !got.refused));
-    CHECK(got.names.size() == children);
-    CHECK(bench.windows.parts == std::max<int>(1, static_cast<int>((children + 255) / 256)));
-  }
+  const auto ask = [&](const char* identity = "session") {
+    auto request = SimulatedCloudFiles::request(at("Documents/d"), 0, {}, "a.exe", 41,
+                                                CloudRequest::Kind::fetch_placeholders);
+    request.identity = identity;
+    return bench.windows.ask(request);
+  };
+  auto got = ask();
+  CHECK((got.done && !got.refused));
+  CHECK(bench.source.populated == 1);
+  bench.source.away = true;
+  got = ask();
+  CHECK((got.refused && got.retryable));
+  bench.source.away = false;
+  got = ask("another session");
+  CHECK((got.refused && !got.retryable));
+  CHECK(bench.source.populated == 1);
+}
+
+TEST_CASE(
+    "placeholders of another session are not served, and roots cover what is below them in the version") {
+  Bench bench;
+  auto request = SimulatedCloudFiles::request(at("Documents/a"), 100, {0, 100}, "a.exe");
+  request.identity = "";
+  const auto got = bench.windows.ask(request);
+  CHECK((got.refused && !got.retryable));
+  CHECK(bench.source.reads == 0);
+  REQUIRE(bench.files->add_root(at("Renamed"), at("Pictures")));
+  CHECK(bench.files->covers(at("documents/deep/a")));
+  CHECK(bench.files->covers(at("Pictures/a")));
+  for (const auto* path : {"Documents", "Renamed/a", "Documents2/a", ""})
+    CHECK_FALSE(bench.files->covers(at(path)));
 }
 
 TEST_CASE("roots that overlap, or hold a hive, are refused, and others' are named") {
@@ -330,7 +362,7 @@ TEST_CASE("a request that is cancelled ends, waiting or running, and nothing mor
     bench.windows.cancel(id, at("Documents/a"));
   };
   const auto got = bench.windows.ask(
-      {CloudRequest::Kind::fetch_data, 0, at("Documents/a"), 64 << 20, {0, 64 << 20}, ""}, cancel_soon);
+      SimulatedCloudFiles::request(at("Documents/a"), 64 << 20, {0, 64 << 20}, ""), cancel_soon);
   CHECK((got.cancelled && !got.done));
   for (int i = 0; i < 200 && bench.files->status().running != 0; ++i) std::this_thread::sleep_for(5ms);
   CHECK(bench.files->status().cancelled == 1);
@@ -358,19 +390,58 @@ TEST_CASE("too many requests at once are refused, to be tried again") {
   CHECK(refused >= 4);
 }
 
-TEST_CASE("excluded processes load nothing; dehydration is never allowed; pinned files are loaded") {
+TEST_CASE("excluded processes load nothing") {
   Bench bench;
   const auto got = bench.fetch("Documents/a", 100, {0, 100}, "scanner.exe");
   CHECK((got.refused && !got.retryable));
   CHECK(bench.source.reads == 0);
-  const auto dehydrate =
-      bench.windows.ask({CloudRequest::Kind::dehydrate, 0, at("Documents/a"), 100, {0, 100}, ""});
-  CHECK((dehydrate.done && !dehydrate.allowed));
-  REQUIRE(bench.files->set_pin(at("Documents/a"), CloudPin::pinned));
-  CHECK(bench.windows.pins[at("Documents/a")] == CloudPin::pinned);
-  CHECK(bench.source.reads == 1);
-  REQUIRE(bench.files->set_pin(at("Documents/b"), CloudPin::unpinned));
-  CHECK(bench.source.reads == 1);
+}
+
+template <class Condition>
+bool within_seconds(const Condition& condition) {
+  for (int i = 0; i < 2000 && !condition(); ++i) std::this_thread::sleep_for(5ms);
+  return condition();
+}
+
+TEST_CASE("a file is dehydrated only where it is in sync, not pinned, and may go") {
+  Bench bench;
+  const auto ask = [&](const PlaceholderState& state) {
+    bench.windows.states[40] = state;
+    return bench.windows
+        .ask(SimulatedCloudFiles::request(at("Documents/a"), 5000, {}, "", 40, CloudRequest::Kind::dehydrate))
+        .allowed;
+  };
+  CHECK(ask({true, true, true, CloudPin::unspecified}));
+  CHECK(ask({true, true, true, CloudPin::unpinned}));
+  CHECK_FALSE(ask({true, true, false, CloudPin::unpinned}));
+  CHECK_FALSE(ask({true, true, true, CloudPin::pinned}));
+  CHECK(bench.source.releases == 2);
+  bench.source.may_release = false;
+  CHECK_FALSE(ask({true, true, true, CloudPin::unspecified}));
+}
+
+TEST_CASE("what the user pins is loaded, what he unpins goes; who closes a file is told of") {
+  Bench bench;
+  auto note = SimulatedCloudFiles::request(at("Documents/a"), 0, {}, "", 40, CloudRequest::Kind::attributes);
+  bench.windows.states[40] = {true, false, true, CloudPin::pinned};
+  bench.files->on_request(note);
+  REQUIRE(within_seconds([&] { return bench.source.reads == 1; }));
+  bench.windows.states[40] = {true, true, true, CloudPin::unpinned};
+  bench.files->on_request(note);
+  REQUIRE(within_seconds([&] { return bench.source.gone == 1; }));
+  CHECK(bench.source.releases == 2);  // by us, and when Windows asked
+  bench.source.may_release = false;
+  bench.files->on_request(note);
+  bench.windows.states[40] = {true, true, false, CloudPin::unpinned};
+  bench.files->on_request(note);
+  note.kind = CloudRequest::Kind::closed;
+  bench.files->on_request(note);
+  REQUIRE(within_seconds([&] { return bench.source.closes == 1; }));
+  CHECK(bench.source.gone == 1);
+  CHECK(bench.source.kept == 0);
+  note.kind = CloudRequest::Kind::dehydrated;
+  bench.files->on_request(note);
+  REQUIRE(within_seconds([&] { return bench.source.kept == 1; }));
 }
 
 TEST_CASE("a provider that ends refuses what waits, and the next one finds its roots") {

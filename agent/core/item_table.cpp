@@ -6,7 +6,9 @@ namespace {
 // What programs changed, and what is loaded without being recorded yet, is known here alone. item.mutex is
 // held.
 bool is_all_recorded(const Item& item) {
-  if (item.doubted || item.written || item.populating || item.tags_waiting) return false;
+  if (item.doubted || item.written || item.populating || item.tags_waiting || !item.released.empty() ||
+      item.converting)
+    return false;
   for (const auto& [name, state] : item.streams)
     if (!state.pending.empty() || !state.in_flight.empty()) return false;
   return true;

@@ -2,6 +2,7 @@
 // loaded.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <functional>
@@ -33,6 +34,16 @@ struct StreamState {
     loaded.subtract({limit, base_limit - limit});
     base_limit = limit;
   }
+  // The whole blocks that `range` touches, as far as they are the base's.
+  ByteRange base_blocks(ByteRange range) const {
+    const auto block_start = [](std::uint64_t at) {
+      return at / extract::kTagBlockBytes * extract::kTagBlockBytes;
+    };
+    const auto start = block_start(range.offset);
+    if (range.empty() || start >= base_limit) return {start, 0};
+    const auto last = std::min(range.end() - 1, base_limit - 1);
+    return {start, std::min(block_start(last) + extract::kTagBlockBytes, base_limit) - start};
+  }
   bool fully_loaded() const { return base_limit == 0 || loaded.contains({0, base_limit}); }
 };
 
@@ -47,12 +58,17 @@ struct Item {
 
   std::mutex mutex;  // guards all below
   std::condition_variable changed;
+  std::uint16_t sequence = 0;                // of its record, where the volume tells; 0: not known
   std::uint64_t created_100ns = 0;           // with the record number, what the item is known by
   std::uint64_t previous_created_100ns = 0;  // of a recovered item whose creation time was to change; 0: none
   bool identity_checked = false;             // of a recovered item: the record is still this item's
   bool populated = false;
   bool populating = false;
-  bool written = false;       // by a program: its times are no longer the base's
+  bool written = false;      // by a program: its times are no longer the base's
+  bool placeholder = false;  // Windows asks for its bytes: common/extract/provenance.h, encode_dehydrated
+  bool converting = false;   // it is being made one
+  // Of a placeholder that may be dehydrated, until Windows says whether it was: the tags it had.
+  std::map<std::uint64_t, extract::BlockTag> released;
   bool tags_waiting = false;  // in the list of items with pending tags
   std::map<std::string, StreamState> streams;
 

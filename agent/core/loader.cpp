@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "agent/core/loader_child.h"
 #include "agent/core/patience.h"
 #include "agent/core/registry_loader.h"
 #include "agent/core/working_set.h"
@@ -28,15 +29,6 @@ std::map<std::string, StreamState> fresh_streams(const Entry& entry) {
 }
 
 }  // namespace
-
-// A child on its way from the version's list to its name on the volume.
-struct Loader::Child {
-  const NamedEntry* entry = nullptr;
-  std::string staged;  // empty: it has its name already
-  ItemIdentity identity;
-  std::shared_ptr<Item> item;                // null until it is in the journal
-  std::vector<std::shared_ptr<Item>> inner;  // what was made below it while it was staged
-};
 
 namespace {
 // What filling makes below a directory while that is staged: one flush of the journal serves them all. A
@@ -87,9 +79,13 @@ std::shared_ptr<Item> Loader::wake(std::uint64_t record, bool recovered) const {
     auto item = std::make_shared<Item>(state->id, record, state->base_path,
                                        state->entry.kind == EntryKind::directory, recovered);
     item->created_100ns = state->identity.created_100ns;
+    item->sequence = state->identity.sequence;  // said when it was published, and the same ever after
+    if (item->sequence == 0 && state->previous_identity.record == record)
+      item->sequence = state->previous_identity.sequence;
     if (recovered && state->previous_identity.record == record)
       item->previous_created_100ns = state->previous_identity.created_100ns;
     item->populated = state->populated;
+    item->placeholder = state->placeholder;
     item->streams = fresh_streams(state->entry);
     for (const auto& [name, stream] : state->streams) {
       auto& mine = item->streams[name];
@@ -108,7 +104,14 @@ std::shared_ptr<Item> Loader::wake(std::uint64_t record, bool recovered) const {
 // past us.
 std::shared_ptr<Item> Loader::find(VolumeHandle& handle) {
   auto item = items_.find(handle.record());
-  if (!item || !(item->recovered || item->doubted)) return item;
+  if (!item) return nullptr;
+  // Known by it for certain, also where a program that carries no hook deleted the item.
+  const auto sequence = handle.file_number() >> 48;
+  if (sequence != 0 && item->sequence != 0 && sequence != item->sequence) {
+    items_.remove(handle.record());
+    return nullptr;
+  }
+  if (!(item->recovered || item->doubted)) return item;
   std::lock_guard lock(item->mutex);
   if (item->identity_checked && !item->doubted) return item;
   auto times = handle.times();
@@ -309,6 +312,7 @@ Result<std::shared_ptr<Item>> Loader::record(const ItemIdentity& identity, const
   RS_TRY(auto id, journal_.append_published(identity, path, entry));
   auto item = std::make_shared<Item>(id, identity.record, path, entry.is_directory(), false);
   item->created_100ns = identity.created_100ns;
+  item->sequence = identity.sequence;
   item->streams = fresh_streams(entry);
   item->populated = populated;
   if (populated) {
@@ -323,6 +327,9 @@ Result<std::shared_ptr<Item>> Loader::record(const ItemIdentity& identity, const
 Result<bool> Loader::stage_inner(const ProfilePath& path, const Entry& entry, const std::string& staged,
                                  std::size_t& most, std::vector<std::shared_ptr<Item>>& inner) {
   if (most == 0 || activity_.waited_for()) return false;
+  // Windows asks for a placeholder's children when somebody looks into it.
+  if (const auto* placeholders = placeholders_.load(); placeholders != nullptr && placeholders->covers(path))
+    return false;
   RS_TRY(auto part, patiently([&] { return link_.list(session_secret_, path, ""); }));
   if (part.more || part.entries.size() > std::min(most, kInnerChildren)) return false;
   // A hive's base hive is made when it gets its name in the profile.
@@ -374,6 +381,12 @@ Result<bool> Loader::adopt_child(VolumeHandle& directory, Child& child) {
 }
 
 Result<void> Loader::publish_children(Item& item, VolumeHandle& directory, std::vector<Child>& children) {
+  for (const auto& child : children)
+    if (child.entry->entry.kind == EntryKind::file && !child.item->placeholder &&
+        becomes_placeholder(child)) {
+      RS_CHECK(journal_.append_dehydrated(child.item->id));
+      child.item->placeholder = true;
+    }
   RS_CHECK(journal_.flush());
   {
     Gate::Pass pass(gate_);
@@ -398,6 +411,7 @@ Result<void> Loader::publish_children(Item& item, VolumeHandle& directory, std::
     // Nobody else changes a directory that is not populated: the times are still the base's.
     RS_CHECK(directory.set_times(before));
   }
+  RS_CHECK(convert_children(children));
   RS_CHECK(journal_.append_populated(item.id));
   // Before programs see the directory: what they rename or delete in it would otherwise look, to the next
   // process, like children that never got their names.

@@ -16,6 +16,7 @@
 #include "agent/core/activity.h"
 #include "agent/core/gate.h"
 #include "agent/core/item_table.h"
+#include "agent/core/placeholders.h"
 #include "agent/core/preview.h"
 #include "agent/core/profile_volume.h"
 #include "common/extract/provenance_journal.h"
@@ -67,6 +68,9 @@ class Loader {
   // Told what programs touch, while it wants to know; must outlive every call.
   void set_learner(WorkingSetLearner* learner) { learner_ = learner; }
 
+  // Whoever shows programs placeholders; must outlive every call. Null: nobody.
+  void set_placeholders(Placeholders* placeholders) { placeholders_ = placeholders; }
+
   // Takes over what the journal says an earlier process published.
   Result<void> recover();
   // Publishes the profile's root, when the journal does not hold it yet. `before_named`: called between its
@@ -106,6 +110,26 @@ class Loader {
   void doubt(std::uint64_t record);
   // An alternate stream was deleted: one of the same name made later is new.
   Result<void> forget_stream(std::uint64_t record, const std::string& stream);
+
+  // Placeholders. What is said here of files is said of their unnamed streams.
+  //
+  // Answers Windows, which asks for a range of a placeholder: the base's bytes go to `give`, in one piece,
+  // and are loaded (recorded after the next flush) when that succeeds. The range begins at a block, and ends
+  // at one or at the file's end; at most wire::kMaxReadBytes. ErrorCode::corrupt: none of it is the base's.
+  using Give = std::function<Result<void>(std::uint64_t offset, ByteView data)>;
+  Result<void> give(VolumeHandle& file, ByteRange range, const Give& give);
+  // Of items published before there were placeholders: whether this one is to become one. Once it is, and the
+  // journal flushed, it may be converted. What is partly here is loaded whole instead.
+  Result<bool> mark_placeholder(VolumeHandle& handle);
+  void converted(std::uint64_t record);  // or not: it is loaded again from now on
+  // Whether the file's bytes may go: all of them are the base's, byte for byte. If so that is durable, and
+  // released() says what came of it.
+  Result<bool> release(VolumeHandle& file);
+  Result<void> released(VolumeHandle& file, bool gone);
+  // A program has closed the file: what Windows has all of although not all was loaded here is the program's.
+  Result<void> note_closed(VolumeHandle& file);
+  // Where in the version an item is; none for what is not of the version.
+  std::optional<profile::ProfilePath> base_path(VolumeHandle& handle);
 
   // Of a junction or symbolic link that was published: its target below the profile's root.
   std::optional<std::string> link_target(std::uint64_t record) const;
@@ -155,6 +179,9 @@ class Loader {
   Result<void> publish_children(Item& item, VolumeHandle& directory, std::vector<Child>& children);
   void withdraw(std::vector<Child>& children);
 
+  bool becomes_placeholder(const Child& child) const;
+  Result<void> convert_children(const std::vector<Child>& children);
+  Result<bool> load_placeholder(Item& item, VolumeHandle& stream, ByteRange range);
   ByteRange choose_fetch(const StreamState& state, ByteRange missing, bool sequential) const;
   Result<void> check_size(Item& item, VolumeHandle& stream, StreamState& state);
   Result<void> store(Item& item, VolumeHandle& stream, ByteRange range, ByteView data);
@@ -176,6 +203,7 @@ class Loader {
   RegistryLoader* registry_ = nullptr;
   const profile::Rules* rules_ = nullptr;
   WorkingSetLearner* learner_ = nullptr;
+  std::atomic<Placeholders*> placeholders_{nullptr};
   ItemTable items_;
   Gate gate_;
   Activity activity_;

@@ -15,15 +15,6 @@ namespace {
 
 std::uint64_t block_start(std::uint64_t offset) { return offset / kTagBlockBytes * kTagBlockBytes; }
 
-// The whole blocks that `range` touches, as far as they are the base's.
-ByteRange base_blocks(const StreamState& state, ByteRange range) {
-  auto start = block_start(range.offset);
-  if (range.empty() || start >= state.base_limit) return {start, 0};
-  auto last = std::min(range.end() - 1, state.base_limit - 1);
-  auto end = std::min(block_start(last) + kTagBlockBytes, state.base_limit);
-  return {start, end - start};
-}
-
 // Zeros over a block whose tag is not recorded would look like a block that was never loaded, were we killed
 // now. Of the last block that is the part that the base has, whatever follows it.
 bool zeroes_pending(const StreamState& state, std::uint64_t offset, ByteView data) {
@@ -87,9 +78,18 @@ Result<void> Loader::load(VolumeHandle& stream, ByteRange range, Priority priori
   RS_CHECK(check_size(*item, stream, state));
   if (learner_ != nullptr && priority != Priority::background && stream.stream().empty())
     learner_->file(item->base_path, state.base_limit);
+  if (item->placeholder && stream.stream().empty() && placeholders_.load() != nullptr) {
+    if (state.loaded.missing(state.base_blocks(range)).empty()) return {};
+    lock.unlock();
+    std::optional<Activity::Foreground> waiting;
+    if (priority != Priority::background) waiting.emplace(activity_);
+    RS_TRY(const bool loaded, load_placeholder(*item, stream, range));
+    if (loaded) return {};
+    lock.lock();  // no placeholder after all
+  }
   std::optional<Activity::Foreground> foreground;
   for (;;) {
-    auto missing = state.loaded.missing(base_blocks(state, range));
+    auto missing = state.loaded.missing(state.base_blocks(range));
     if (missing.empty()) return {};
     if (!foreground && priority != Priority::background) foreground.emplace(activity_);
     RangeSet free;
@@ -211,7 +211,7 @@ Result<void> Loader::write_loaded(Item& item, VolumeHandle& stream, std::uint64_
     std::lock_guard lock(item.mutex);
     if (auto found = item.streams.find(stream.stream()); found != item.streams.end() && !data.empty()) {
       auto& state = found->second;
-      if (!state.loaded.missing(base_blocks(state, {offset, data.size()})).empty()) return {};
+      if (!state.loaded.missing(state.base_blocks({offset, data.size()})).empty()) return {};
       flush_first = zeroes_pending(state, offset, data);
     }
     if (!flush_first) {
@@ -248,7 +248,7 @@ Result<void> Loader::truncate(VolumeHandle& stream, std::uint64_t size_bytes) {
     auto& state = item->streams[stream.stream()];
     if (size_bytes < state.base_limit) {
       if (!state.in_flight.empty()) continue;
-      auto cut = base_blocks(state, {size_bytes, 1});
+      auto cut = state.base_blocks({size_bytes, 1});
       if (size_bytes % kTagBlockBytes != 0 && !state.loaded.contains(cut)) continue;
     }
     item->written = true;

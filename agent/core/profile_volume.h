@@ -32,6 +32,8 @@ class VolumeHandle {
   virtual ~VolumeHandle() = default;
 
   virtual std::uint64_t record() const = 0;
+  // The NTFS file reference: record and sequence number, as far as the volume tells.
+  virtual std::uint64_t file_number() const { return record(); }
   virtual const std::string& stream() const = 0;
 
   virtual Result<std::size_t> read(std::uint64_t offset, MutableByteView out) = 0;  // fewer only at the end

@@ -13,6 +13,9 @@ class LibraryHandle final : public VolumeHandle {
       : volume_(volume), reference_(reference), stream_(std::move(stream)) {}
 
   std::uint64_t record() const override { return reference_.record; }
+  std::uint64_t file_number() const override {
+    return reference_.record | std::uint64_t{reference_.sequence} << 48;
+  }
   const std::string& stream() const override { return stream_; }
   Result<std::size_t> read(std::uint64_t offset, MutableByteView out) override;
   Result<void> write(std::uint64_t offset, ByteView data) override;

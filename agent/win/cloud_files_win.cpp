@@ -5,8 +5,11 @@
 #include <algorithm>
 
 #include "agent/win/api/cloud_api.h"
+#include "agent/win/attribute_watch.h"
 #include "agent/win/base/handle.h"
 #include "agent/win/base/windows_error.h"
+#include "common/base/log.h"
+#include "common/ntfs/reparse.h"
 
 namespace roamstead::agent {
 namespace {
@@ -19,6 +22,8 @@ constexpr GUID kProvider = {0x6f3c1d52, 0x8a0b, 0x4b77, {0x9e, 0x15, 0x2d, 0x51,
 
 Result<void> cloud_result(const std::string& what, HRESULT result) {
   if (SUCCEEDED(result)) return {};
+  if (result == win::kNotACloudFile) return fail(ErrorCode::unsupported, what + ": it is no placeholder");
+  if (result == win::kNotUnderSyncRoot) return fail(ErrorCode::not_found, what + ": it is in no sync root");
   if (result == win::kCloudRequestAborted || result == win::kCloudRequestCancelled)
     return fail(ErrorCode::cancelled, what + ": nobody waits for it any more");
   if (HRESULT_FACILITY(result) == FACILITY_WIN32)
@@ -43,7 +48,10 @@ class WindowsCloudFiles final : public CloudFilesPort {
   WindowsCloudFiles(HMODULE library, const win::CloudApi& api, std::wstring root, std::wstring version)
       : library_(library), api_(api), root_(std::move(root)), version_(std::move(version)) {}
   ~WindowsCloudFiles() override {
-    for (auto& [path, connection] : connections_) api_.disconnect(connection->key);
+    for (auto& [path, connection] : connections_) {
+      connection->watch.reset();
+      api_.disconnect(connection->key);
+    }
     ::FreeLibrary(library_);
   }
 
@@ -55,7 +63,6 @@ class WindowsCloudFiles final : public CloudFilesPort {
     registration.provider_version = version_.c_str();
     registration.root_identity = root.text().data();
     registration.root_identity_bytes = static_cast<DWORD>(root.text().size());
-    // Of the root itself, for which placeholders are asked too.
     registration.file_identity = root.text().data();
     registration.file_identity_bytes = static_cast<DWORD>(root.text().size());
     registration.provider = kProvider;
@@ -63,7 +70,8 @@ class WindowsCloudFiles final : public CloudFilesPort {
     policies.struct_bytes = sizeof policies;
     policies.hydration = win::kCfHydrationFull;
     policies.population = win::kCfPopulationFull;
-    const auto result = api_.register_root(path.c_str(), &registration, &policies, win::kCfRegisterUpdate);
+    const auto result = api_.register_root(path.c_str(), &registration, &policies,
+                                           win::kCfRegisterUpdate | win::kCfRegisterRootPopulated);
     // Nothing documented tells an overlap from other errors.
     auto done = cloud_result("registering the sync root '" + root.text() + "'", result);
     if (!done)
@@ -85,7 +93,9 @@ class WindowsCloudFiles final : public CloudFilesPort {
         {win::CfCallbackType::cancel_fetch_data, on_cancel},
         {win::CfCallbackType::fetch_placeholders, on_fetch_placeholders},
         {win::CfCallbackType::cancel_fetch_placeholders, on_cancel},
+        {win::CfCallbackType::notify_close_completion, on_closed},
         {win::CfCallbackType::notify_dehydrate, on_dehydrate},
+        {win::CfCallbackType::notify_dehydrate_completion, on_dehydrated},
         {win::CfCallbackType::none, nullptr},
     };
     auto connection = std::make_unique<Connection>();
@@ -95,6 +105,18 @@ class WindowsCloudFiles final : public CloudFilesPort {
     RS_CHECK(
         cloud_result("connecting to the sync root '" + root.text() + "'",
                      api_.connect(path.c_str(), kCallbacks, connection.get(), kFlags, &connection->key)));
+    // Pins are attributes, and nobody tells of them but the folder.
+    auto watch =
+        AttributeWatch::start(path, [this, root, &callbacks](const std::wstring& name, FileNumber file) {
+          const auto item = ProfilePath::parse(root.text() + "/" + profile_text(name));
+          if (!item) return;
+          CloudRequest request;
+          request.kind = CloudRequest::Kind::attributes;
+          request.item = {file, *item};
+          callbacks.on_request(request);
+        });
+    if (!watch) log_warning("pins in '{}' are not seen: {}", root.text(), watch.error().to_string());
+    if (watch) connection->watch = std::move(*watch);
     std::lock_guard lock(mutex_);
     connections_[root] = std::move(connection);
     return {};
@@ -109,6 +131,7 @@ class WindowsCloudFiles final : public CloudFilesPort {
       connection = std::move(found->second);
       connections_.erase(found);
     }
+    connection->watch.reset();
     // Returns once no callback is running.
     return cloud_result("disconnecting from the sync root '" + root.text() + "'",
                         api_.disconnect(connection->key));
@@ -123,43 +146,13 @@ class WindowsCloudFiles final : public CloudFilesPort {
     return execute(id, win::CfOperation::transfer_data, parameters, "transferring bytes");
   }
 
-  Result<void> transfer_placeholders(CloudRequestId id, const std::vector<CloudPlaceholder>& items,
-                                     bool last) override {
-    std::vector<std::wstring> names;
-    std::vector<win::CfPlaceholderCreateInfo> made;
-    names.reserve(items.size());  // made points into it
-    for (const auto& item : items) {
-      const auto& identity = item.identity.text();
-      if (identity.size() > kMostIdentityBytes)
-        return fail(ErrorCode::unsupported, "'" + identity + "': too long a path for a placeholder");
-      RS_TRY(auto name, win::wide_text(item.name));
-      names.push_back(std::move(name));
-      win::CfPlaceholderCreateInfo info{};
-      info.name = names.back().c_str();
-      const auto& metadata = item.entry.metadata;
-      info.times.CreationTime.QuadPart = static_cast<LONGLONG>(metadata.created_100ns);
-      info.times.LastWriteTime.QuadPart = static_cast<LONGLONG>(metadata.written_100ns);
-      info.times.LastAccessTime = info.times.ChangeTime = info.times.LastWriteTime;
-      info.times.FileAttributes =
-          metadata.attributes | (item.entry.is_directory() ? DWORD{FILE_ATTRIBUTE_DIRECTORY} : DWORD{0});
-      if (info.times.FileAttributes == 0) info.times.FileAttributes = FILE_ATTRIBUTE_NORMAL;
-      info.file_bytes = item.entry.is_directory() ? 0 : static_cast<LONGLONG>(item.entry.size_bytes);
-      info.identity = identity.data();
-      info.identity_bytes = static_cast<DWORD>(identity.size());
-      info.flags = win::kCfPlaceholderInSync |
-                   (item.entry.is_directory() ? DWORD{0} : win::kCfPlaceholderNoPopulation);
-      made.push_back(info);
-    }
+  Result<void> complete_directory(CloudRequestId id) override {
     win::CfOperationParameters parameters{};
     parameters.bytes = parameters_bytes<win::CfTransferPlaceholders>();
-    parameters.of.placeholders.flags = last ? win::kCfTransferNoPopulation : 0;
-    parameters.of.placeholders.total = static_cast<LONGLONG>(made.size());
-    parameters.of.placeholders.items = made.empty() ? nullptr : made.data();
-    parameters.of.placeholders.count = static_cast<DWORD>(made.size());
-    RS_CHECK(execute(id, win::CfOperation::transfer_placeholders, parameters, "making placeholders"));
-    for (std::size_t i = 0; i < made.size(); ++i)
-      RS_CHECK(cloud_result("the placeholder '" + items[i].identity.text() + "'", made[i].result));
-    return {};
+    parameters.of.placeholders.flags = win::kCfTransferNoPopulation;
+    auto done = execute(id, win::CfOperation::transfer_placeholders, parameters, "completing a directory");
+    forget(id);
+    return done;
   }
 
   Result<void> allow_dehydrate(CloudRequestId id, bool allow) override {
@@ -204,17 +197,37 @@ class WindowsCloudFiles final : public CloudFilesPort {
     return done;
   }
 
-  Result<void> set_pin(const ProfilePath& path, CloudPin pin) override {
-    RS_TRY(const auto handle, open(path, FILE_WRITE_ATTRIBUTES));
-    return cloud_result("pinning '" + path.text() + "'",
-                        api_.set_pin_state(handle.get(), static_cast<DWORD>(pin), 0, nullptr));
+  Result<void> convert(FileNumber file, bool directory, const std::string& identity) override {
+    RS_TRY(const auto handle, open(file, WRITE_DAC, kShareAll));
+    if (!directory) {  // what is one already stays as it is
+      RS_TRY(const auto now, state_of(handle.get(), file));
+      if (now.placeholder) return {};
+    }
+    const auto flags =
+        win::kCfConvertInSync | (directory ? win::kCfConvertPopulate : win::kCfConvertDehydrate);
+    return cloud_result("making a placeholder of " + what(file),
+                        api_.convert(handle.get(), identity.data(), static_cast<DWORD>(identity.size()),
+                                     flags, nullptr, nullptr));
   }
 
-  Result<void> hydrate(const ProfilePath& path) override {
-    RS_TRY(const auto handle, open(path, FILE_READ_DATA));
+  Result<void> hydrate(FileNumber file) override {
+    RS_TRY(const auto handle, open(file, WRITE_DAC, kShareAll));
     LARGE_INTEGER begin{}, all{};
     all.QuadPart = -1;  // to the end
-    return cloud_result("loading '" + path.text() + "'", api_.hydrate(handle.get(), begin, all, 0, nullptr));
+    return cloud_result("loading " + what(file), api_.hydrate(handle.get(), begin, all, 0, nullptr));
+  }
+
+  Result<PlaceholderState> state(FileNumber file) override {
+    RS_TRY(const auto handle, open(file, 0, kShareAll));
+    return state_of(handle.get(), file);
+  }
+
+  // Shared with nobody: who has it open keeps it, and nobody gets it meanwhile.
+  Result<void> dehydrate(FileNumber file) override {
+    RS_TRY(const auto handle, open(file, WRITE_DAC | FILE_WRITE_DATA, 0));
+    LARGE_INTEGER begin{}, all{};
+    all.QuadPart = -1;
+    return cloud_result("dehydrating " + what(file), api_.dehydrate(handle.get(), begin, all, 0, nullptr));
   }
 
  private:
@@ -222,7 +235,11 @@ class WindowsCloudFiles final : public CloudFilesPort {
     WindowsCloudFiles* port = nullptr;
     CloudCallbacks* callbacks = nullptr;
     LONGLONG key = 0;
+    std::unique_ptr<AttributeWatch> watch;
   };
+
+  static constexpr DWORD kShareAll = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+  static std::string what(FileNumber file) { return "the file with id " + std::to_string(file); }
 
   Result<std::wstring> native(const ProfilePath& path) const {
     RS_TRY(auto text, win::wide_text(path.text()));
@@ -230,13 +247,61 @@ class WindowsCloudFiles final : public CloudFilesPort {
     return text.empty() ? root_ : root_ + L"\\" + text;
   }
 
-  Result<win::Handle> open(const ProfilePath& path, DWORD access) const {
-    RS_TRY(const auto name, native(path));
-    win::Handle handle(
-        ::CreateFileW(name.c_str(), access, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr,
-                      OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT, nullptr));
-    if (!handle) return win::windows_error("opening '" + path.text() + "'");
+  // By its number: no name leads elsewhere meanwhile.
+  Result<win::Handle> open(FileNumber file, DWORD access, DWORD share) const {
+    const win::Handle folder(::CreateFileW(root_.c_str(), FILE_READ_ATTRIBUTES, kShareAll, nullptr,
+                                           OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, nullptr));
+    if (!folder) return win::windows_error("opening the profile's folder");
+    FILE_ID_DESCRIPTOR id{};
+    id.dwSize = sizeof id;
+    id.Type = FileIdType;
+    id.FileId.QuadPart = static_cast<LONGLONG>(file);
+    win::Handle handle(::OpenFileById(folder.get(), &id, access | FILE_READ_ATTRIBUTES | SYNCHRONIZE, share,
+                                      nullptr, FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT));
+    if (!handle) return win::windows_error("opening " + what(file));
     return handle;
+  }
+
+  Result<PlaceholderState> state_of(HANDLE handle, FileNumber file) const {
+    alignas(win::CfPlaceholderStandardInfo)
+        std::byte answer[sizeof(win::CfPlaceholderStandardInfo) + kMostIdentityBytes];
+    DWORD bytes = 0;
+    const auto result = api_.placeholder_info(handle, win::kCfStandardInfo, answer,
+                                              static_cast<DWORD>(sizeof answer), &bytes);
+    PlaceholderState state;
+    state.whole = true;
+    if (result == win::kNotACloudFile) return state;
+    RS_CHECK(cloud_result("asking about " + what(file), result));
+    FILE_BASIC_INFO basic{};
+    LARGE_INTEGER size{};
+    if (::GetFileInformationByHandleEx(handle, FileBasicInfo, &basic, sizeof basic) == 0 ||
+        ::GetFileSizeEx(handle, &size) == 0)
+      return win::windows_error("looking at " + what(file));
+    const auto& info = *reinterpret_cast<const win::CfPlaceholderStandardInfo*>(answer);
+    state.placeholder = true;
+    // Both must say so: who believes it of a file that is not all there takes zeros for a program's.
+    state.whole = info.on_disk_bytes.QuadPart >= size.QuadPart &&
+                  (basic.FileAttributes & ntfs::kRecallOnDataAccess) == 0;
+    state.in_sync = info.in_sync == win::kCfInSync;
+    if (info.pin <= static_cast<DWORD>(CloudPin::excluded)) state.pin = static_cast<CloudPin>(info.pin);
+    return state;
+  }
+
+  // In the profile's writing.
+  static std::string profile_text(std::wstring name) {
+    std::replace(name.begin(), name.end(), L'\\', L'/');
+    return win::narrow_text(name);
+  }
+
+  // Where Windows says that the file is, by a path from the volume's root.
+  Result<ProfilePath> profile_path(const wchar_t* normalized) const {
+    const std::wstring path = normalized == nullptr ? L"" : normalized;
+    const auto root = root_.substr(root_.find(L':') + 1);
+    if (path.size() < root.size() ||
+        ::CompareStringOrdinal(path.c_str(), static_cast<int>(root.size()), root.c_str(),
+                               static_cast<int>(root.size()), TRUE) != CSTR_EQUAL)
+      return fail(ErrorCode::invalid_argument, "'" + win::narrow_text(path) + "' is not in the profile");
+    return ProfilePath::parse(profile_text(path.substr(std::min(path.size(), root.size() + 1))));
   }
 
   // Ids are ours: the API's own are told apart by transfer and request key together.
@@ -271,26 +336,44 @@ class WindowsCloudFiles final : public CloudFilesPort {
     return cloud_result(what, api_.execute(&info, &parameters));
   }
 
-  static void ask(const win::CfCallbackInfo* info, CloudRequest::Kind kind, ByteRange range) {
-    auto* connection = static_cast<Connection*>(info->context);
-    std::string identity(static_cast<const char*>(info->file_identity),
-                         std::min<std::size_t>(info->file_identity_bytes, kMostIdentityBytes));
+  // Nothing where Windows names no file of the profile's.
+  static Result<CloudRequest> request_of(const win::CfCallbackInfo* info, CloudRequest::Kind kind) {
+    auto* port = static_cast<Connection*>(info->context)->port;
     CloudRequest request;
     request.kind = kind;
-    request.id = connection->port->note(*info, identity);
+    RS_TRY(request.item.path, port->profile_path(info->normalized_path));
+    request.item.file = static_cast<FileNumber>(info->file);
+    request.identity.assign(static_cast<const char*>(info->file_identity),
+                            std::min<std::size_t>(info->file_identity_bytes, kMostIdentityBytes));
     request.size_bytes = info->file_bytes < 0 ? 0 : static_cast<std::uint64_t>(info->file_bytes);
-    request.range = range;
     if (info->process != nullptr && info->process->image_path != nullptr) {
       const auto image = win::narrow_text(info->process->image_path);
       request.process = image.substr(image.rfind('\\') + 1);
     }
-    auto path = ProfilePath::parse(identity);
-    if (!path) {  // no placeholder of ours, or a damaged one
-      (void)connection->port->refuse(request, range, false);
+    return request;
+  }
+
+  static void ask(const win::CfCallbackInfo* info, CloudRequest::Kind kind, ByteRange range) {
+    auto* connection = static_cast<Connection*>(info->context);
+    auto request = request_of(info, kind);
+    const auto id = connection->port->note(*info, request ? request->identity : std::string());
+    if (!request) {
+      CloudRequest refused;
+      refused.kind = kind;
+      refused.id = id;
+      (void)connection->port->refuse(refused, range, false);
       return;
     }
-    request.path = std::move(*path);
-    connection->callbacks->on_request(request);
+    request->id = id;
+    request->range = range;
+    connection->callbacks->on_request(*request);
+  }
+
+  static void tell(const win::CfCallbackInfo* info, CloudRequest::Kind kind, bool done) {
+    auto request = request_of(info, kind);
+    if (!request) return;
+    request->done = done;
+    static_cast<Connection*>(info->context)->callbacks->on_request(*request);
   }
 
   static void CALLBACK on_fetch_data(const win::CfCallbackInfo* info,
@@ -307,6 +390,14 @@ class WindowsCloudFiles final : public CloudFilesPort {
   }
   static void CALLBACK on_dehydrate(const win::CfCallbackInfo* info, const win::CfCallbackParameters*) {
     ask(info, CloudRequest::Kind::dehydrate, {});
+  }
+  static void CALLBACK on_closed(const win::CfCallbackInfo* info, const win::CfCallbackParameters*) {
+    tell(info, CloudRequest::Kind::closed, false);
+  }
+  static void CALLBACK on_dehydrated(const win::CfCallbackInfo* info,
+                                     const win::CfCallbackParameters* parameters) {
+    tell(info, CloudRequest::Kind::dehydrated,
+         (parameters->of.dehydrated.flags & win::kCfCompletionDehydrated) != 0);
   }
   static void CALLBACK on_cancel(const win::CfCallbackInfo* info, const win::CfCallbackParameters*) {
     auto* connection = static_cast<Connection*>(info->context);
@@ -348,13 +439,16 @@ Result<std::unique_ptr<CloudFilesPort>> open_cloud_files(const std::string& prof
     return fail(ErrorCode::unsupported,
                 "this Windows has no Cloud Files (cldapi.dll): files come by the hook");
   win::CloudApi api;
-  const bool all =
-      find(library, "CfRegisterSyncRoot", api.register_root) &&
-      find(library, "CfUnregisterSyncRoot", api.unregister_root) &&
-      find(library, "CfConnectSyncRoot", api.connect) &&
-      find(library, "CfDisconnectSyncRoot", api.disconnect) && find(library, "CfExecute", api.execute) &&
-      find(library, "CfReportProviderProgress", api.report_progress) &&
-      find(library, "CfSetPinState", api.set_pin_state) && find(library, "CfHydratePlaceholder", api.hydrate);
+  const bool all = find(library, "CfRegisterSyncRoot", api.register_root) &&
+                   find(library, "CfUnregisterSyncRoot", api.unregister_root) &&
+                   find(library, "CfConnectSyncRoot", api.connect) &&
+                   find(library, "CfDisconnectSyncRoot", api.disconnect) &&
+                   find(library, "CfExecute", api.execute) &&
+                   find(library, "CfReportProviderProgress", api.report_progress) &&
+                   find(library, "CfConvertToPlaceholder", api.convert) &&
+                   find(library, "CfGetPlaceholderInfo", api.placeholder_info) &&
+                   find(library, "CfDehydratePlaceholder", api.dehydrate) &&
+                   find(library, "CfHydratePlaceholder", api.hydrate);
   if (!all) {
     ::FreeLibrary(library);
     return fail(ErrorCode::unsupported, "cldapi.dll lacks functions: files come by the hook");

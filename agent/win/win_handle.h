@@ -11,14 +11,16 @@ class WinHandle final : public VolumeHandle {
  public:
   // `item` stands for the file when `handle` is one of its alternate streams; empty otherwise. `items` must
   // outlive this.
-  WinHandle(win::Handle handle, win::Handle item, std::string stream, std::uint64_t record, ItemPort& items)
+  WinHandle(win::Handle handle, win::Handle item, std::string stream, std::uint64_t file_number,
+            ItemPort& items)
       : handle_(std::move(handle)),
         item_(std::move(item)),
         stream_(std::move(stream)),
-        record_(record),
+        file_number_(file_number),
         items_(items) {}
 
-  std::uint64_t record() const override { return record_; }
+  std::uint64_t record() const override { return file_number_ & 0xFFFF'FFFF'FFFF; }
+  std::uint64_t file_number() const override { return file_number_; }
   const std::string& stream() const override { return stream_; }
   Result<std::size_t> read(std::uint64_t offset, MutableByteView out) override;
   Result<void> write(std::uint64_t offset, ByteView data) override;
@@ -31,11 +33,11 @@ class WinHandle final : public VolumeHandle {
 
  private:
   HANDLE item() const { return item_ ? item_.get() : handle_.get(); }
-  std::string what() const { return "record " + std::to_string(record_); }
+  std::string what() const { return "record " + std::to_string(record()); }
 
   win::Handle handle_, item_;
   std::string stream_;
-  std::uint64_t record_;
+  std::uint64_t file_number_;
   ItemPort& items_;
 };
 

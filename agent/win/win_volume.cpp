@@ -215,7 +215,7 @@ Result<std::unique_ptr<VolumeHandle>> WinVolume::open(const std::string& path, c
     item.close();
   }
   return std::unique_ptr<VolumeHandle>(
-      std::make_unique<WinHandle>(std::move(*content), std::move(item), stream, id & kRecordMask, *items_));
+      std::make_unique<WinHandle>(std::move(*content), std::move(item), stream, id, *items_));
 }
 
 Result<VolumeItem> WinVolume::stat_place(HANDLE directory, const std::wstring& name) {

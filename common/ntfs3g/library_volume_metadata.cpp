@@ -85,8 +85,15 @@ Result<void> LibraryVolume::set_security(FileReference item, ByteView self_relat
 Result<void> LibraryVolume::set_reparse_point(FileReference item, ByteView whole) {
   std::lock_guard lock(mutex_);
   RS_TRY(auto inode, Inode::open(*mount_, item));
-  if (ntfs_set_ntfs_reparse_data(inode.get(), as_text(whole).data(), whole.size(), 0) != 0)
+  if (ntfs_set_ntfs_reparse_data(inode.get(), as_text(whole).data(), whole.size(), 0) == 0)
+    return inode.close();
+  // It does not find the index of reparse points on every volume: then without an entry in that.
+  Bytes value(whole.begin(), whole.end());
+  if (ntfs_attr_add(inode.get(), AT_REPARSE_POINT, AT_UNNAMED, 0, reinterpret_cast<u8*>(value.data()),
+                    static_cast<s64>(value.size())) != 0)
     return mount_->failed("set the reparse point of " + describe(item));
+  inode.get()->flags = static_cast<FILE_ATTR_FLAGS>(inode.get()->flags | FILE_ATTR_REPARSE_POINT);
+  NInoFileNameSetDirty(inode.get());
   return inode.close();
 }
 

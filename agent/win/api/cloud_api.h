@@ -14,19 +14,26 @@ enum class CfCallbackType : DWORD {
   cancel_fetch_data = 2,
   fetch_placeholders = 3,
   cancel_fetch_placeholders = 4,
+  notify_close_completion = 6,
   notify_dehydrate = 7,
+  notify_dehydrate_completion = 8,
   none = 0xFFFFFFFF,
 };
 enum class CfOperation : DWORD { transfer_data = 0, transfer_placeholders = 4, ack_dehydrate = 5 };
 
-inline constexpr USHORT kCfHydrationFull = 2;      // read whole when opened for reading
-inline constexpr USHORT kCfPopulationFull = 2;     // a directory is asked for as a whole
-inline constexpr DWORD kCfRegisterUpdate = 1;      // of a root that is registered
-inline constexpr DWORD kCfConnectProcessInfo = 2;  // who asks is told
+inline constexpr USHORT kCfHydrationFull = 2;         // read whole when opened for reading
+inline constexpr USHORT kCfPopulationFull = 2;        // a directory is asked for as a whole
+inline constexpr DWORD kCfRegisterUpdate = 1;         // of a root that is registered
+inline constexpr DWORD kCfRegisterRootPopulated = 2;  // the root's own children are all there
+inline constexpr DWORD kCfConnectProcessInfo = 2;     // who asks is told
 inline constexpr DWORD kCfConnectFullPath = 4;
-inline constexpr DWORD kCfConnectBlockSelf = 8;         // what we open ourselves is not hydrated for us
-inline constexpr DWORD kCfPlaceholderNoPopulation = 1;  // a file, or a directory that is complete
-inline constexpr DWORD kCfPlaceholderInSync = 2;
+inline constexpr DWORD kCfConnectBlockSelf = 8;  // what we open ourselves is not hydrated for us
+inline constexpr DWORD kCfConvertInSync = 1;
+inline constexpr DWORD kCfConvertDehydrate = 2;
+inline constexpr DWORD kCfConvertPopulate = 4;  // of a directory: its children are asked for
+inline constexpr DWORD kCfStandardInfo = 1;     // CF_PLACEHOLDER_INFO_CLASS
+inline constexpr DWORD kCfInSync = 1;
+inline constexpr DWORD kCfCompletionDehydrated = 2;
 inline constexpr DWORD kCfTransferNoPopulation = 2;  // the directory is complete
 
 inline constexpr LONG kStatusCloudNetworkUnavailable = static_cast<LONG>(0xC000CF11);
@@ -35,6 +42,10 @@ inline constexpr LONG kStatusCloudPinned = static_cast<LONG>(0xC000CF15);
 // HRESULTs of Windows' errors 393 and 398: the request is over.
 inline constexpr HRESULT kCloudRequestAborted = static_cast<HRESULT>(0x80070189);
 inline constexpr HRESULT kCloudRequestCancelled = static_cast<HRESULT>(0x8007018E);
+
+// Of Windows' errors 376 and 390.
+inline constexpr HRESULT kNotACloudFile = static_cast<HRESULT>(0x80070178);
+inline constexpr HRESULT kNotUnderSyncRoot = static_cast<HRESULT>(0x80070186);
 
 struct CfSyncRegistration {
   DWORD struct_bytes;
@@ -94,10 +105,15 @@ struct CfFetchData {
   LONGLONG required_offset, required_bytes, optional_offset, optional_bytes, last_dehydration;
   DWORD last_dehydration_reason;
 };
+struct CfDehydrateCompletion {
+  DWORD flags;
+  DWORD reason;
+};
 struct CfCallbackParameters {
   ULONG bytes;
   union {
-    CfFetchData fetch_data;  // the others that come here are not looked at
+    CfFetchData fetch_data;
+    CfDehydrateCompletion dehydrated;  // the others that come here are not looked at
   } of;
 };
 static_assert(offsetof(CfCallbackParameters, of) == 8 && offsetof(CfFetchData, required_offset) == 8);
@@ -130,6 +146,17 @@ struct CfPlaceholderCreateInfo {
   LONGLONG usn;
 };
 static_assert(sizeof(CfPlaceholderCreateInfo) == 88);
+
+// Followed by the rest of the identity.
+struct CfPlaceholderStandardInfo {
+  LARGE_INTEGER on_disk_bytes, validated_bytes, modified_bytes, properties_bytes;
+  DWORD pin, in_sync;
+  LARGE_INTEGER file, root_file;
+  ULONG identity_bytes;
+  BYTE identity[1];
+};
+static_assert(offsetof(CfPlaceholderStandardInfo, pin) == 32 &&
+              offsetof(CfPlaceholderStandardInfo, identity) == 60);
 
 struct CfTransferData {
   DWORD flags;
@@ -170,7 +197,9 @@ struct CloudApi {
   HRESULT(WINAPI* disconnect)(LONGLONG) = nullptr;
   HRESULT(WINAPI* execute)(const CfOperationInfo*, CfOperationParameters*) = nullptr;
   HRESULT(WINAPI* report_progress)(LONGLONG, LONGLONG, LARGE_INTEGER, LARGE_INTEGER) = nullptr;
-  HRESULT(WINAPI* set_pin_state)(HANDLE, DWORD, DWORD, OVERLAPPED*) = nullptr;
+  HRESULT(WINAPI* convert)(HANDLE, const void*, DWORD, DWORD, LONGLONG*, OVERLAPPED*) = nullptr;
+  HRESULT(WINAPI* placeholder_info)(HANDLE, DWORD, void*, DWORD, DWORD*) = nullptr;
+  HRESULT(WINAPI* dehydrate)(HANDLE, LARGE_INTEGER, LARGE_INTEGER, DWORD, OVERLAPPED*) = nullptr;
   HRESULT(WINAPI* hydrate)(HANDLE, LARGE_INTEGER, LARGE_INTEGER, DWORD, OVERLAPPED*) = nullptr;
 };
 
