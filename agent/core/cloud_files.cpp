@@ -100,8 +100,16 @@ Result<void> CloudFiles::convert(FileNumber file, bool directory) {
 }
 
 Result<void> CloudFiles::hydrate(FileNumber file) {
-  if (is_ending()) return fail(ErrorCode::unavailable, "the provider is ending");
-  return port_.hydrate(file);
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return fail(ErrorCode::unavailable, "the provider is ending");
+    ++calls_;
+  }
+  auto hydrated = port_.hydrate(file);
+  std::lock_guard lock(mutex_);
+  --calls_;
+  changed_.notify_all();
+  return hydrated;
 }
 
 void CloudFiles::stop() {
@@ -122,6 +130,8 @@ void CloudFiles::stop() {
   for (const auto& [root, base] : roots)
     if (auto done = port_.disconnect(root); !done)
       log_warning("sync root '{}': {}", root.text(), done.error().to_string());
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return calls_ == 0; });  // Windows lets them go, as nobody is there to answer
 }
 
 CloudFilesStatus CloudFiles::status() const {

@@ -149,9 +149,9 @@ class CloudFiles final : public CloudCallbacks, public Placeholders {
   // nothing is registered that was not before.
   Result<void> add_root(const profile::ProfilePath& root, const profile::ProfilePath& base);
   Result<void> add_root(const profile::ProfilePath& root) { return add_root(root, root); }
-  // Its placeholders are of no use any more: for the log-off, after everything was saved.
+  // Windows may take away what is not loaded in it: for the log-off, after everything was saved.
   Result<void> remove_root(const profile::ProfilePath& root);
-  // Disconnects, and waits for what is under way.
+  // Disconnects, and waits for what is under way, calls of Placeholders too.
   void stop();
   CloudFilesStatus status() const;
 
@@ -193,6 +193,7 @@ class CloudFiles final : public CloudCallbacks, public Placeholders {
   std::deque<CloudRequest> notes_;
   bool noting_ = false;  // one more is looked after
   CloudFilesStatus status_;
+  unsigned calls_ = 0;  // of hydrate(), under way
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };

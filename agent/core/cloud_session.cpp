@@ -68,8 +68,11 @@ CloudSession::CloudSession(Loader& loader, ProfileVolume& volume, CloudFilesPort
   files_ = std::make_unique<CloudFiles>(port, *source_, options);
 }
 
-CloudSession::~CloudSession() {
-  loader_.set_placeholders(nullptr);
+CloudSession::~CloudSession() { stop(); }
+
+void CloudSession::stop() {
+  if (std::exchange(stopped_, true)) return;
+  loader_.set_placeholders(nullptr);  // it loads as without us
   files_->stop();
 }
 
@@ -109,11 +112,12 @@ Result<void> CloudSession::add_folder(const ProfilePath& folder) {
   if (!base) return fail(ErrorCode::not_found, "it is not of the profile's version");
   RS_CHECK(loader_.populate(*handle));  // before it is a root: what is in it is converted below
   RS_CHECK(files_->add_root(folder, *base));
-  auto adopted = adopt(folder);
-  if (!adopted)
-    if (auto removed = files_->remove_root(folder); !removed)
-      log_warning("'{}': {}", folder.text(), removed.error().to_string());
-  return adopted;
+  // It stays one whatever comes: Windows may take away what is not loaded of a folder that is a root no more,
+  // and that would be saved as deleted.
+  if (auto adopted = adopt(folder); !adopted)
+    log_warning("'{}': not all that was there before is a placeholder: {}", folder.text(),
+                adopted.error().to_string());
+  return {};
 }
 
 // What was published before there was a root. All of a directory is recorded with one flush.
@@ -126,21 +130,24 @@ Result<void> CloudSession::adopt(const ProfilePath& folder) {
     if (!items && directory == folder) return fail(items.error());
     if (!items) continue;  // a program put a link there, or it is gone
     std::vector<std::pair<FileNumber, bool>> marked;
-    for (const auto& item : *items) {
+    const auto mark = [&](const VolumeItem& item) -> Result<void> {
       const auto path = directory.child(item.name);
       if (item.directory && loader_.is_populated(item.record)) {
         // A link's target is no business of this root.
         if (!loader_.link_target(item.record)) directories.push_back(path);
-        continue;
+        return {};
       }
-      if (!item.directory && loader_.is_loaded(item.record)) continue;
+      if (!item.directory && loader_.is_loaded(item.record)) return {};
       RS_TRY_CTX(const auto handle, path.text(), volume_.open(on_volume(path), ""));
       // What programs did while there was no provider nobody told.
       if (!item.directory) RS_CHECK_CTX(path.text(), loader_.note_closed(*handle));
       RS_TRY_CTX(const bool becomes, path.text(), loader_.mark_placeholder(*handle));
       if (becomes) marked.emplace_back(handle->file_number(), item.directory);
-    }
-    Result<void> converted = loader_.flush_tags();
+      return {};
+    };
+    for (const auto& item : *items)
+      if (auto done = mark(item); !done) log_warning("no placeholder: {}", done.error().to_string());
+    auto converted = loader_.flush_tags();
     for (const auto& [file, is_directory] : marked) {
       if (converted) converted = files_->convert(file, is_directory);
       loader_.converted(file & kRecordMask);
@@ -151,8 +158,7 @@ Result<void> CloudSession::adopt(const ProfilePath& folder) {
 }
 
 void CloudSession::end() {
-  loader_.set_placeholders(nullptr);
-  files_->stop();
+  stop();
   for (const auto& root : roots_)
     if (auto removed = files_->remove_root(root); !removed)
       log_warning("sync root '{}': {}", root.text(), removed.error().to_string());

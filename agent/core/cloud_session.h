@@ -24,13 +24,14 @@ class CloudSession {
  public:
   // All must outlive it.
   CloudSession(Loader& loader, ProfileVolume& volume, CloudFilesPort& port, CloudSessionConfig config);
-  // Stops: what waits is refused, the roots stay for the next one. The loader loads as without it.
-  ~CloudSession();
+  ~CloudSession();  // stops
 
   // Before programs use the profile, or once there is a provider again. Folders that cannot be roots are left
   // to the other ways of loading, each with its reason in problems(). Fails where none could be one: then
   // nothing has changed.
   Result<void> begin();
+  // Before the loader goes, where this lives longer. What waits is refused, the roots stay for the next one.
+  void stop();
   // After everything was saved: placeholders are of no use any more, and nobody asks for them.
   void end();
 
@@ -50,6 +51,7 @@ class CloudSession {
   std::vector<profile::ProfilePath> roots_;
   mutable std::mutex mutex_;
   std::vector<std::string> problems_;
+  bool stopped_ = false;
 };
 
 }  // namespace roamstead::agent

@@ -66,6 +66,7 @@ struct Item {
   bool populating = false;
   bool written = false;      // by a program: its times are no longer the base's
   bool placeholder = false;  // Windows asks for its bytes: common/extract/provenance.h, encode_dehydrated
+  unsigned filling = 0;      // asked of Windows by the background fill, not by programs
   bool converting = false;   // it is being made one
   // Of a placeholder that may be dehydrated, until Windows says whether it was: the tags it had.
   std::map<std::uint64_t, extract::BlockTag> released;

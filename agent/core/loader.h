@@ -121,6 +121,7 @@ class Loader {
   // Of items published before there were placeholders: whether this one is to become one. Once it is, and the
   // journal flushed, it may be converted. What is partly here is loaded whole instead.
   Result<bool> mark_placeholder(VolumeHandle& handle);
+  bool has_placeholders() const;         // or had; looks through the journal
   void converted(std::uint64_t record);  // or not: it is loaded again from now on
   // Whether the file's bytes may go: all of them are the base's, byte for byte. If so that is durable, and
   // released() says what came of it.
@@ -181,7 +182,7 @@ class Loader {
 
   bool becomes_placeholder(const Child& child) const;
   Result<void> convert_children(const std::vector<Child>& children);
-  Result<bool> load_placeholder(Item& item, VolumeHandle& stream, ByteRange range);
+  Result<bool> load_placeholder(Item& item, VolumeHandle& stream, ByteRange range, Priority priority);
   ByteRange choose_fetch(const StreamState& state, ByteRange missing, bool sequential) const;
   Result<void> check_size(Item& item, VolumeHandle& stream, StreamState& state);
   Result<void> store(Item& item, VolumeHandle& stream, ByteRange range, ByteView data);

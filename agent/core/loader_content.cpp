@@ -83,7 +83,7 @@ Result<void> Loader::load(VolumeHandle& stream, ByteRange range, Priority priori
     lock.unlock();
     std::optional<Activity::Foreground> waiting;
     if (priority != Priority::background) waiting.emplace(activity_);
-    RS_TRY(const bool loaded, load_placeholder(*item, stream, range));
+    RS_TRY(const bool loaded, load_placeholder(*item, stream, range, priority));
     if (loaded) return {};
     lock.lock();  // no placeholder after all
   }

@@ -81,6 +81,16 @@ Result<bool> Loader::mark_placeholder(VolumeHandle& handle) {
   return false;
 }
 
+bool Loader::has_placeholders() const {
+  return journal_.inspect([](const extract::Provenance& provenance) {
+    // Ends at the first.
+    return !provenance.for_each([](const extract::ItemState& item) -> Result<void> {
+      if (item.placeholder && !item.withdrawn) return fail(ErrorCode::exists, "");
+      return {};
+    });
+  });
+}
+
 void Loader::converted(std::uint64_t record) {
   const auto item = items_.find(record);
   if (!item) return;
@@ -98,17 +108,18 @@ Result<void> Loader::give(VolumeHandle& file, ByteRange range, const Give& give)
   const auto item = find(file);
   if (!item) return fail(ErrorCode::corrupt, "what is asked for is no item of this session");
   ByteRange wanted;
+  std::optional<Activity::Foreground> foreground;
   {
     std::lock_guard lock(item->mutex);
     auto& state = item->streams[""];
     RS_CHECK(check_size(*item, file, state));
     wanted = intersect(range, {0, state.base_limit});
-    if (learner_ != nullptr) learner_->file(item->base_path, state.base_limit);
+    if (item->filling == 0) foreground.emplace(activity_);
+    if (item->filling == 0 && learner_ != nullptr) learner_->file(item->base_path, state.base_limit);
   }
   if (wanted.empty())
     return fail(ErrorCode::corrupt, "'" + item->base_path.text() + "' at offset " +
                                         std::to_string(range.offset) + ": a program wrote there");
-  Activity::Foreground foreground(activity_);
   RS_TRY(auto data, fetch(*item, "", wanted));
   data.resize(static_cast<std::size_t>(range.length));  // behind the base, in its last block: zeros
   Gate::Pass pass(gate_);
@@ -129,10 +140,16 @@ Result<void> Loader::give(VolumeHandle& file, ByteRange range, const Give& give)
 }
 
 // False: it is no placeholder any more, so it is loaded as any file.
-Result<bool> Loader::load_placeholder(Item& item, VolumeHandle& stream, ByteRange range) {
+Result<bool> Loader::load_placeholder(Item& item, VolumeHandle& stream, ByteRange range, Priority priority) {
   auto* placeholders = placeholders_.load();
   if (placeholders == nullptr) return false;
+  const auto note_filling = [&](int change) {
+    std::lock_guard lock(item.mutex);
+    if (priority == Priority::background) item.filling += static_cast<unsigned>(change);
+  };
+  note_filling(1);
   auto hydrated = placeholders->hydrate(stream.file_number());
+  note_filling(-1);
   if (!hydrated && hydrated.error().code == ErrorCode::unsupported) {
     std::lock_guard lock(item.mutex);
     // What were put there now would go again.

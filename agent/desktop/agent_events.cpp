@@ -19,6 +19,8 @@ const std::vector<EventDescription>& agent_events() {
       {AgentEvent::prepared, Severity::information, "RS_PREPARED", "A user's log-on is prepared."},
       {AgentEvent::prepare_failed, Severity::warning, "RS_PREPARE_FAILED",
        "A user's log-on could not be prepared."},
+      {AgentEvent::cloud_files_not_used, Severity::warning, "RS_CLOUD_FILES_NOT_USED",
+       "Files on demand by Windows are not used."},
       {AgentEvent::coordinator_away, Severity::warning, "RS_COORDINATOR_AWAY",
        "The coordinator cannot be reached."},
       {AgentEvent::first_boot_done, Severity::information, "RS_FIRST_BOOT_DONE",

@@ -26,6 +26,7 @@ enum class AgentEvent : std::uint16_t {
   log_off_failed = 13,
   prepared = 14,
   prepare_failed = 15,
+  cloud_files_not_used = 16,
   coordinator_away = 20,
   first_boot_done = 30,
   first_boot_failed = 31,

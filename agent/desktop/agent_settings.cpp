@@ -170,6 +170,8 @@ const std::vector<Definition>& definitions() {
       seconds("PrepareSeconds", &S::prepare_for),
       number("ReplaceLeftovers", &S::replace_leftovers),
       number("Interception", &S::interception),
+      text("CloudFiles", &S::cloud_files),
+      texts("CloudFolders", &S::cloud_folders),
       text("LogLevel", &S::log_level),
       number("LogKiB", &S::log_kib),
       number("LogFiles", &S::log_files),

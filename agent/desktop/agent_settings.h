@@ -34,6 +34,9 @@ struct AgentSettings {
   std::chrono::seconds prepare_for{600};  // 0: no session is opened ahead of a log-on
   bool replace_leftovers = false;
   bool interception = true;
+  std::string cloud_files = "off";
+  std::vector<std::string> cloud_folders = {"Desktop", "Documents", "Downloads",
+                                            "Music",   "Pictures",  "Videos"};
   std::string log_level = "info";
   std::uint64_t log_kib = 1024;
   std::uint64_t log_files = 5;

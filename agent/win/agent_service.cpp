@@ -323,6 +323,8 @@ Result<json> AgentService::log_on(const std::string& user) {
     return fail(std::move(error));
   }
   events_(AgentEvent::logged_on, user);
+  if (const auto missing = desktop->cloud_files_missing(); !missing.empty())
+    events_(AgentEvent::cloud_files_not_used, missing);
   // Not a reason to fail a log-on: it is tried again at the next one, of which there are many in time.
   auto renewed =
       wire::renew_identity_if_due(os::real_file_system(), settings()->settings.identity_directory, *link_);

@@ -392,6 +392,8 @@ class WindowsCloudFiles final : public CloudFilesPort {
     ask(info, CloudRequest::Kind::dehydrate, {});
   }
   static void CALLBACK on_closed(const win::CfCallbackInfo* info, const win::CfCallbackParameters*) {
+    // Looking after what was closed opens and closes it.
+    if (info->process != nullptr && info->process->process == ::GetCurrentProcessId()) return;
     tell(info, CloudRequest::Kind::closed, false);
   }
   static void CALLBACK on_dehydrated(const win::CfCallbackInfo* info,

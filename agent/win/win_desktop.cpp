@@ -7,6 +7,7 @@
 #include "agent/desktop/control_lines.h"
 #include "agent/desktop/session_requests.h"
 #include "agent/win/base/wine.h"
+#include "agent/win/cloud_files_win.h"
 #include "agent/win/pipe_security.h"
 #include "agent/win/profile_list.h"
 #include "agent/win/win_load.h"
@@ -29,6 +30,9 @@ SessionConfig session_config(const AgentSettings& settings, const UserAccount& u
   if (settings.fill_pauses) config.load = make_win_load(settings.drive);
   config.learn_for = settings.learn;
   config.loader.patience = settings.patience;
+  if (settings.cloud_files != "off")  // Windows is told every so often that we are at it
+    config.loader.patience =
+        std::min<std::chrono::milliseconds>(settings.patience, CloudFilesOptions::kMostSilence);
   config.sender.max_lag = settings.max_lag;
   return config;
 }
@@ -129,6 +133,7 @@ Result<void> WinDesktop::open_log() {
 WinDesktop::~WinDesktop() {
   watch_.reset();
   if (interception_) interception_->end();
+  end_cloud_files(false);
   if (session_)  // what was loaded shall not look changed to whoever extracts it
     if (auto flushed = session_->loader().flush_tags(); !flushed)
       log_warning("{}", flushed.error().to_string());
@@ -206,6 +211,7 @@ Result<void> WinDesktop::log_on() {
   }
   const auto session = this->session();
   RS_CHECK_CTX("the user's registry", load_hives(*session));
+  begin_cloud_files(*session);
   session->fill().start(level);
   log_on_seconds_ = Activity::seconds_since(start);
   if (interception_) interception_->begin(*session);
@@ -216,6 +222,65 @@ Result<void> WinDesktop::log_on() {
     log_warning("what programs without the hook change is saved at log-off: {}", watch.error().to_string());
   }
   return {};
+}
+
+// Files come without it too, so a log-on does not fail for it.
+void WinDesktop::begin_cloud_files(Session& session) {
+  auto used = use_cloud_files(session);
+  if (used) return;
+  end_cloud_files(false);
+  log_info("Cloud Files are not used: {}", used.error().to_string());
+  const std::lock_guard lock(mutex_);
+  cloud_problem_ = used.error().to_string();
+}
+
+Result<void> WinDesktop::use_cloud_files(Session& session) {
+  RS_TRY(const auto status, session.status());
+  const bool wanted = settings_.cloud_files != "off";
+  if (!wanted && !(status.resumed && session.loader().has_placeholders())) return {};
+  if (settings_.snapshots == "scan")
+    return fail(ErrorCode::unsupported,
+                "Snapshots is 'scan', which reads the files where Windows shows them");
+  CloudSessionConfig config;
+  config.profile_root = config_.profile_root;
+  config.session = status.facts.session;
+  config.folders = settings_.cloud_folders;
+  config.excludes = [raw = &session](const std::string& process) {
+    return raw->rules().process_excluded(process);
+  };
+  config.note_change = [raw = &session] { raw->note_change(); };
+  config.options.patience = settings_.patience;
+  RS_TRY(auto port, open_cloud_files(profile_folder(), ROAMSTEAD_VERSION));
+  auto cloud = std::make_unique<CloudSession>(session.loader(), *volume_, *port, std::move(config));
+  {
+    const std::lock_guard lock(mutex_);
+    cloud_port_ = std::move(port);
+    cloud_ = std::move(cloud);
+  }
+  return cloud_->begin();
+}
+
+void WinDesktop::end_cloud_files(bool logged_off) {
+  CloudSession* cloud = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    cloud = cloud_.get();
+  }
+  if (cloud == nullptr) return;
+  if (logged_off) {
+    cloud->end();
+  } else {
+    cloud->stop();
+  }
+}
+
+std::string WinDesktop::cloud_files_missing() const {
+  if (settings_.cloud_files != "on") return "";
+  const std::lock_guard lock(mutex_);
+  auto missing = cloud_problem_;
+  if (cloud_ && missing.empty())
+    for (const auto& problem : cloud_->problems()) missing += (missing.empty() ? "" : "; ") + problem;
+  return missing;
 }
 
 // The hives' files are there, with their roots loaded, before Windows looks for them at the log-on; under
@@ -274,6 +339,18 @@ json WinDesktop::describe() {
       told["loaded_keys"] = counters.loaded_keys.load();
       told["retries"] = counters.retries.load();
     }
+    auto& cloud = told["cloud_files"] = {{"used", cloud_ && cloud_problem_.empty()}};
+    if (!cloud_problem_.empty()) cloud["problem"] = cloud_problem_;
+    if (cloud_) {
+      const auto use = cloud_->status();
+      cloud["roots"] = use.roots;
+      cloud["folders_left_out"] = cloud_->problems();
+      cloud["placeholders"] = use.placeholders;
+      cloud["answered"] = use.answered;
+      cloud["refused"] = use.refused;
+      cloud["transferred_bytes"] = use.transferred_bytes;
+      cloud["dehydrated"] = use.dehydrated;
+    }
   }
   told["seconds"] = log_on_seconds_.load();
   return told;
@@ -313,6 +390,7 @@ Result<json> WinDesktop::log_off(std::chrono::milliseconds patience) {
   watch_.reset();
   if (interception_) interception_->end();  // its user is gone
   RS_TRY(const auto report, session->logout(patience));
+  end_cloud_files(true);
   {
     const std::lock_guard lock(mutex_);
     session_.reset();

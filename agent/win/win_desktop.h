@@ -6,6 +6,7 @@
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
 
+#include "agent/core/cloud_session.h"
 #include "agent/core/command_snapshots.h"
 #include "agent/core/host_snapshots.h"
 #include "agent/core/session.h"
@@ -72,6 +73,8 @@ class WinDesktop {
   // anew after close_prepared().
   Result<void> log_on();
   nlohmann::json describe();
+  // Why Cloud Files, which were wanted, are not used, or not for all folders; "": nothing is missing.
+  std::string cloud_files_missing() const;
   // What a session that there is can take over: how fast and how far it is filled, how often it is saved.
   void take_settings(const AgentSettings& settings);
   // Waits until Windows has let go of the user's registry, saves what is left, closes. On failure the session
@@ -86,6 +89,9 @@ class WinDesktop {
   Result<void> begin_session();
   Result<void> load_hives(Session& session);
   Result<std::unique_ptr<ProfileInterception>> open_interception();
+  void begin_cloud_files(Session& session);
+  Result<void> use_cloud_files(Session& session);
+  void end_cloud_files(bool logged_off);
   Result<void> wait_for_hives(std::chrono::milliseconds patience);
 
   const AgentSettings settings_;
@@ -105,6 +111,9 @@ class WinDesktop {
   mutable std::mutex mutex_;                           // guards what follows
   std::string intercepted_sid_;                        // of the user as his programs have it
   std::unique_ptr<ProfileInterception> interception_;  // outlives the session, whose volume is its own
+  std::unique_ptr<CloudFilesPort> cloud_port_;
+  std::unique_ptr<CloudSession> cloud_;  // ends before the session, and goes after it
+  std::string cloud_problem_;
   std::shared_ptr<Session> session_;
   std::unique_ptr<ChangeWatch> watch_;  // of log_on() and log_off(); goes before the session
 };
