@@ -29,6 +29,12 @@ bool zeroes_pending(const StreamState& state, std::uint64_t offset, ByteView dat
   return false;
 }
 
+// Whether the block that is cut through is loaded, and its tag not recorded.
+bool cuts_pending(const StreamState& state, std::uint64_t size_bytes) {
+  return size_bytes < state.base_limit && size_bytes % kTagBlockBytes != 0 &&
+         state.pending.count(size_bytes / kTagBlockBytes) != 0;
+}
+
 }  // namespace
 
 Result<Bytes> Loader::fetch(const Item& item, const std::string& stream, ByteRange range) {
@@ -233,6 +239,7 @@ Result<void> Loader::truncate(VolumeHandle& stream, std::uint64_t size_bytes) {
   for (;;) {
     // The block that is cut through becomes content of its own.
     if (size_bytes % kTagBlockBytes != 0) RS_CHECK(load(stream, {size_bytes, 1}, Priority::exact));
+    bool flush_first = false;
     {
       std::unique_lock lock(item->mutex);
       auto& state = item->streams[stream.stream()];
@@ -241,13 +248,16 @@ Result<void> Loader::truncate(VolumeHandle& stream, std::uint64_t size_bytes) {
       while (size_bytes < state.base_limit && !state.in_flight.empty())
         if (item->changed.wait_until(lock, until) == std::cv_status::timeout)
           return fail(ErrorCode::timeout, "waited for content of " + item->base_path.text());
+      flush_first = cuts_pending(state, size_bytes);
     }
+    // Without its tag, zeros that a program writes there would look like a block that was never loaded.
+    if (flush_first) RS_CHECK(flush_tags());
     Gate::Pass pass(gate_);
     RS_CHECK(gate_.check_program());
     std::lock_guard lock(item->mutex);
     auto& state = item->streams[stream.stream()];
     if (size_bytes < state.base_limit) {
-      if (!state.in_flight.empty()) continue;
+      if (!state.in_flight.empty() || cuts_pending(state, size_bytes)) continue;
       auto cut = state.base_blocks({size_bytes, 1});
       if (size_bytes % kTagBlockBytes != 0 && !state.loaded.contains(cut)) continue;
     }

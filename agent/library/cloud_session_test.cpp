@@ -167,6 +167,10 @@ class Desk {
     must(session->snapshot(true, 60s));
     return changes();
   }
+  std::unique_ptr<VolumeHandle> open(const std::string& path) {
+    must(session->loader().populate_above(must(profile::ProfilePath::parse(path)), Priority::foreground));
+    return must(volume_->open("Users/alice/" + path, ""));
+  }
   std::string read(const std::string& path) {
     const auto bytes = must(windows->read(path));
     return std::string(as_text(bytes));
@@ -391,6 +395,17 @@ TEST_CASE(
   CHECK_THROWS(desk.log_on());
   desk.session->fill().start(FillLevel::all);
   CHECK(desk.session->fill().wait(60s));
+}
+
+TEST_CASE("zeros written into a block right after it was cut through are the program's") {
+  Desk desk;
+  const auto handle = desk.open("beside");
+  auto& loader = desk.session->loader();
+  must(loader.load(*handle, {0, 5000}));
+  must(loader.truncate(*handle, 4500));
+  must(loader.write(*handle, 4096, Bytes(404)));
+  CHECK(desk.snapshot() == std::set<std::string>{"beside"});
+  CHECK((desk.saved("beside") == desk.files["beside"].substr(0, 4096) + std::string(404, '\0')));
 }
 
 TEST_CASE(
