@@ -337,9 +337,12 @@ Result<void> ScanWork::note_changes(const LiveVolume& live, const Remembered& re
     changes_.push_back(std::move(change));
   }
   for (const auto& [record, origin] : remembered.gone_and_kept) {
+    if (origin.record || origin.item == nullptr) continue;  // the tree has it
+    // What the tree has of this record is another file, gone before this one came.
     RS_TRY(const auto before, place_.tree.find(record));
-    if (before || origin.item == nullptr) continue;
-    RS_TRY(auto item, published_item(*origin.item, record, 1));
+    auto sequence = origin.item->identity.sequence;
+    if (sequence == 0) sequence = before && before->sequence != 0xFFFF ? before->sequence + 1 : 1;
+    RS_TRY(auto item, published_item(*origin.item, record, sequence));
     const auto& name = origin.names.front();
     item.names.push_back({name.parent.record, name.parent.sequence, name.name});
     changes_.push_back({record, std::move(item), 0});
