@@ -70,8 +70,9 @@ class FrozenSource final : public ScanSource {
   std::optional<std::set<std::uint64_t>> changed_folders() override {
     if (!tells_changes) return std::nullopt;
     std::map<std::pair<std::uint64_t, std::string>, std::pair<std::uint64_t, ItemStamp>> now;
-    must(volume().scan([&](std::uint64_t, Result<ntfs::FileRecord> file) {
-      if (file)
+    constexpr std::uint64_t kFirstOfUsers = 24;  // the system's own are large
+    must(volume().scan([&](std::uint64_t number, Result<ntfs::FileRecord> file) {
+      if (file && number >= kFirstOfUsers)
         for (const auto& name : file->names)
           now[{name.parent.record, name.name}] = {file->reference.record, item(*file, "").stamp};
       return true;
