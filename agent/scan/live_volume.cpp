@@ -252,7 +252,16 @@ Result<ntfs::FileRecord> LiveVolume::record(std::uint64_t number) const {
   }
   if (changed_.count(number) == 0) {
     RS_TRY(const auto item, tree_.find(number));
-    if (item) return item->to_record();
+    if (item) {
+      // Its folder may be another one with the same record, in which nothing but that has changed.
+      auto file = item->to_record();
+      references_.emplace(number, file.reference);
+      for (auto& name : file.names)
+        if (has(name.parent.record)) {
+          RS_TRY(name.parent, reference(name.parent.record));
+        }
+      return file;
+    }
   }
   RS_TRY(const auto* looked, look_at(number));
   return looked->file;

@@ -409,6 +409,41 @@ TEST_CASE("what was saved of a file says nothing of the next one that has its re
   CHECK(cut() == "");
 }
 
+TEST_CASE("what lies in a folder whose time of creation a program changed stays in it") {
+  if (!support::can_format_ntfs()) return;
+  bool tells_sequence = true;
+  SUBCASE("on a volume that tells one file from the next with its number") {}
+  SUBCASE("on one that does not, as ntfs-3g") { tells_sequence = false; }
+  extract::TestTree base;
+  base.settle();
+  extract::TestDesktop desktop;
+  extract::TestAgent agent(desktop, base);
+  Scanner scanner(tells_sequence);
+  Guid below;
+  const auto cut = [&] {
+    agent.flush_tags();
+    auto [layer, made] = scanner.take(desktop.freeze().frozen_path, below);
+    below = layer.id;
+    CHECK(made->batch().held_back.empty());
+    return extract::describe(made->batch());
+  };
+  agent.make_directory("made");
+  agent.make_directory("made/inner");
+  agent.write("made/inner/file", "", 0, Bytes(9000, std::byte{5}));
+  agent.write("made/file", "", 0, Bytes(9000, std::byte{5}));
+  CHECK(cut().find("put made/inner/file") != std::string::npos);
+  profile::Metadata other;
+  other.created_100ns = extract::kFirstTime;
+  other.written_100ns = extract::kFirstTime;
+  agent.set_metadata("made", other);
+  cut();
+  CHECK(cut() == "");
+  for (const auto* file : {"made/inner/file", "made/file"}) {
+    agent.remove(file);
+    CHECK(cut().find(std::string("delete ") + file) != std::string::npos);
+  }
+}
+
 TEST_CASE("loading everything and changing nothing is no record of a scan") {
   if (!support::can_format_ntfs()) return;
   auto random = support::seeded_random();

@@ -143,16 +143,21 @@ Result<void> DirectoryVolume::rename(const std::string& from, const std::string&
   return {};
 }
 
-Result<void> DirectoryVolume::remove_tree(const std::string& path) {
+Result<bool> DirectoryVolume::remove_tree_while(const GoOn& go_on, const std::string& path) {
+  if (!go_on()) return false;
   const auto item = stat(path);
-  if (!item) return {};
+  if (!item) return true;
   if (item->directory) {
     RS_TRY(const auto children, list(path));
-    for (const auto& child : children) RS_CHECK(remove_tree(path + "/" + child.name));
+    for (const auto& child : children) {
+      RS_TRY(const bool gone, remove_tree_while(go_on, path + "/" + child.name));
+      if (!gone) return false;
+    }
     ::RemoveDirectoryW(win::widen(native_path(path)).c_str());
-    return {};
+    return true;
   }
-  return files().remove(native_path(path));
+  RS_CHECK(files().remove(native_path(path)));
+  return true;
 }
 
 }  // namespace roamstead::agent::testing

@@ -22,7 +22,7 @@ class DirectoryVolume final : public ProfileVolume {
   Result<extract::ItemIdentity> stage(const std::string& path, const profile::Entry& entry) override;
   Result<void> publish(const std::string& staged, VolumeHandle& directory, const std::string& name) override;
   Result<void> rename(const std::string& from, const std::string& to) override;
-  Result<void> remove_tree(const std::string& path) override;
+  Result<bool> remove_tree_while(const GoOn& go_on, const std::string& path) override;
   Result<void> sync() override { return {}; }
 
  private:
