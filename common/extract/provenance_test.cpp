@@ -362,7 +362,8 @@ TEST_CASE("thousands of items, in folders and out of them, are told from each ot
   for (const char* none : {"x", "d1/", "/d1", "d1/d2/d3/d4/f1", "1"})
     CHECK(store.find_by_base(none) == ItemStore::kNone);
   CHECK(store.find_by_record(~std::uint64_t{0}) == ItemStore::kNone);
-  CHECK_FALSE(store.publish(ItemState{last + 1, {std::uint64_t{1} << 48, 0, 0}, {}, {}, {}, 0, 0, 0, {}}));
+  CHECK_FALSE(store.publish(
+      ItemState{last + 1, {std::uint64_t{1} << 48, 0, 0}, {}, {}, {}, false, false, false, 0, {}}));
 }
 
 TEST_CASE("a journal longer than what is read at once is replayed whole") {

@@ -168,10 +168,11 @@ struct BatchBegin {
   std::uint64_t ordinal = 0;
   std::uint64_t batch_bytes = 0;
   std::uint64_t content_bytes = 0;
+  Guid snapshot;  // the batch's: tells it from another one of the same number
 
   template <class Archive>
   void serialize(Archive& archive) {
-    archive(session_secret, incarnation, ordinal, batch_bytes, content_bytes);
+    archive(session_secret, incarnation, ordinal, batch_bytes, content_bytes, snapshot);
   }
 };
 

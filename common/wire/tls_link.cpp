@@ -91,8 +91,12 @@ class TlsLink::Impl {
   }
 
   Result<CommitReply> commit(const Guid& secret, const profile::Batch& batch, BatchRun& run) {
-    BatchBegin begin{secret, batch.incarnation, batch.ordinal, run.batch_bytes(),
-                     run.total_bytes() - run.batch_bytes()};
+    BatchBegin begin{secret,
+                     batch.incarnation,
+                     batch.ordinal,
+                     run.batch_bytes(),
+                     run.total_bytes() - run.batch_bytes(),
+                     batch.snapshot};
     auto payload = encode_message(begin);
     auto deadline = Clock::now() + options_.commit_timeout;
     for (;;) {

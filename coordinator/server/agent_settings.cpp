@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "common/base/log.h"
+#include "common/base/event.h"
 #include "coordinator/compose/pool_spec.h"
 #include "coordinator/config/agent_settings_file.h"
 
@@ -11,7 +11,8 @@ namespace roamstead::server {
 std::optional<settings::SentSettings> AgentSettingsOfPools::of(const std::string& desktop) {
   auto found = find(desktop);
   if (found) return std::move(*found);
-  log_warning("desktop '{}' is not told its pool's settings: {}", desktop, found.error().to_string());
+  log_event(Event::settings_unread, "desktop '{}' is not told its pool's settings: {}", desktop,
+            found.error().to_string());
   return std::nullopt;
 }
 

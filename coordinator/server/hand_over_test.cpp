@@ -214,7 +214,7 @@ TEST_CASE("where the policy is concurrent both may save, and what they save is m
   CHECK(!merged.forked);
   CHECK(merged.version == 4);  // 3 is what desk-b has, 4 what became of it at the head
   CHECK(f.head() == 4);
-  CHECK(f.commit("desk-b", b, 1, {{"from b", "1"}})->version == 4);  // sent again: recognised
+  CHECK(f.commit("desk-b", b, 1, {{"from b", "1"}, {"both", "b"}})->version == 4);  // sent again: recognised
   CHECK(!f.commit("desk-a", a, 2, {{"from a", "2"}})->forked);
   CHECK(!f.commit("desk-b", b, 2, {{"from b", "2"}})->forked);
   f.restart();

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "common/base/sha256.h"
+
 namespace roamstead::server {
 
 std::uint64_t Incarnation::last_ordinal() const {
@@ -12,6 +14,20 @@ Incarnation::Committed Incarnation::at(std::uint64_t ordinal) const {
   auto after = by_ordinal.upper_bound(ordinal);
   if (after == by_ordinal.begin()) return {row.base_version, false, row.base_version};
   return std::prev(after)->second;
+}
+
+Guid Incarnation::snapshot_of(std::uint64_t ordinal) const {
+  if (const auto found = by_ordinal.find(ordinal); found != by_ordinal.end()) return found->second.snapshot;
+  return ordinal == row.noted_ordinal ? row.noted_snapshot : Guid();
+}
+
+Guid after_set_back(const Guid& incarnation) {
+  Bytes text = to_bytes(as_bytes("set back: "));
+  text.insert(text.end(), incarnation.bytes.begin(), incarnation.bytes.end());
+  const auto digest = sha256(text);
+  Guid name;
+  std::copy_n(digest.begin(), name.bytes.size(), name.bytes.begin());
+  return name;
 }
 
 Incarnation* Session::find(const Guid& incarnation) {
@@ -53,7 +69,7 @@ Result<std::shared_ptr<Session>> restore_session(const SessionRow& row, const St
     auto on_head = merged == merged_by.end() ? version.number : merged->second;
     incarnation->by_ordinal[version.ordinal] = {
         version.number, !version.on_head_line && merged == merged_by.end(), on_head,
-        version.kind == repository::VersionKind::concurrent && merged == merged_by.end()};
+        version.kind == repository::VersionKind::concurrent && merged == merged_by.end(), version.snapshot};
     if (version.ordinal > incarnation->row.noted_ordinal &&
         version.ordinal == incarnation->by_ordinal.rbegin()->first)
       incarnation->snapshot = version.snapshot;

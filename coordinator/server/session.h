@@ -25,6 +25,7 @@ struct Incarnation {
     // As it came to the head line: the version itself, or the one that merged it.
     std::uint64_t on_head = 0;
     bool to_merge = false;  // made to be merged, and not yet
+    Guid snapshot;          // the layer it was cut from
   };
   std::map<std::uint64_t, Committed> by_ordinal;  // only batches that became versions
   Guid snapshot;                                  // of the last batch
@@ -44,7 +45,14 @@ struct Incarnation {
   bool forked() const { return !by_ordinal.empty() && by_ordinal.rbegin()->second.forked; }
   // What a durable batch became: for one that made no version, that of the batch before it.
   Committed at(std::uint64_t ordinal) const;
+  // What the batch of a durable number is known to be cut from; zero: that is not known.
+  Guid snapshot_of(std::uint64_t ordinal) const;
 };
+
+// A machine that is set back while its session goes on gives the same numbers to other batches. These, and
+// what follows them, are kept beside the others as an incarnation of their own, whose name follows from the
+// one that the machine goes on to use; and so on, should it be set back again.
+Guid after_set_back(const Guid& incarnation);
 
 // Another desktop wants the profile, and the one that has it was asked to send what it has.
 struct HandOver {

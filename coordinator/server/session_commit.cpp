@@ -15,7 +15,12 @@ Result<std::optional<wire::CommitReply>> SessionTable::find_committed(const std:
   std::unique_lock lock(session->commit_mutex, std::try_to_lock);
   if (!lock) return std::optional<wire::CommitReply>();
   auto* incarnation = session->find(begin.incarnation);
-  if (incarnation == nullptr) return std::optional<wire::CommitReply>();
+  // Of a machine that was set back only the whole batch tells.
+  if (incarnation == nullptr || session->find(after_set_back(begin.incarnation)) != nullptr)
+    return std::optional<wire::CommitReply>();
+  if (begin.ordinal <= incarnation->last_ordinal() && !begin.snapshot.is_zero() &&
+      incarnation->snapshot_of(begin.ordinal) != begin.snapshot)
+    return std::optional<wire::CommitReply>();
   if (begin.ordinal > incarnation->last_ordinal()) {
     RS_CHECK(check_refused(*session, *incarnation, begin));
     return std::optional<wire::CommitReply>();
@@ -35,6 +40,58 @@ Result<wire::CommitReply> SessionTable::commit(const std::string& desktop, const
   return commit_locked(*session, batch, content, announced);
 }
 
+namespace {
+
+constexpr std::size_t kMostSetBacks = 100;  // of one session
+
+bool says_nothing(const profile::Batch& batch) {
+  return batch.records.empty() && batch.held_back.empty() && !batch.final;
+}
+
+// Whether the durable batch of the same number is another one. Of those that said nothing only the last is
+// remembered.
+bool is_another(const Incarnation& incarnation, const profile::Batch& batch) {
+  if (batch.snapshot.is_zero() || batch.ordinal == 0) return false;
+  const auto known = incarnation.snapshot_of(batch.ordinal);
+  return known.is_zero() ? incarnation.by_ordinal.count(batch.ordinal) == 0 && !says_nothing(batch)
+                         : known != batch.snapshot;
+}
+
+}  // namespace
+
+// The incarnation that a batch is of: the one it names, or one of those that came of it when the machine was
+// set back. Makes another one where the batch is none of theirs.
+Result<Incarnation*> SessionTable::line_of(Session& session, Incarnation& named,
+                                           const profile::Batch& batch) {
+  std::vector<Guid> names;
+  for (auto name = named.row.incarnation; session.find(name) != nullptr; name = after_set_back(name)) {
+    names.push_back(name);
+    auto& line = *session.find(name);
+    if (batch.ordinal <= line.last_ordinal() && !is_another(line, batch)) return &line;
+  }
+  if (names.size() > kMostSetBacks)
+    return fail(ErrorCode::conflict, "batch " + std::to_string(batch.ordinal) +
+                                         " is another one than before, for the " +
+                                         std::to_string(kMostSetBacks) + "th time: log out and in again");
+  auto& last = *session.find(names.back());
+  if (batch.ordinal > last.last_ordinal()) return &last;
+  // On what the batch before it became, the latest of that number.
+  auto base = last.row.base_version;
+  for (const auto& name : names) {
+    const auto& line = *session.find(name);
+    const bool has_before =
+        name == names.front() || (!line.by_ordinal.empty() && line.by_ordinal.begin()->first < batch.ordinal);
+    if (has_before && batch.ordinal - 1 <= line.last_ordinal()) base = line.at(batch.ordinal - 1).version;
+  }
+  IncarnationRow row{after_set_back(names.back()), 0, base, batch.ordinal - 1, {}};
+  RS_CHECK(store_.add_incarnation(session.row.id, row));
+  log_event(
+      Event::machine_reverted,
+      "session {}: desktop '{}' sent another batch {} than before (a reverted machine?): kept beside it",
+      session.row.id.to_string(), session.row.desktop, batch.ordinal);
+  return &*session.incarnations.insert(session.incarnations.begin(), Incarnation{row, {}, {}});
+}
+
 Result<void> SessionTable::note_empty(Incarnation& incarnation, const profile::Batch& batch) {
   auto row = incarnation.row;
   row.noted_ordinal = batch.ordinal;
@@ -48,6 +105,20 @@ Result<void> SessionTable::note_empty(Incarnation& incarnation, const profile::B
 Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const profile::Batch& batch,
                                                       profile::ContentSource& content,
                                                       const wire::BatchBegin* announced, bool rescued) {
+  if (auto* named = session.find(batch.incarnation); named != nullptr) {
+    RS_TRY(const auto* line, line_of(session, *named, batch));
+    if (line->row.incarnation != batch.incarnation) {
+      auto renamed = batch;
+      renamed.incarnation = line->row.incarnation;
+      return commit_to(session, renamed, content, announced, rescued);
+    }
+  }
+  return commit_to(session, batch, content, announced, rescued);
+}
+
+Result<wire::CommitReply> SessionTable::commit_to(Session& session, const profile::Batch& batch,
+                                                  profile::ContentSource& content,
+                                                  const wire::BatchBegin* announced, bool rescued) {
   auto* incarnation = session.find(batch.incarnation);
   if (incarnation == nullptr) {
     // Not one of ours, but the session's secret is: kept, from its first batch on, beside the head.
@@ -65,7 +136,7 @@ Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const pr
   if (batch.ordinal != last + 1)
     return fail(ErrorCode::protocol, "batch " + std::to_string(batch.ordinal) + " came where " +
                                          std::to_string(last + 1) + " was expected");
-  if (batch.records.empty() && batch.held_back.empty() && !batch.final) {
+  if (says_nothing(batch)) {
     RS_CHECK(note_empty(*incarnation, batch));
     return reply_of(batch.ordinal, incarnation->at(batch.ordinal));
   }
@@ -99,7 +170,8 @@ Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const pr
               session.row.id.to_string(), batch.held_back.size(), session.row.desktop, version->number,
               session.row.profile_name);
   incarnation->by_ordinal[batch.ordinal] = {version->number, !version->on_head_line, version->number,
-                                            origin.kind == repository::VersionKind::concurrent};
+                                            origin.kind == repository::VersionKind::concurrent,
+                                            batch.snapshot};
   incarnation->snapshot = batch.snapshot;
   RS_CHECK(merge_last(session, *incarnation));
   if (incarnation->forked())

@@ -257,9 +257,17 @@ Result<wire::OpenReply> SessionTable::begin_session(const std::string& desktop,
 // past.
 Result<OpenStep> SessionTable::resume(const std::string& desktop, const wire::ResumeInfo& resume,
                                       wire::SessionUse use, OpenAttempt& attempt) {
-  RS_TRY(auto session, authorise_active(desktop, resume.session_secret));
+  RS_TRY(auto session, authorise(desktop, resume.session_secret));
   RS_TRY(auto lock, try_lock(*session, attempt));
   if (!lock) return OpenStep{{}, kCommitPause};
+  // A desktop notes that its session is closed before it says so here: one that does not know it was set
+  // back.
+  if (state_of(*session) == SessionState::closed) {
+    log_event(Event::machine_reverted,
+              "session {}: desktop '{}' came back in a state from before it logged out (a reverted machine?)",
+              session->row.id.to_string(), desktop);
+    return fail(ErrorCode::stale, "the desktop is in an earlier state: its session was logged out since");
+  }
   RS_CHECK(check_active(*session));  // it may have ended meanwhile
   auto& known = session->incarnations;
   auto position = static_cast<std::size_t>(
@@ -269,7 +277,9 @@ Result<OpenStep> SessionTable::resume(const std::string& desktop, const wire::Re
   bool later_unused =
       std::all_of(known.begin() + static_cast<std::ptrdiff_t>(std::min(position + 1, known.size())),
                   known.end(), [](const Incarnation& later) { return later.last_ordinal() == 0; });
-  if (position == known.size() || !later_unused || resume.highest_ordinal < known[position].last_ordinal()) {
+  const bool set_back = session->find(after_set_back(resume.incarnation)) != nullptr;
+  if (position == known.size() || !later_unused || set_back ||
+      resume.highest_ordinal < known[position].last_ordinal()) {
     RS_CHECK(end(*session, SessionState::superseded));
     log_event(Event::machine_reverted,
               "session {}: desktop '{}' came back in an earlier state (a reverted machine?): superseded",

@@ -237,6 +237,10 @@ class SessionTable {
   Result<wire::CommitReply> commit_locked(Session& session, const profile::Batch& batch,
                                           profile::ContentSource& content,
                                           const wire::BatchBegin* announced = nullptr, bool rescued = false);
+  Result<Incarnation*> line_of(Session& session, Incarnation& named, const profile::Batch& batch);
+  Result<wire::CommitReply> commit_to(Session& session, const profile::Batch& batch,
+                                      profile::ContentSource& content, const wire::BatchBegin* announced,
+                                      bool rescued);
   std::uint64_t quota_of(const Session& session) const;
   std::unique_lock<std::mutex> alone_with(const repository::ProfileId& profile);
   // ErrorCode::full, without looking at the batch, while one that was refused for the quota still does not

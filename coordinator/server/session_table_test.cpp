@@ -8,6 +8,7 @@
 
 #include "common/base/file_time.h"
 #include "coordinator/server/testing/session_fixture.h"
+#include "tests/support/must.h"
 
 namespace roamstead::server {
 namespace {
@@ -75,6 +76,68 @@ TEST_CASE("batches move the head one after the other; one sent again is recognis
   REQUIRE(known);
   CHECK(known->version == 3);
   CHECK(!f.table->find_committed("desk-a", {a.session_secret, a.incarnation, 3, 0, 0}).value());
+}
+
+TEST_CASE("what a machine that was set back sends under a number that it gave before is kept beside that") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  const auto commit = [&](std::uint64_t ordinal, const std::map<std::string, std::string>& files) {
+    auto reply = f.commit("desk-a", a, ordinal, files);
+    REQUIRE(reply);
+    return *reply;
+  };
+  const auto text = [&](std::uint64_t version, const std::string& path) -> std::string {
+    const auto tree = support::must(f.repository.tree(f.alice.id, version));
+    const auto entry = tree->lookup(path_of(path));
+    if (!entry) return "-";
+    Bytes bytes(static_cast<std::size_t>(entry->size_bytes));
+    support::must(tree->read(path_of(path), "", 0, bytes));
+    return std::string(as_text(bytes));
+  };
+  CHECK(commit(1, {{"x", "1"}}).version == 2);
+  CHECK(commit(2, {{"x", "2"}}).version == 3);
+  CHECK(commit(3, {{"y", "3"}}).version == 4);
+  // To after the first.
+  const auto second = commit(2, {{"x", "other"}});
+  CHECK(second.forked);
+  CHECK(second.version == 5);
+  CHECK(commit(2, {{"x", "other"}}).version == 5);
+  const auto third = commit(3, {{"z", "other"}});
+  CHECK(third.forked);
+  CHECK(text(third.version, "x") == "other");
+  CHECK(text(third.version, "y") == "-");
+  CHECK(text(third.version, "z") == "other");
+  // What is known is still known.
+  CHECK(commit(2, {{"x", "2"}}).version == 3);
+  CHECK_FALSE(commit(3, {{"y", "3"}}).forked);
+  f.restart();
+  // To after the first once more, and on to where it never was.
+  CHECK(commit(2, {{"x", "other"}}).version == 5);
+  CHECK(commit(2, {{"x", "third"}}).forked);
+  CHECK(commit(3, {{"u", "third"}}).forked);
+  const auto last = commit(4, {{"v", "third"}});
+  CHECK(last.forked);
+  CHECK(text(last.version, "x") == "third");
+  CHECK(text(last.version, "u") == "third");
+  CHECK(text(last.version, "z") == "-");
+  CHECK(f.head() == 4);
+  CHECK(text(4, "x") == "2");
+  // Asked before its bytes are taken.
+  wire::BatchBegin begin{a.session_secret, a.incarnation, 2, 0, 0, Guid::random()};
+  CHECK_FALSE(f.table->find_committed("desk-a", begin).value());
+  // It is no state to go on from.
+  CHECK(code_of(f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 9})) == ErrorCode::stale);
+}
+
+TEST_CASE("an empty batch is not taken for one of the same number that has something") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  REQUIRE(f.commit("desk-a", a, 1, {}));
+  REQUIRE(f.commit("desk-a", a, 2, {}));
+  CHECK(f.commit("desk-a", a, 1, {})->version == 1);
+  CHECK(f.commit("desk-a", a, 2, {{"x", "other"}})->forked);
+  CHECK(f.commit("desk-a", a, 1, {{"x", "another"}})->forked);
+  CHECK(f.head() == 1);
 }
 
 TEST_CASE("a batch without records is remembered without a version, across a restart") {
@@ -236,7 +299,8 @@ TEST_CASE("a closed session stays closed after a restart, and its late batch is 
   CHECK(code_of(f.read("desk-a", a, "a.txt")) == ErrorCode::denied);
   CHECK(f.commit("desk-a", a, 1, {{"x", "1"}})->version == 2);
   CHECK(f.commit("desk-a", a, 2, {{"x", "2"}})->forked);
-  CHECK(code_of(f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 2})) == ErrorCode::denied);
+  // It does not know that it logged out: it was set back, and what it has is sent beside the head.
+  CHECK(code_of(f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 2})) == ErrorCode::stale);
 }
 
 TEST_CASE("a desktop that lost its state need not wait for its own lease") {

@@ -17,6 +17,33 @@ Result<Pool> find_pool(Database& database, const std::string& name) {
   return pool_in(statement);
 }
 
+// Tables that keep a text for a key; none is kept as no row.
+struct TextTable {
+  const char* name;
+  const char* key;
+};
+constexpr TextTable kPoolRules{"pool_profile_rules", "pool"}, kProfileRules{"profile_rules", "profile"},
+    kPoolAgentSettings{"pool_agent_settings", "pool"};
+
+template <class Key>
+Result<void> put_text(Database& database, const TextTable& table, const Key& key, const std::string& text) {
+  const std::string name = table.name;
+  if (text.empty())
+    return database.prepare(("DELETE FROM " + name + " WHERE " + table.key + " = ?").c_str()).bind(key).run();
+  return database.prepare(("INSERT OR REPLACE INTO " + name + " VALUES(?, ?)").c_str())
+      .bind(key)
+      .bind(text)
+      .run();
+}
+
+template <class Key>
+Result<std::string> text_of(Database& database, const TextTable& table, const Key& key) {
+  auto statement = database.prepare(
+      (std::string("SELECT text FROM ") + table.name + " WHERE " + table.key + " = ?").c_str());
+  RS_TRY(bool row, statement.bind(key).step());
+  return row ? statement.text(0) : std::string();
+}
+
 }  // namespace
 
 Result<void> insert_desktop(Database& database, const Desktop& desktop, std::uint64_t expires_100ns) {
@@ -116,54 +143,33 @@ Result<std::optional<std::uint64_t>> StateStore::quota(const repository::Profile
 Result<void> StateStore::set_pool_rules(const std::string& pool, const std::string& text) {
   std::lock_guard guard(impl_->mutex);
   RS_CHECK(find_pool(*impl_->database, pool));
-  if (text.empty())
-    return impl_->database->prepare("DELETE FROM pool_profile_rules WHERE pool = ?").bind(pool).run();
-  return impl_->database->prepare("INSERT OR REPLACE INTO pool_profile_rules VALUES(?, ?)")
-      .bind(pool)
-      .bind(text)
-      .run();
+  return put_text(*impl_->database, kPoolRules, pool, text);
 }
 
 Result<std::string> StateStore::pool_rules(const std::string& pool) const {
   std::lock_guard guard(impl_->reader_mutex);
-  auto statement = impl_->reader->prepare("SELECT text FROM pool_profile_rules WHERE pool = ?");
-  RS_TRY(bool row, statement.bind(pool).step());
-  return row ? statement.text(0) : std::string();
+  return text_of(*impl_->reader, kPoolRules, pool);
 }
 
 Result<void> StateStore::set_pool_agent_settings(const std::string& pool, const std::string& text) {
   std::lock_guard guard(impl_->mutex);
   RS_CHECK(find_pool(*impl_->database, pool));
-  if (text.empty())
-    return impl_->database->prepare("DELETE FROM pool_agent_settings WHERE pool = ?").bind(pool).run();
-  return impl_->database->prepare("INSERT OR REPLACE INTO pool_agent_settings VALUES(?, ?)")
-      .bind(pool)
-      .bind(text)
-      .run();
+  return put_text(*impl_->database, kPoolAgentSettings, pool, text);
 }
 
 Result<std::string> StateStore::pool_agent_settings(const std::string& pool) const {
   std::lock_guard guard(impl_->reader_mutex);
-  auto statement = impl_->reader->prepare("SELECT text FROM pool_agent_settings WHERE pool = ?");
-  RS_TRY(bool row, statement.bind(pool).step());
-  return row ? statement.text(0) : std::string();
+  return text_of(*impl_->reader, kPoolAgentSettings, pool);
 }
 
 Result<void> StateStore::set_profile_rules(const repository::ProfileId& profile, const std::string& text) {
   std::lock_guard guard(impl_->mutex);
-  if (text.empty())
-    return impl_->database->prepare("DELETE FROM profile_rules WHERE profile = ?").bind(profile).run();
-  return impl_->database->prepare("INSERT OR REPLACE INTO profile_rules VALUES(?, ?)")
-      .bind(profile)
-      .bind(text)
-      .run();
+  return put_text(*impl_->database, kProfileRules, profile, text);
 }
 
 Result<std::string> StateStore::profile_rules(const repository::ProfileId& profile) const {
   std::lock_guard guard(impl_->reader_mutex);
-  auto statement = impl_->reader->prepare("SELECT text FROM profile_rules WHERE profile = ?");
-  RS_TRY(bool row, statement.bind(profile).step());
-  return row ? statement.text(0) : std::string();
+  return text_of(*impl_->reader, kProfileRules, profile);
 }
 
 Result<void> StateStore::set_disk_of(const std::string& desktop, const std::string& disk,

@@ -181,7 +181,8 @@ asio::awaitable<void> read_working_set(Desk& desk, std::size_t bytes) {
 asio::awaitable<void> commit(Desk& desk, const std::string& text) {
   server::SampleBatch sample(desk.incarnation, ++desk.ordinal, {{"note.txt", text}});
   auto encoded = must(wire::encode_batch(sample.batch));
-  wire::BatchBegin begin{desk.secret, desk.incarnation, desk.ordinal, encoded.size(), text.size()};
+  wire::BatchBegin begin{desk.secret,    desk.incarnation, desk.ordinal,
+                         encoded.size(), text.size(),      batch.snapshot};
   encoded.insert(encoded.end(), sample.contents[0].begin(), sample.contents[0].end());
   desk.channel->send(
       wire::encode_frame(FrameType::batch_begin, desk.request + 1, wire::encode_message(begin)));

@@ -12,6 +12,7 @@ import time
 from windows import PATIENCE, Windows, windows_path
 
 DRIVE = "P:"
+PROFILE = r"P:\Users\alice"
 
 
 def fail(what):
@@ -129,6 +130,12 @@ class Coordinator:
     def versions(self, profile):
         return json.loads(self.roamstead("profile", "versions", profile, "--json"))
 
+    def saved(self, path, profile="alice"):
+        """What a version (NAME or NAME@VERSION) has of a file; None: nothing."""
+        done = subprocess.run([self.programs / "roamstead", "profile", "cat", "--repo", self.folder, profile, path], capture_output=True,
+                              check=False)
+        return done.stdout if done.returncode == 0 else None
+
 
 class Desktop(Windows):
     """A Windows with a volume on P:, and the agent in it."""
@@ -170,6 +177,14 @@ class Desktop(Windows):
                 "MergeCommand": [roamstead, "disk", "merge", "{top}", "--layer", "{index}"],
                 "DiskTop": windows_path(self.disk.file),
                 "DiskFolderHere": windows_path(self.disk.file.parent), "DiskFolderThere": str(self.disk.file.parent.resolve())}
+
+    def cmd(self, *lines, hooked=False):
+        """Ordinary programs, in the profile's folder. Returns what they print."""
+        file = self.folder / "lines.cmd"
+        file.write_text("\r\n".join(["@echo off", f"cd /d {PROFILE}", *lines, ""]), newline="")
+        status, out, err = self.run(*([self.agent, "run", "--"] if hooked else []), "cmd", "/c", windows_path(file))
+        check(status == 0, f"cmd: {lines}: {status} {out}{err}")
+        return out
 
     def ask(self, *words, patience=PATIENCE, fails=False):
         status, out, err = self.run(self.agent, *words, "--json", patience=patience)

@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 
+#include "common/base/sha256.h"
 #include "common/profile/batch.h"
 
 namespace roamstead::server {
@@ -22,8 +23,9 @@ struct SampleBatch final : profile::ContentSource {
               const std::map<std::string, std::string>& files) {
     batch.incarnation = incarnation;
     batch.ordinal = ordinal;
-    batch.snapshot = Guid::random();
+    std::string all = std::to_string(ordinal);  // the same batch again is of the same layer
     for (const auto& [name, content] : files) {
+      all += "\n" + name + "\n" + content;
       profile::Put put;
       put.path = path_of(name);
       put.entry.size_bytes = content.size();
@@ -33,6 +35,7 @@ struct SampleBatch final : profile::ContentSource {
       batch.records.push_back(put);
       contents.push_back(to_bytes(content));
     }
+    batch.snapshot = Guid::from(ByteView(sha256(as_bytes(all))).first(sizeof(Guid)));
   }
   Result<void> read(std::size_t record, std::size_t, std::uint64_t offset, MutableByteView out) override {
     // Zeros beyond the end: some tests claim more than there is.
