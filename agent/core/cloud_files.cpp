@@ -302,9 +302,10 @@ Result<void> CloudFiles::answer_data(const CloudRequest& request) {
   const auto size = request.size_bytes;
   const auto begin = request.range.offset / kAlignment * kAlignment;
   const auto wanted_end = std::min(size, request.range.end());
-  const auto end = std::min(size, wanted_end > size - std::min(size, kAlignment)
-                                      ? size
-                                      : (wanted_end + kAlignment - 1) / kAlignment * kAlignment);
+  // Not a piece more than Windows waits for: of a request that is complete nothing is taken.
+  const auto last_block = wanted_end - wanted_end % kAlignment;
+  const auto end =
+      last_block == wanted_end ? wanted_end : last_block + std::min(kAlignment, size - last_block);
   const auto stop_here = [&](std::uint64_t at, const Error& why) -> Result<void> {
     if ((is_cancelled(request.id) || why.code == ErrorCode::cancelled) && !is_ending())
       return fail(ErrorCode::cancelled, "nobody waits for it any more");
