@@ -84,7 +84,7 @@ Result<void> CloudSession::begin() {
   loader_.set_placeholders(files_.get());
   for (const auto& folder : config_.folders) {
     auto path = ProfilePath::parse(folder);
-    auto added = path ? add_folder(*path) : fail(std::move(path).error());
+    auto added = path ? add_folder(*path) : fail(path.error());
     if (added) {
       roots_.push_back(std::move(*path));
       continue;
