@@ -168,7 +168,7 @@ struct BatchBegin {
   std::uint64_t ordinal = 0;
   std::uint64_t batch_bytes = 0;
   std::uint64_t content_bytes = 0;
-  Guid snapshot;  // the batch's: tells it from another one of the same number
+  Guid snapshot{};  // the batch's: tells it from another one of the same number
 
   template <class Archive>
   void serialize(Archive& archive) {

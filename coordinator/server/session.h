@@ -25,7 +25,7 @@ struct Incarnation {
     // As it came to the head line: the version itself, or the one that merged it.
     std::uint64_t on_head = 0;
     bool to_merge = false;  // made to be merged, and not yet
-    Guid snapshot;          // the layer it was cut from
+    Guid snapshot{};        // the layer it was cut from
   };
   std::map<std::uint64_t, Committed> by_ordinal;  // only batches that became versions
   Guid snapshot;                                  // of the last batch
