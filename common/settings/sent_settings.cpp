@@ -16,6 +16,13 @@ Result<void> check_sent_size(const SentSettings& sent) {
   if (sent.size() > kMostSentSettings)
     return fail(ErrorCode::protocol, std::to_string(sent.size()) + " settings where at most " +
                                          std::to_string(kMostSentSettings) + " are sent");
+  // Names go into logs as they are.
+  const auto is_plain = [](char each) {
+    return (each >= 'a' && each <= 'z') || (each >= 'A' && each <= 'Z') || (each >= '0' && each <= '9');
+  };
+  for (const auto& each : sent)
+    if (!std::all_of(each.name.begin(), each.name.end(), is_plain))
+      return fail(ErrorCode::protocol, "a setting whose name is not of letters and digits");
   for (const auto& each : sent)
     if (each.name.size() > kMostSentBytes || each.value.size() > kMostSentBytes)
       return fail(ErrorCode::protocol, "a setting of more than " + std::to_string(kMostSentBytes) + " bytes");

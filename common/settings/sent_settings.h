@@ -23,7 +23,8 @@ using SentSettings = std::vector<SentSetting>;
 inline constexpr std::size_t kMostSentSettings = 64;
 inline constexpr std::size_t kMostSentBytes = 256;  // of a name, of a value
 
-// ErrorCode::protocol for more or longer ones than any coordinator sends.
+// ErrorCode::protocol for more or longer ones than any coordinator sends, and for other names than of ASCII
+// letters and digits.
 Result<void> check_sent_size(const SentSettings& sent);
 
 // "12" and nothing else: no sign, no blank, no hexadecimal digits.

@@ -44,6 +44,9 @@ TEST_CASE("more or longer settings than any coordinator sends are refused") {
   CHECK(check_sent_size(sent).error().code == ErrorCode::protocol);
   CHECK(check_sent_size({{std::string(kMostSentBytes + 1, 'x'), ""}}).error().code == ErrorCode::protocol);
   CHECK(check_sent_size({{"", std::string(kMostSentBytes + 1, 'x')}}).error().code == ErrorCode::protocol);
+  for (const char* name : {"Log\nLevel", "Log Level", "\x1b[2J", "L\xc3\xb6g"})
+    CHECK(check_sent_size({{name, "1"}}).error().code == ErrorCode::protocol);
+  CHECK(check_sent_size({{"ANameOfALater1", "1"}}));
 }
 
 TEST_CASE("what is kept comes back, without what no coordinator may set") {
