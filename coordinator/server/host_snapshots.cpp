@@ -99,7 +99,6 @@ Result<wire::FrozenReply> HostSnapshots::quiet(const std::string& desktop,
                 "quiet: a journal's path of " + std::to_string(request.provenance_path.size()) + " bytes");
   RS_TRY(const auto session, sessions_.host_session(desktop, request.session_secret, request.incarnation));
   const auto& row = session.row;
-  if (row.state == SessionState::closed) return fail(ErrorCode::denied, "the session is closed");
   if (row.state == SessionState::active && !session.current)
     return fail(ErrorCode::stale, "the session was resumed since");
   RS_TRY(auto in_use, use(desktop));

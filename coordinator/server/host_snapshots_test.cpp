@@ -221,6 +221,17 @@ TEST_CASE("a snapshot of a session that was resumed since is given up; one of a 
     CHECK(saved.forked);
     CHECK(saved.records == 1);
   }
+  SUBCASE("logged out, by a machine that was set back") {
+    CHECK(site.wait(before, frozen).kind == SnapshotState::Kind::saved);
+    must(site.link->close(site.session.session_secret));
+    site.write("late", "too late");
+    auto asked = site.request();
+    asked.below = frozen.snapshot;
+    const auto saved = site.wait(asked, site.freeze(asked));
+    REQUIRE_MESSAGE(saved.kind == SnapshotState::Kind::saved, saved.message);
+    CHECK(saved.forked);
+    CHECK(saved.records == 1);
+  }
 }
 
 TEST_CASE("a desktop whose disk is not known here, or whose machine nobody can freeze, is told so") {
