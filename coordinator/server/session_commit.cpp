@@ -1,5 +1,6 @@
 // Committing: which batch moves the head, which is a fork, which is known already.
 #include <algorithm>
+#include <map>
 
 #include "common/base/event.h"
 #include "coordinator/audit/audit_log.h"
@@ -42,7 +43,8 @@ Result<wire::CommitReply> SessionTable::commit(const std::string& desktop, const
 
 namespace {
 
-constexpr std::size_t kMostSetBacks = 100;  // of one session
+constexpr std::size_t kMostSetBacks =
+    10'000;  // of one session: a machine that is set back every night has decades
 
 bool says_nothing(const profile::Batch& batch) {
   return batch.records.empty() && batch.held_back.empty() && !batch.final;
@@ -63,27 +65,28 @@ bool is_another(const Incarnation& incarnation, const profile::Batch& batch) {
 // set back. Makes another one where the batch is none of theirs.
 Result<Incarnation*> SessionTable::line_of(Session& session, Incarnation& named,
                                            const profile::Batch& batch) {
-  std::vector<Guid> names;
-  for (auto name = named.row.incarnation; session.find(name) != nullptr; name = after_set_back(name)) {
-    names.push_back(name);
-    auto& line = *session.find(name);
-    if (batch.ordinal <= line.last_ordinal() && !is_another(line, batch)) return &line;
+  std::map<Guid, Incarnation*> known;
+  for (auto& each : session.incarnations) known[each.row.incarnation] = &each;
+  std::vector<Incarnation*> lines;
+  for (auto at = known.find(named.row.incarnation); at != known.end();
+       at = known.find(after_set_back(at->first))) {
+    lines.push_back(at->second);
+    if (batch.ordinal <= at->second->last_ordinal() && !is_another(*at->second, batch)) return at->second;
   }
-  if (names.size() > kMostSetBacks)
-    return fail(ErrorCode::conflict, "batch " + std::to_string(batch.ordinal) +
-                                         " is another one than before, for the " +
-                                         std::to_string(kMostSetBacks) + "th time: log out and in again");
-  auto& last = *session.find(names.back());
+  auto& last = *lines.back();
   if (batch.ordinal > last.last_ordinal()) return &last;
+  if (lines.size() > kMostSetBacks)
+    return fail(ErrorCode::conflict,
+                "the machine was set back " + std::to_string(kMostSetBacks) +
+                    " times while its session went on: no more is taken of that session");
   // On what the batch before it became, the latest of that number.
   auto base = last.row.base_version;
-  for (const auto& name : names) {
-    const auto& line = *session.find(name);
-    const bool has_before =
-        name == names.front() || (!line.by_ordinal.empty() && line.by_ordinal.begin()->first < batch.ordinal);
-    if (has_before && batch.ordinal - 1 <= line.last_ordinal()) base = line.at(batch.ordinal - 1).version;
+  for (const auto* line : lines) {
+    const bool has_before = line == lines.front() ||
+                            (!line->by_ordinal.empty() && line->by_ordinal.begin()->first < batch.ordinal);
+    if (has_before && batch.ordinal - 1 <= line->last_ordinal()) base = line->at(batch.ordinal - 1).version;
   }
-  IncarnationRow row{after_set_back(names.back()), 0, base, batch.ordinal - 1, {}};
+  IncarnationRow row{after_set_back(last.row.incarnation), 0, base, batch.ordinal - 1, {}};
   RS_CHECK(store_.add_incarnation(session.row.id, row));
   log_event(
       Event::machine_reverted,
