@@ -196,7 +196,7 @@ class Session {
   std::mutex error_mutex_;
   std::string last_error_;
   Worker housekeeper_;  // tags, lease
-  Worker sweeper_;      // may take minutes, for which neither a lease nor a log-out waits
+  Worker sweeper_;      // layers and trash of the session before: minutes, perhaps, for which no lease waits
   Worker snapshotter_;  // interval snapshots
   std::atomic<std::chrono::milliseconds> snapshot_interval_{};
   std::atomic<bool> interval_changed_{false};  // it was rung for that
