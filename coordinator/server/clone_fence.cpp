@@ -1,8 +1,11 @@
 #include "coordinator/server/clone_fence.h"
 
+#include <algorithm>
 #include <thread>
 
 #include "common/base/log.h"
+#include "common/extract/extract.h"
+#include "coordinator/compose/windows_volume.h"
 
 namespace roamstead::server {
 namespace {
@@ -15,6 +18,35 @@ Result<std::vector<SessionInfo>> sessions_of(const Invocation& call, const std::
   RS_TRY(auto sessions, call.context.sessions.sessions(true));
   std::erase_if(sessions, [&](const SessionInfo& each) { return each.row.desktop != desktop; });
   return sessions;
+}
+
+// The desktop's latest session, if somebody took its profile over: only its disk knows whether it had sent
+// everything by then.
+Result<std::optional<SessionInfo>> session_taken_over(const Invocation& call, const std::string& desktop) {
+  RS_TRY(const auto rows, call.context.store.sessions(false));  // oldest first
+  const auto latest = std::find_if(rows.rbegin(), rows.rend(),
+                                   [&](const SessionRow& each) { return each.desktop == desktop; });
+  if (latest == rows.rend() || latest->state != SessionState::superseded) return std::optional<SessionInfo>();
+  RS_TRY(auto session, call.context.sessions.find(latest->id.to_string()));
+  return std::optional(std::move(session));
+}
+
+// The session whose provenance journal lies on the disk; zero: none.
+Result<Guid> session_on(const compose::WindowsDisk& windows) {
+  constexpr std::uint64_t kEnoughForHeader = 1 << 20;
+  const auto& volume = windows.volume();
+  const auto found = volume.lookup(extract::Request().provenance_path);
+  if (!found && found.error().code == ErrorCode::not_found) return Guid();
+  RS_TRY(const auto reference, found);
+  RS_TRY(const auto record, volume.record(reference.record));
+  for (const auto& stream : record.streams) {
+    if (!stream.name.empty()) continue;
+    Bytes beginning(static_cast<std::size_t>(std::min(stream.size_bytes, kEnoughForHeader)));
+    RS_CHECK(volume.read(stream, 0, beginning));
+    RS_TRY(const auto journal, extract::Provenance::parse(beginning));
+    return journal.header().session;
+  }
+  return Guid();
 }
 
 const char* discard_hint() { return ", or give --discard-unsent and lose what it has not sent"; }
@@ -61,13 +93,16 @@ Result<Fenced> fence_clone(const Invocation& call, const compose::PoolSpec& spec
   fenced.openings = call.context.sessions.shut_openings(desktop);
   if (!discard) RS_CHECK(wait_for_log_out(call, desktop));
   if (call.context.snapshots != nullptr) fenced.snapshots = call.context.snapshots->shut(desktop);
-  RS_TRY(const auto sessions, sessions_of(call, desktop));
+  RS_TRY(auto sessions, sessions_of(call, desktop));
+  RS_TRY(const auto taken_over, session_taken_over(call, desktop));
   auto& files = os::real_file_system();
   const compose::PoolVms vms(files, spec);
   RS_TRY(const auto power, vms.power(desktop, clone.index));
   // Nobody can say that it is off: then who had a lease a moment ago may be writing.
   const bool coordinator_runs = call.context.metrics != nullptr;
-  for (const auto& session : sessions)
+  auto may_write = sessions;
+  if (taken_over) may_write.push_back(*taken_over);
+  for (const auto& session : may_write)
     if (!discard && power == hypervisor::Power::unknown && coordinator_runs && session.lease_seconds > 0)
       return fail(
           ErrorCode::busy,
@@ -84,11 +119,14 @@ Result<Fenced> fence_clone(const Invocation& call, const compose::PoolSpec& spec
   if (call.context.disconnect) call.context.disconnect(desktop);
   const auto disk = compose::current_top(files, compose::paths_of(spec, desktop).active);
   std::uint32_t partition = 0;
-  if (!sessions.empty() && !discard) {
-    RS_TRY_CTX(const auto windows,
-               "what desktop '" + desktop + "' has not sent cannot be read" + discard_hint(),
-               compose::WindowsDisk::open(files, disk));
+  if ((!sessions.empty() || taken_over) && !discard) {
+    const auto unread = "what desktop '" + desktop + "' has not sent cannot be read" + discard_hint();
+    RS_TRY_CTX(const auto windows, unread, compose::WindowsDisk::open(files, disk));
     partition = windows->place().partition;
+    if (taken_over) {
+      RS_TRY_CTX(const auto on_disk, unread, session_on(*windows));
+      if (on_disk == taken_over->row.id) sessions.push_back(*taken_over);
+    }
   }
   for (const auto& session : sessions) {
     if (discard) {
@@ -97,7 +135,8 @@ Result<Fenced> fence_clone(const Invocation& call, const compose::PoolSpec& spec
     }
     RS_TRY_CTX(auto saved, "what desktop '" + desktop + "' has not sent cannot be saved" + discard_hint(),
                save_from_disk(call, session, disk, partition));
-    fenced.saved.push_back(std::move(saved));
+    if (session.row.state == SessionState::active || saved.contains("version"))
+      fenced.saved.push_back(std::move(saved));
   }
   return fenced;
 }

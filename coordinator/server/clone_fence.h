@@ -16,8 +16,9 @@ struct Fenced {
 };
 
 // A desktop that is connected is asked to log out, and waited for ("within_seconds" of the request, 30). Then
-// its machine is switched off, where the pool has machines. What sessions still open did not send is read
-// from the disk and kept as forks. "discard_unsent": nobody is asked, nothing is read, sessions are ended.
+// its machine is switched off, where the pool has machines. What sessions still open did not send, or one
+// that somebody else took over from it, is read from the disk and kept as forks. "discard_unsent": nobody is
+// asked, nothing is read, sessions are ended.
 //
 // ErrorCode::busy while the desktop may be alive, and other errors where its disk cannot be read: then
 // nothing was changed, but that its machine may be off.

@@ -187,6 +187,54 @@ TEST_CASE(
   CHECK(site.must_do({{"command", "profile.forks"}, {"profile", "alice"}})["forks"].size() == 1);
 }
 
+TEST_CASE(
+    "what a desktop had not sent when its profile was taken over is saved before its disk is set back") {
+  if (!support::available("mkntfs")) return;
+  CloneSite site;
+  wire::OpenReply session;
+  {
+    auto link = wire::TlsLink::create(site.identity()).value();
+    session = site.work(*link);
+  }
+  site.wait_until_gone();
+  std::size_t saved = 1;
+  site.coordinator.reset();
+  site.coordinator = site.start(std::chrono::seconds(1));
+  SUBCASE("by another desktop, when it could not be asked") {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+    const auto other = site.link("desk-a", site.coordinator->address());
+    must(other->open({"alice", kRoot, {}}));
+  }
+  SUBCASE("with its leave: there is nothing left to save") {
+    auto link = wire::TlsLink::create(site.identity()).value();
+    SampleBatch last(session.incarnation, 1, {{"unsaved.txt", "sent"}});
+    must(link->commit(session.session_secret, last.batch, last));
+    must(link->hand_over(session.session_secret));
+    write_on(site.active, "ProgramData/Roamstead/provenance.journal",
+             extract::encode_header({Guid::random(), "alice", 2, kRoot, "ProgramData/Roamstead/staging"}));
+    saved = 0;
+  }
+  site.wait_until_gone();
+  json refreshed;
+  for (int i = 0; i < 1000; ++i) {  // as long as the lease may run
+    const auto answer = site.coordinator->execute(site.of_clone("clone.refresh", kClone), {});
+    if (answer) {
+      refreshed = *answer;
+      break;
+    }
+    REQUIRE(answer.error().code == ErrorCode::busy);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  REQUIRE(refreshed["saved"].size() == saved);
+  if (saved != 0) {
+    CHECK(refreshed["saved"][0]["forked"] == true);
+    CHECK(site.saved_file(refreshed["saved"][0]["version"], "unsaved.txt") == "not sent");
+  }
+  CHECK(site.versions() == 2);
+  CHECK(file_of(site.active, std::string(kRoot) + "/unsaved.txt").empty());
+  CHECK(site.must_do(site.of_clone("clone.refresh", kClone))["saved"].empty());
+}
+
 TEST_CASE("certificates that were renewed or revoked since do not come back with a refresh") {
   if (!support::available("mkntfs")) return;
   CloneSite site;

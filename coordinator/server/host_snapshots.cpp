@@ -5,6 +5,7 @@
 #include "common/base/event.h"
 #include "common/extract/extract.h"
 #include "common/wire/message.h"
+#include "coordinator/server/saved_layer.h"
 
 namespace roamstead::server {
 
@@ -268,7 +269,9 @@ Result<SnapshotState> HostSnapshots::extract_and_commit(const Job& job) {
   RS_CHECK(faults_.check("host.before_extract"));
   extract::Request request;
   request.frozen_path = snapshot.layer.path;
-  request.below_id = snapshot.below;
+  RS_TRY(const auto cut_from, sessions_.snapshots(job.session));
+  RS_TRY_CTX(request.below_id, "extracting from " + snapshot.layer.path,
+             saved_layer(snapshot.layer.path, cut_from, snapshot.below));
   request.ended = snapshot.ended;
   request.provenance_path = snapshot.provenance_path;
   RS_TRY(request.partition, job.machine->partition(snapshot.layer.path));
@@ -293,7 +296,8 @@ Result<SnapshotState> HostSnapshots::extract_and_commit(const Job& job) {
       found.delta_bytes >> 10, found.files_examined, found.map_built ? ", cluster map built" : "",
       batch.records.size());
   RS_CHECK(faults_.check("host.before_commit"));
-  RS_TRY(const auto reply, sessions_.commit_from_host(job.session, batch, extraction->content()));
+  RS_TRY(const auto reply,
+         sessions_.commit_from_host(job.session, request.below_id, batch, extraction->content()));
   RS_CHECK(faults_.check("host.after_commit"));
   SnapshotState state;
   state.kind = SnapshotState::Kind::saved;
@@ -318,7 +322,15 @@ void HostSnapshots::tidy(const Job& job) {
       if (entry.row.desktop == desktop && entry.snapshot) keep.insert(entry.snapshot->layer.id);
   }
   keep.merge(sessions_.last_snapshots(desktop));
-  if (job.snapshot) keep.insert(job.snapshot->layer.id);
+  if (job.snapshot) {
+    keep.insert(job.snapshot->layer.id);
+    const auto cut_from = sessions_.snapshots(job.session);
+    const auto saved =
+        cut_from ? saved_layer(job.snapshot->layer.path, *cut_from, {}) : fail(cut_from.error());
+    if (!saved)
+      return log_info("layers of desktop '{}' are not merged: {}", desktop, saved.error().to_string());
+    keep.insert(*saved);
+  }
   const auto layers = job.machine->tidy(keep);
   if (!layers)
     return log_info("layers of desktop '{}' are not merged: {}", desktop, layers.error().to_string());

@@ -234,6 +234,40 @@ TEST_CASE("a snapshot of a session that was resumed since is given up; one of a 
   }
 }
 
+TEST_CASE("a machine that is set back while its session goes on is saved beside what it had become") {
+  if (!support::available("mkntfs")) return;
+  HostSite site(section(false));
+  const auto first = site.save();
+  REQUIRE_MESSAGE(first.kind == SnapshotState::Kind::saved, first.message);
+  const auto disks = std::filesystem::path(site.active).parent_path();
+  const auto kept = std::filesystem::path(site.folder / "kept");
+  std::filesystem::copy(disks, kept, std::filesystem::copy_options::recursive);
+  site.write("later", "is gone.");
+  const auto later = site.save();
+  REQUIRE_MESSAGE(later.kind == SnapshotState::Kind::saved, later.message);
+  CHECK_FALSE(later.forked);
+
+  std::filesystem::remove_all(disks);
+  std::filesystem::copy(kept, disks, std::filesystem::copy_options::recursive);
+  SUBCASE("") {}
+  SUBCASE("and the coordinator started again") { site.start_again(); }
+  std::uint64_t version = 0;
+  for (const char* name : {"one", "two", "three"}) {
+    site.write(name, "kept too");
+    const auto saved = site.save();
+    REQUIRE_MESSAGE(saved.kind == SnapshotState::Kind::saved, saved.message);
+    CHECK(saved.forked);
+    CHECK(saved.records == 1);
+    CHECK(site.save().records == 0);
+    version = saved.version;
+  }
+  for (const char* name : {"one", "two", "three"}) CHECK(site.saved_file(version, name) == "kept too");
+  CHECK(site.saved_file(version, "unsaved.txt") == "not sent");
+  CHECK(site.has_file(later.version, "later"));
+  CHECK_FALSE(site.has_file(version, "later"));
+  CHECK(site.versions() == 6);
+}
+
 TEST_CASE("a desktop whose disk is not known here, or whose machine nobody can freeze, is told so") {
   if (!support::available("mkntfs")) return;
   {

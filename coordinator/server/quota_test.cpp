@@ -150,7 +150,7 @@ TEST_CASE("a fork has the quota of its profile; what is saved from a dead deskto
   check_refused(f.send("desk-a", a, 1, {{"x", of(40)}}));
   CHECK(f.send("desk-a", a, 1, {{"x", of(39)}})->forked);
   SampleBatch rescued(Guid(), 0, {{"large", of(5000)}});
-  auto kept = f.table->bury(a.session, rescued.batch, rescued).value();
+  auto kept = f.table->bury(a.session, {}, rescued.batch, rescued).value();
   REQUIRE(kept);
   CHECK(kept->forked);
 }

@@ -44,6 +44,26 @@ Guid Session::last_snapshot() const {
   return {};
 }
 
+std::set<Guid> Session::snapshots() const {
+  std::set<Guid> all;
+  for (const auto& each : incarnations) {
+    all.insert({each.snapshot, each.row.noted_snapshot});
+    for (const auto& [ordinal, committed] : each.by_ordinal) all.insert(committed.snapshot);
+  }
+  all.erase(Guid());
+  return all;
+}
+
+std::uint64_t Session::version_of(const Guid& snapshot) const {
+  if (snapshot.is_zero()) return tip();
+  for (auto each = incarnations.rbegin(); each != incarnations.rend(); ++each) {
+    for (const auto& [ordinal, committed] : each->by_ordinal)
+      if (committed.snapshot == snapshot) return committed.version;
+    if (each->row.noted_snapshot == snapshot) return each->at(each->row.noted_ordinal).version;
+  }
+  return tip();
+}
+
 Result<std::shared_ptr<Session>> restore_session(const SessionRow& row, const StateStore& store,
                                                  const repository::Repository& repository) {
   auto session = std::make_shared<Session>();

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -87,6 +88,12 @@ struct Session {
   // committed).
   std::uint64_t tip() const;
   Guid last_snapshot() const;
+  // All layers that a batch is known to be cut from: of those that made no version, the last of each
+  // incarnation.
+  std::set<Guid> snapshots() const;
+  // What the session's content had become with the batch that was cut from that layer; zero, and any layer
+  // that none was cut from: the tip.
+  std::uint64_t version_of(const Guid& snapshot) const;
 };
 
 // From what the state store keeps and what the repository holds of it, which is the truth.

@@ -1,6 +1,7 @@
 // Sessions as administrators see them, and the saving of what a dead desktop did not send.
 #include "coordinator/server/clone_fence.h"
 #include "coordinator/server/command_table.h"
+#include "coordinator/server/saved_layer.h"
 
 #include "common/extract/extract.h"
 
@@ -12,7 +13,8 @@ Result<json> save_from_disk(const Invocation& call, const SessionInfo& session, 
                             std::uint32_t partition) {
   extract::Request wanted;
   wanted.frozen_path = disk;
-  wanted.below_id = session.last_snapshot;
+  RS_TRY(const auto cut_from, call.context.sessions.snapshots(session.row.id));
+  RS_TRY_CTX(wanted.below_id, "extracting " + disk, saved_layer(disk, cut_from, session.last_snapshot));
   wanted.quiesced = false;
   wanted.ended = true;
   wanted.partition = partition;
@@ -28,7 +30,8 @@ Result<json> save_from_disk(const Invocation& call, const SessionInfo& session, 
                     ", not session " + session.row.id.to_string() + " of '" + session.row.profile_name + "'");
   const auto& batch = extraction->batch();
   if (call.progress) call.progress({"saving", 0, batch.records.size()});
-  RS_TRY(auto saved, call.context.sessions.bury(session.row.id, batch, extraction->content()));
+  RS_TRY(auto saved,
+         call.context.sessions.bury(session.row.id, wanted.below_id, batch, extraction->content()));
   auto held_back = json::array();
   for (const auto& item : batch.held_back)
     held_back.push_back({{"path", item.path}, {"reason", item.reason}});

@@ -119,6 +119,13 @@ Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const pr
   return commit_to(session, batch, content, announced, rescued);
 }
 
+Result<Guid> SessionTable::add_line(Session& session, std::uint64_t base_version) {
+  const IncarnationRow row{Guid::random(), 0, base_version, 0, {}};
+  RS_CHECK(store_.add_incarnation(session.row.id, row));
+  session.incarnations.insert(session.incarnations.begin(), Incarnation{row, {}, {}});
+  return row.incarnation;
+}
+
 Result<wire::CommitReply> SessionTable::commit_to(Session& session, const profile::Batch& batch,
                                                   profile::ContentSource& content,
                                                   const wire::BatchBegin* announced, bool rescued) {
@@ -308,20 +315,33 @@ Result<std::shared_ptr<Session>> SessionTable::by_id(const Guid& id) {
   return remember(*row);
 }
 
-Result<std::optional<wire::CommitReply>> SessionTable::bury(const Guid& id, profile::Batch batch,
+Result<std::set<Guid>> SessionTable::snapshots(const Guid& id) {
+  RS_TRY(auto session, by_id(id));
+  std::lock_guard lock(session->commit_mutex);
+  return session->snapshots();
+}
+
+Result<std::optional<wire::CommitReply>> SessionTable::bury(const Guid& id, const Guid& below,
+                                                            profile::Batch batch,
                                                             profile::ContentSource& content) {
   RS_TRY(auto session, by_id(id));
   RS_TRY(auto lock, lock_for_hand_over(*session));
-  if (state_of(*session) == SessionState::active) RS_CHECK(end(*session, SessionState::superseded));
-  log_info("session {} of '{}' ended: the disk of desktop '{}' was extracted on the host, {} records",
+  std::optional<wire::CommitReply> saved;
+  // Saved before the session ends: one that has ended is not looked at again.
+  if (!batch.records.empty()) {
+    // A line of its own: a desktop that comes back all the same gives the next number to another batch, and
+    // the layer that was read, which it goes on writing to, says nothing of what that batch holds.
+    RS_TRY(batch.incarnation, add_line(*session, session->version_of(below)));
+    batch.ordinal = 1;
+    batch.snapshot = {};
+    batch.quiesced = false;
+    batch.final = true;
+    RS_TRY(saved, commit_to(*session, batch, content, nullptr, true));
+  }
+  log_info("session {} of '{}': the disk of desktop '{}' was extracted on the host, {} records",
            id.to_string(), session->row.profile_name, session->row.desktop, batch.records.size());
-  if (batch.records.empty()) return std::optional<wire::CommitReply>();
-  batch.incarnation = session->current().row.incarnation;
-  batch.ordinal = session->current().last_ordinal() + 1;
-  batch.quiesced = false;
-  batch.final = true;
-  RS_TRY(auto reply, commit_locked(*session, batch, content, nullptr, true));
-  return std::optional(reply);
+  if (state_of(*session) == SessionState::active) RS_CHECK(end(*session, SessionState::superseded));
+  return saved;
 }
 
 Result<void> SessionTable::give_up(const Guid& id) {

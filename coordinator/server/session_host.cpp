@@ -1,4 +1,6 @@
 // Sessions that are saved from snapshots which the host makes of their desktops' disks.
+#include "common/base/event.h"
+#include "common/base/log.h"
 #include "coordinator/server/session_table.h"
 
 namespace roamstead::server {
@@ -30,13 +32,30 @@ Result<SessionTable::HostSession> SessionTable::host_session(const std::string& 
   return told;
 }
 
-Result<wire::CommitReply> SessionTable::commit_from_host(const Guid& id, const profile::Batch& batch,
+Result<wire::CommitReply> SessionTable::commit_from_host(const Guid& id, const Guid& below,
+                                                         profile::Batch batch,
                                                          profile::ContentSource& content) {
   RS_TRY(auto session, by_id(id));
   std::lock_guard lock(session->commit_mutex);
   if (state_of(*session) == SessionState::active && session->current().row.incarnation != batch.incarnation)
     return fail(ErrorCode::stale, "session " + id.to_string() + " was resumed since the snapshot was made");
-  return commit_locked(*session, batch, content);
+  const auto* line = session->find(batch.incarnation);
+  const auto base = session->version_of(below);
+  if (below.is_zero() || line == nullptr || base == line->tip())
+    return commit_locked(*session, batch, content);
+  for (const auto& each : session->incarnations)
+    if (each.row.sequence == 0 && each.snapshot == below) {
+      batch.incarnation = each.row.incarnation;
+      batch.ordinal = each.last_ordinal() + 1;
+      return commit_to(*session, batch, content, nullptr, false);
+    }
+  log_event(Event::machine_reverted,
+            "session {}: the disk of desktop '{}' is that of an earlier state (a reverted machine?): what "
+            "changes in it becomes a fork of version {}",
+            id.to_string(), session->row.desktop, base);
+  RS_TRY(batch.incarnation, add_line(*session, base));
+  batch.ordinal = 1;
+  return commit_to(*session, batch, content, nullptr, false);
 }
 
 Result<wire::CommitReply> SessionTable::committed(const Guid& id, const Guid& incarnation,

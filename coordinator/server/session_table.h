@@ -143,7 +143,9 @@ class SessionTable {
   Result<HostSession> host_session(const std::string& desktop, const Guid& secret, const Guid& incarnation);
   // As commit(), of a batch that was extracted here. ErrorCode::stale, and nothing is kept, when the session
   // is active and was resumed since: then the next batch holds it too.
-  Result<wire::CommitReply> commit_from_host(const Guid& session, const profile::Batch& batch,
+  // `below`: the layer that it was compared with. Where that is not the layer of the batch before, the
+  // machine was set back: then it becomes a fork of what the session was by then.
+  Result<wire::CommitReply> commit_from_host(const Guid& session, const Guid& below, profile::Batch batch,
                                              profile::ContentSource& content);
   // The layers that the desktop's active sessions were saved from last.
   std::set<Guid> last_snapshots(const std::string& desktop);
@@ -154,10 +156,13 @@ class SessionTable {
 
   // By public id, or the latest session of the profile of that name (active ones first).
   Result<SessionInfo> find(const std::string& session_or_profile);
-  // Ends a session whose desktop is dead, and saves what was extracted of its disk as its next batch: a fork,
-  // as nobody prepared that snapshot. Without records no version is made. Only the records, held-back files
-  // and snapshot of the batch count.
-  Result<std::optional<wire::CommitReply>> bury(const Guid& session, profile::Batch batch,
+  // All layers that a batch of the session is known to be cut from.
+  Result<std::set<Guid>> snapshots(const Guid& session);
+  // Saves what was extracted of the disk of a session whose desktop is dead: as a fork, since nobody prepared
+  // that snapshot, of what the session had become with `below`, the layer that the batch before was cut from
+  // (zero: what it is now). Then ends the session; after an error it goes on. Without records no version is
+  // made. Only the records and held-back files of the batch count.
+  Result<std::optional<wire::CommitReply>> bury(const Guid& session, const Guid& below, profile::Batch batch,
                                                 profile::ContentSource& content);
 
   // What the next log-in to the profile would fetch first, of its head: folders and files of its working set,
@@ -238,6 +243,8 @@ class SessionTable {
                                           profile::ContentSource& content,
                                           const wire::BatchBegin* announced = nullptr, bool rescued = false);
   Result<Incarnation*> line_of(Session& session, Incarnation& named, const profile::Batch& batch);
+  // For batches that no desktop numbered: named at random, and never the current incarnation.
+  Result<Guid> add_line(Session& session, std::uint64_t base_version);
   Result<wire::CommitReply> commit_to(Session& session, const profile::Batch& batch,
                                       profile::ContentSource& content, const wire::BatchBegin* announced,
                                       bool rescued);

@@ -336,18 +336,47 @@ TEST_CASE(
   CHECK(!info.last_snapshot.is_zero());
   SUBCASE("with changes") {
     SampleBatch found({}, 0, {{"x", "unsaved"}});
-    auto reply = f.table->bury(a.session, found.batch, found).value();
+    auto reply = f.table->bury(a.session, info.last_snapshot, found.batch, found).value();
     REQUIRE(reply);
     CHECK(reply->forked);
-    CHECK(reply->ordinal == 2);
   }
   SUBCASE("without") {
     SampleBatch found({}, 0, {});
-    CHECK(!f.table->bury(a.session, found.batch, found).value());
+    CHECK(!f.table->bury(a.session, info.last_snapshot, found.batch, found).value());
   }
   CHECK(f.head() == 2);
   CHECK(code_of(f.open("desk-a", wire::ResumeInfo{a.session_secret, a.incarnation, 9})) == ErrorCode::stale);
   CHECK(f.open("desk-b"));
+}
+
+TEST_CASE(
+    "what is saved of a dead desktop's disk is not saved halfway, and takes no number from a desktop that "
+    "lives") {
+  Fixture f;
+  auto a = f.open("desk-a").value();
+  REQUIRE(f.commit("desk-a", a, 1, {{"x", "1"}}));
+  const auto below = f.table->find("alice").value().last_snapshot;
+  CHECK(f.table->snapshots(a.session).value() == std::set<Guid>{below});
+  SampleBatch found({}, 0, {{"x", "unsaved"}});
+  SUBCASE("storage fails: the session goes on, and it can be tried again") {
+    f.repository.before_commit = []() -> Result<void> { return fail(ErrorCode::full, "no space"); };
+    CHECK(code_of(f.table->bury(a.session, below, found.batch, found)) == ErrorCode::full);
+    f.repository.before_commit = nullptr;
+    CHECK(f.table->find("alice").value().row.state == SessionState::active);
+    REQUIRE(f.table->bury(a.session, below, found.batch, found).value());
+    CHECK(f.table->find("alice").value().row.state == SessionState::superseded);
+  }
+  SUBCASE("the desktop lives: its next batch is another one, though of the same layer") {
+    const auto buried = f.table->bury(a.session, below, found.batch, found).value();
+    REQUIRE(buried);
+    CHECK(f.table->snapshots(a.session).value() == std::set<Guid>{below});
+    SampleBatch late(a.incarnation, 2, {{"x", "later"}});
+    late.batch.snapshot = found.batch.snapshot;
+    const auto reply = f.table->commit("desk-a", a.session_secret, late.batch, late).value();
+    CHECK(reply.forked);
+    CHECK(reply.version != buried->version);
+  }
+  CHECK(f.head() == 2);
 }
 
 TEST_CASE("a hand-over waits for a commit under way, and gives up in time") {

@@ -85,6 +85,11 @@ struct CloneSite : PoolSite {
     support::must(tree->read(path_of(path), "", 0, content));
     return std::string(as_text(content));
   }
+  bool has_file(std::uint64_t version, const std::string& path) {
+    const auto profile = support::must(coordinator->repository().find_profile("alice"));
+    const auto tree = support::must(coordinator->repository().tree(profile.id, version));
+    return tree->lookup(path_of(path)).has_value();
+  }
   std::size_t versions() {
     return support::must(coordinator->repository().versions(
                              support::must(coordinator->repository().find_profile("alice")).id))
