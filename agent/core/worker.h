@@ -7,6 +7,8 @@
 #include <mutex>
 #include <thread>
 
+#include "common/base/thread_stack.h"
+
 namespace roamstead::agent {
 
 // The owner calls stop() (the destructor does too) before anything the thread uses goes.
@@ -19,7 +21,10 @@ class Worker {
 
   void start(std::function<void()> run) {
     stopping_ = false;
-    thread_ = std::thread(std::move(run));
+    thread_ = std::thread([run = std::move(run)] {
+      release_unused_stack();
+      run();
+    });
   }
   void stop() {
     {

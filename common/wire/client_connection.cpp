@@ -9,6 +9,7 @@
 #include <random>
 
 #include "common/base/log.h"
+#include "common/base/thread_stack.h"
 
 namespace roamstead::wire {
 namespace {
@@ -26,7 +27,10 @@ ClientConnection::ClientConnection(const TlsLinkOptions& options, std::string ho
                                    std::unique_ptr<asio::ssl::context> context)
     : options_(options), host_(std::move(host)), port_(std::move(port)), context_(std::move(context)) {
   asio::co_spawn(io_, run(), asio::detached);
-  thread_ = std::thread([this] { io_.run(); });
+  thread_ = std::thread([this] {
+    release_unused_stack();
+    io_.run();
+  });
 }
 
 ClientConnection::~ClientConnection() {
@@ -36,6 +40,10 @@ ClientConnection::~ClientConnection() {
   }
   changed_.notify_all();
   lose(Error(ErrorCode::cancelled, "the link is being closed"));
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return callers_ == 0; });
+  }
   asio::post(io_, [this] {
     if (channel_) channel_->close();
     io_.stop();
@@ -43,11 +51,23 @@ ClientConnection::~ClientConnection() {
   thread_.join();
 }
 
+ClientConnection::Caller::Caller(ClientConnection& connection) : connection_(connection) {
+  std::lock_guard guard(connection_.mutex_);
+  ++connection_.callers_;
+}
+
+ClientConnection::Caller::~Caller() {
+  // Under the lock to the end: after it, there may be no connection.
+  std::lock_guard guard(connection_.mutex_);
+  if (--connection_.callers_ == 0) connection_.changed_.notify_all();
+}
+
 Result<std::shared_ptr<Call>> ClientConnection::begin(Clock::time_point deadline) {
   std::unique_lock lock(mutex_);
   auto attempts_before = failed_attempts_;
-  while (!channel_) {
+  for (;;) {
     if (stopping_) return fail(ErrorCode::cancelled, "the link is being closed");
+    if (channel_) break;
     if (failed_attempts_ != attempts_before && is_final(last_error_.code)) return fail(last_error_);
     if (!wanted_) {
       wanted_ = true;

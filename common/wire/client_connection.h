@@ -31,8 +31,20 @@ class ClientConnection {
   using Clock = std::chrono::steady_clock;
   ClientConnection(const TlsLinkOptions& options, std::string host, std::string port,
                    std::unique_ptr<asio::ssl::context> context);
+  // Cancels the calls, and waits until those who made them are gone.
   ~ClientConnection();
 
+  // As long as it lives the connection does.
+  class Caller {
+   public:
+    explicit Caller(ClientConnection& connection);
+    ~Caller();
+    Caller(const Caller&) = delete;
+    Caller& operator=(const Caller&) = delete;
+
+   private:
+    ClientConnection& connection_;
+  };
   // Registers a call on the present connection; waits for one until the deadline.
   Result<std::shared_ptr<Call>> begin(Clock::time_point deadline);
   void send(const Call& call, Bytes frame);
@@ -75,6 +87,7 @@ class ClientConnection {
   Error last_error_{ErrorCode::unavailable, "not connected yet"};
   bool wanted_ = false;
   bool stopping_ = false;
+  std::size_t callers_ = 0;
   Clock::time_point last_heard_;
   std::uint64_t earlier_sent_ = 0;  // by connections that are gone
   std::uint64_t earlier_received_ = 0;

@@ -71,6 +71,7 @@ class TlsLink::Impl {
   }
   Result<Frame> exchange(FrameType type, const Bytes& payload, FrameType expected,
                          std::chrono::milliseconds within) {
+    const ClientConnection::Caller caller(connection_);
     auto deadline = Clock::now() + within;
     for (;;) {
       RS_TRY(auto call, connection_.begin(deadline));
@@ -98,6 +99,7 @@ class TlsLink::Impl {
                      run.total_bytes() - run.batch_bytes(),
                      batch.snapshot};
     auto payload = encode_message(begin);
+    const ClientConnection::Caller caller(connection_);
     auto deadline = Clock::now() + options_.commit_timeout;
     for (;;) {
       RS_TRY(auto call, connection_.begin(std::min(deadline, Clock::now() + options_.call_timeout)));
@@ -133,6 +135,7 @@ class TlsLink::Impl {
   }
 
   Result<void> connect() {
+    const ClientConnection::Caller caller(connection_);
     RS_TRY(auto call, connection_.begin(Clock::now() + options_.call_timeout));
     connection_.end(*call);
     return {};

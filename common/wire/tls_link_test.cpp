@@ -241,8 +241,9 @@ TEST_CASE("closing the link ends the calls that wait") {
   auto link = must(TlsLink::create(options_for(authority.desktop(), silent.address())));
   must(link->connect());
   std::optional<ErrorCode> ended;
+  const auto sent = link->bytes_sent();
   std::thread waiting([&, raw = link.get()] { ended = raw->renew(kSecret).error().code; });
-  std::this_thread::sleep_for(50ms);
+  while (link->bytes_sent() == sent) std::this_thread::sleep_for(1ms);
   link.reset();
   waiting.join();
   CHECK(ended == ErrorCode::cancelled);
