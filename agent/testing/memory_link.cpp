@@ -113,7 +113,7 @@ Result<wire::OpenReply> MemoryLink::open(const wire::OpenRequest& request) {
   reply.incarnation = incarnation_;
   reply.version = 1;
   reply.root = items_[""].entry;
-  reply.lease_seconds = 600;
+  reply.lease_seconds = lease_seconds;
   return reply;
 }
 
@@ -247,7 +247,10 @@ Result<wire::CommitReply> MemoryLink::commit(const Guid& secret, const profile::
   return wire::CommitReply{batch.ordinal, 1 + commits_.size(), superseded};
 }
 
-Result<void> MemoryLink::renew(const Guid& secret) { return enter(secret); }
+Result<void> MemoryLink::renew(const Guid& secret) {
+  ++renewals;
+  return enter(secret);
+}
 
 Result<void> MemoryLink::tell_use(const Guid& secret, wire::SessionUse use) {
   RS_CHECK(enter(secret));

@@ -63,9 +63,10 @@ class MemoryLink final : public wire::CoordinatorLink {
   std::atomic<bool> lose_replies{false};  // commits are done, but the answer is lost
   std::atomic<std::uint64_t> quota{0};    // batches with more content are refused; 0: none is
   std::atomic<int> delay_ms{0};
-  std::atomic<std::uint64_t> reads{0}, read_bytes{0}, lists{0}, closes{0}, hand_overs{0};
+  std::atomic<std::uint64_t> reads{0}, read_bytes{0}, lists{0}, closes{0}, hand_overs{0}, renewals{0};
   std::atomic<std::uint64_t> key_lists{0}, keys_listed{0}, value_reads{0};
   std::atomic<std::uint64_t> fetches{0};
+  std::uint32_t lease_seconds = 600;
   std::size_t items_per_fetch = 100;
   std::size_t entries_per_part = 1000;
   std::size_t key_bytes_per_part = 256 << 10;
