@@ -1,8 +1,4 @@
 // roamstead-agent.exe: the agent's service, and the commands that speak to it.
-#include <windows.h>
-// After it.
-#include <shellapi.h>
-
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +7,7 @@
 
 #include "agent/desktop/control_lines.h"
 #include "agent/win/agent_scm.h"
+#include "agent/win/base/program.h"
 #include "agent/win/base/service_entry.h"
 #include "agent/win/base/windows_error.h"
 #include "agent/win/control_pipe.h"
@@ -224,14 +221,9 @@ int main_of(const std::vector<std::string>& words) {
 }  // namespace
 }  // namespace roamstead::agent
 
-int main() {
-  int count = 0;
-  auto** words = ::CommandLineToArgvW(::GetCommandLineW(), &count);
-  std::vector<std::string> given;
-  for (int at = 1; at < count; ++at) given.push_back(roamstead::win::narrow_text(words[at]));
-  ::LocalFree(words);
+int wmain(int count, wchar_t** words) {
   try {
-    return roamstead::agent::main_of(given);
+    return roamstead::agent::main_of(roamstead::win::words_of(count, words));
   } catch (const std::exception& error) {  // a bug of ours
     std::fprintf(stderr, "roamstead-agent: internal error: %s\n", error.what());
     return 70;

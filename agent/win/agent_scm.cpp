@@ -19,6 +19,7 @@
 #include "agent/win/base/windows_error.h"
 #include "agent/win/event_log.h"
 #include "agent/win/registry_settings.h"
+#include "common/base/thread_stack.h"
 
 namespace roamstead::agent {
 namespace {
@@ -152,6 +153,7 @@ class Agent {
     std::unique_ptr<Agent> agent(new Agent(std::move(local), std::move(sent), std::move(faults)));
     RS_TRY(agent->pipe_, ControlPipe::listen());
     agent->serving_ = std::thread([raw = agent.get()] {
+      release_unused_stack();
       raw->pipe_->serve([raw](const nlohmann::json& request, const ControlCaller& caller) {
         return raw->service_.answer(request, caller);
       });

@@ -9,6 +9,7 @@
 #include "agent/desktop/session_requests.h"
 #include "agent/win/registry_settings.h"
 #include "common/base/log.h"
+#include "common/base/thread_stack.h"
 
 namespace roamstead::agent {
 
@@ -55,7 +56,10 @@ void AgentService::start() {
       events_(AgentEvent::failed, "programs are not hooked: " + server.error().to_string());
     }
   }
-  worker_ = std::thread([this] { work(); });
+  worker_ = std::thread([this] {
+    release_unused_stack();
+    work();
+  });
 }
 
 void AgentService::stop() {

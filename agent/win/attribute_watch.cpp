@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "agent/win/base/windows_error.h"
+#include "common/base/thread_stack.h"
 
 namespace roamstead::agent {
 
@@ -22,7 +23,10 @@ Result<std::unique_ptr<AttributeWatch>> AttributeWatch::start(const std::wstring
   watch->happened_ = win::Handle(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
   watch->stop_ = win::Handle(::CreateEventW(nullptr, TRUE, FALSE, nullptr));
   if (!watch->happened_ || !watch->stop_) return win::windows_error("making an event");
-  watch->thread_ = std::thread([raw = watch.get()] { raw->run(); });
+  watch->thread_ = std::thread([raw = watch.get()] {
+    release_unused_stack();
+    raw->run();
+  });
   return watch;
 }
 

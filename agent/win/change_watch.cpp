@@ -2,6 +2,7 @@
 
 #include "agent/win/base/windows_error.h"
 #include "common/base/log.h"
+#include "common/base/thread_stack.h"
 
 namespace roamstead::agent {
 
@@ -17,7 +18,10 @@ Result<std::unique_ptr<ChangeWatch>> ChangeWatch::start(const std::string& folde
   if (!watch->stopped_) return win::windows_error("watch " + folder);
   const auto changes = ::FindFirstChangeNotificationW(path.c_str(), TRUE, kAnything);
   if (changes == INVALID_HANDLE_VALUE) return win::windows_error("watch " + folder);
-  watch->thread_ = std::thread([raw = watch.get(), changes] { raw->run(changes); });
+  watch->thread_ = std::thread([raw = watch.get(), changes] {
+    release_unused_stack();
+    raw->run(changes);
+  });
   return watch;
 }
 

@@ -1,27 +1,15 @@
 #include "agent/win/registry_settings.h"
 
 #include <windows.h>
-// After it.
-#include <objbase.h>
-#include <shlobj.h>
 
 #include <algorithm>
 
 #include "agent/desktop/kept_settings.h"
+#include "agent/win/base/program.h"
 #include "agent/win/base/windows_error.h"
 
 namespace roamstead::agent {
 namespace {
-
-// Asked of the shell: what %ProgramData% says in a service's environment may be another folder.
-std::string program_data() {
-  constexpr GUID kProgramData{0x62AB5D82, 0xFDC1, 0x4DC3, {0xA9, 0xDD, 0x07, 0x0D, 0x1D, 0x49, 0x5D, 0x97}};
-  wchar_t* path = nullptr;
-  std::string folder = "C:\\ProgramData";
-  if (::SHGetKnownFolderPath(kProgramData, 0, nullptr, &path) == S_OK) folder = win::narrow_text(path);
-  ::CoTaskMemFree(path);
-  return folder;
-}
 
 Result<SettingsLayer> read_key(const char* path) {
   constexpr DWORD kMostNameUnits = 16'384, kMostValues = 1000, kMostBytes = 1u << 20;
@@ -58,14 +46,14 @@ Result<SettingsLayer> read_key(const char* path) {
 
 AgentSettings default_settings() {
   AgentSettings settings;
-  const auto base = program_data() + "\\Roamstead\\";
+  const auto base = win::program_data_folder() + "\\Roamstead\\";
   settings.identity_directory = base + "identity";
   settings.state_directory = base + "state";
   settings.log_directory = base + "log";
   return settings;
 }
 
-std::string firstboot_folder() { return program_data() + "\\Roamstead\\firstboot"; }
+std::string firstboot_folder() { return win::program_data_folder() + "\\Roamstead\\firstboot"; }
 
 LocalSettings read_local_settings() {
   LocalSettings local;

@@ -1,9 +1,4 @@
 // roamstead-firstboot.exe: what is to run once on a desktop, for images without the agent.
-#include <windows.h>
-// After it.
-#include <objbase.h>
-#include <shlobj.h>
-
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -11,6 +6,7 @@
 #include "agent/firstboot/runner.h"
 #include "agent/firstboot/win/machine_win.h"
 #include "agent/firstboot/win/service_win.h"
+#include "agent/win/base/program.h"
 
 namespace roamstead::firstboot {
 namespace {
@@ -53,15 +49,7 @@ int usage(const std::string& what) {
   return kUsage;
 }
 
-// Asked of the shell: what %ProgramData% says in a service's environment may be another folder.
-std::string usual_folder() {
-  constexpr GUID kProgramData{0x62AB5D82, 0xFDC1, 0x4DC3, {0xA9, 0xDD, 0x07, 0x0D, 0x1D, 0x49, 0x5D, 0x97}};
-  wchar_t* path = nullptr;
-  std::string base = "C:\\ProgramData";
-  if (::SHGetKnownFolderPath(kProgramData, 0, nullptr, &path) == S_OK) base = narrow_text(path);
-  ::CoTaskMemFree(path);
-  return base + "\\Roamstead\\firstboot";
-}
+std::string usual_folder() { return win::program_data_folder() + "\\Roamstead\\firstboot"; }
 
 int run(const Arguments& arguments, const std::string& folder) {
   WindowsMachine machine;
@@ -150,11 +138,6 @@ int main_of(const std::vector<std::string>& words) {
 }  // namespace
 }  // namespace roamstead::firstboot
 
-int main() {
-  int count = 0;
-  auto** words = ::CommandLineToArgvW(::GetCommandLineW(), &count);
-  std::vector<std::string> given;
-  for (int at = 1; at < count; ++at) given.push_back(roamstead::firstboot::narrow_text(words[at]));
-  ::LocalFree(words);
-  return roamstead::firstboot::main_of(given);
+int wmain(int count, wchar_t** words) {
+  return roamstead::firstboot::main_of(roamstead::win::words_of(count, words));
 }

@@ -8,6 +8,7 @@
 #include "agent/win/intercept/security.h"
 #include "agent/win/intercept/windows_parts.h"
 #include "common/base/log.h"
+#include "common/base/thread_stack.h"
 
 namespace roamstead::agent {
 
@@ -154,6 +155,7 @@ Result<void> PipeServer::Impl::listen(bool first) {
 }
 
 void PipeServer::Impl::serve() {
+  release_unused_stack();
   for (;;) {
     DWORD bytes = 0;
     ULONG_PTR key = 0;
@@ -207,6 +209,7 @@ void PipeServer::Impl::queue(Client& client) {
 }
 
 void PipeServer::Impl::work() {
+  release_unused_stack();
   std::unique_lock lock(mutex_);
   for (;;) {
     ++idle_;
