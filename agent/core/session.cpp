@@ -193,6 +193,7 @@ void Session::keep_house() {
   auto told = config_.ahead ? wire::SessionUse::preparing : wire::SessionUse::in_use;  // as it was opened
   while (housekeeper_.sleep(kTagInterval)) {
     if (auto flushed = loader_->flush_tags(); !flushed) note_error(flushed);
+    journal_->put_away_if_unused();
     if (learner_.is_over()) tell_what_was_learnt();
     if (told != use_) {
       told = use_;

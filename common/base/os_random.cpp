@@ -8,7 +8,7 @@
 #ifdef _WIN32
 #include <windows.h>
 // After windows.h, which it needs.
-#include <bcrypt.h>
+#include <ntsecapi.h>
 #else
 #include <sys/random.h>
 
@@ -21,8 +21,8 @@ namespace {
 // False: there is none.
 bool ask_for_random(MutableByteView out) {
 #ifdef _WIN32
-  return BCryptGenRandom(nullptr, reinterpret_cast<PUCHAR>(out.data()), static_cast<ULONG>(out.size()),
-                         BCRYPT_USE_SYSTEM_PREFERRED_RNG) >= 0;
+  // As bcrypt.dll gives them, without the megabytes that it brings.
+  return RtlGenRandom(out.data(), static_cast<ULONG>(out.size())) != FALSE;
 #else
   while (!out.empty()) {
     const auto got = getrandom(out.data(), out.size(), 0);

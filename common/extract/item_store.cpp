@@ -1,6 +1,7 @@
 #include "common/extract/item_store.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/base/guid.h"
 
@@ -110,11 +111,18 @@ ItemIdentity read_identity(NoteReader& note) {
 
 }  // namespace
 
+os::IdleMemory ItemStore::Table::grow_to(std::size_t slots) {
+  os::IdleMemory before = std::exchange(memory_, os::IdleMemory(slots * sizeof(Row)));
+  slot_count_ = slots;
+  std::fill_n(this->slots(), slots, kNone);
+  return before;
+}
+
 template <class Hash, class Same>
 ItemStore::Row ItemStore::Table::find(std::uint32_t hash, const Hash& hash_of, const Same& same) const {
-  const auto mask = slots_.size() - 1;
+  const auto mask = slot_count_ - 1;
   for (auto at = hash & mask;; at = (at + 1) & mask) {
-    const auto row = slots_[at];
+    const auto row = slots()[at];
     if (row == kNone || (hash_of(row) == hash && same(row))) return row;
   }
 }
@@ -122,16 +130,16 @@ ItemStore::Row ItemStore::Table::find(std::uint32_t hash, const Hash& hash_of, c
 template <class Hash>
 void ItemStore::Table::insert(Row row, const Hash& hash_of) {
   const auto place = [&](Row each) {
-    const auto mask = slots_.size() - 1;
+    const auto mask = slot_count_ - 1;
     auto at = hash_of(each) & mask;
-    while (slots_[at] != kNone) at = (at + 1) & mask;
-    slots_[at] = each;
+    while (slots()[at] != kNone) at = (at + 1) & mask;
+    slots()[at] = each;
   };
-  if ((used_ + 1) * 4 > slots_.size() * 3) {
-    std::vector<Row> old(slots_.size() * 2, kNone);
-    old.swap(slots_);
-    for (const auto each : old)
-      if (each != kNone) place(each);
+  if ((used_ + 1) * 4 > slot_count_ * 3) {
+    const auto before = grow_to(slot_count_ * 2);
+    const auto* old = reinterpret_cast<const Row*>(before.data());
+    for (const auto* each = old; each != old + before.size() / sizeof(Row); ++each)
+      if (*each != kNone) place(*each);
   }
   place(row);
   ++used_;
@@ -139,29 +147,45 @@ void ItemStore::Table::insert(Row row, const Hash& hash_of) {
 
 template <class Hash>
 void ItemStore::Table::replace(Row old, Row row, const Hash& hash_of) {
-  const auto mask = slots_.size() - 1;
+  const auto mask = slot_count_ - 1;
   auto at = hash_of(old) & mask;
-  while (slots_[at] != old) at = (at + 1) & mask;
-  slots_[at] = row;
+  while (slots()[at] != old) at = (at + 1) & mask;
+  slots()[at] = row;
 }
 
 template <class Hash>
 void ItemStore::Table::erase(Row row, const Hash& hash_of) {
-  const auto mask = slots_.size() - 1;
+  const auto mask = slot_count_ - 1;
   auto gap = hash_of(row) & mask;
-  while (slots_[gap] != row) gap = (gap + 1) & mask;
+  while (slots()[gap] != row) gap = (gap + 1) & mask;
   // Who stands behind the gap only because it was taken moves up.
-  for (auto at = (gap + 1) & mask; slots_[at] != kNone; at = (at + 1) & mask) {
-    const auto home = hash_of(slots_[at]) & mask;
+  for (auto at = (gap + 1) & mask; slots()[at] != kNone; at = (at + 1) & mask) {
+    const auto home = hash_of(slots()[at]) & mask;
     if (((at - home) & mask) < ((at - gap) & mask)) continue;
-    slots_[gap] = slots_[at];
+    slots()[gap] = slots()[at];
     gap = at;
   }
-  slots_[gap] = kNone;
+  slots()[gap] = kNone;
   --used_;
 }
 
 ItemStore::ItemStore() : seed_(load_le<std::uint64_t>(Guid::random().bytes)) {}
+
+template <class Function>
+void ItemStore::with_memory(Function&& function) {
+  for (auto& each : rows_) function(each);
+  for (auto& each : pieces_) function(each);
+  function(by_record_.memory());
+  function(by_base_.memory());
+}
+
+void ItemStore::put_away() noexcept {
+  with_memory([](os::IdleMemory& memory) { memory.put_away(); });
+}
+
+void ItemStore::take_out() {
+  with_memory([](os::IdleMemory& memory) { memory.take_out(); });
+}
 
 std::uint32_t ItemStore::hash(std::string_view path) const {
   auto value = seed_ ^ path.size();
@@ -179,7 +203,7 @@ std::uint32_t ItemStore::hash(std::string_view path) const {
 std::uint32_t ItemStore::hash(std::uint64_t record) const { return mix(record ^ seed_); }
 
 const std::byte* ItemStore::note(Mark mark) const {
-  return pieces_[mark >> kNoteBits].get() + (mark & ((1u << kNoteBits) - 1));
+  return pieces_[mark >> kNoteBits].data() + (mark & ((1u << kNoteBits) - 1));
 }
 
 Result<ItemStore::Mark> ItemStore::add_note(ByteView bytes) {
@@ -187,11 +211,11 @@ Result<ItemStore::Mark> ItemStore::add_note(ByteView bytes) {
   if (bytes.size() > kPieceBytes) return fail(ErrorCode::corrupt, "more said of an item than a record holds");
   if (pieces_.empty() || piece_bytes_ + bytes.size() > kPieceBytes) {
     if (pieces_.size() == kMostPieces) return fail(ErrorCode::corrupt, "more said of items than fits");
-    pieces_.push_back(std::make_unique_for_overwrite<std::byte[]>(kPieceBytes));
+    pieces_.emplace_back(kPieceBytes);
     piece_bytes_ = 0;
   }
   const auto mark = static_cast<Mark>((pieces_.size() - 1) * kPieceBytes + piece_bytes_);
-  std::copy(bytes.begin(), bytes.end(), pieces_.back().get() + piece_bytes_);
+  std::copy(bytes.begin(), bytes.end(), pieces_.back().data() + piece_bytes_);
   piece_bytes_ += bytes.size();
   next_note_ = mark + static_cast<Mark>(bytes.size());
   return mark;
@@ -384,9 +408,9 @@ Result<void> ItemStore::publish(const ItemState& item) {
   if ((holds & kReparseTag) != 0) note.number(entry.reparse_tag);
   RS_TRY(const auto mark, add_note(note.view()));
 
-  if (row_count_ % kRowsAtOnce == 0) rows_.push_back(std::make_unique<Item[]>(kRowsAtOnce));
+  if (row_count_ % kRowsAtOnce == 0) rows_.emplace_back(kRowsAtOnce * sizeof(Item));
   const auto row = static_cast<Row>(row_count_++);
-  auto& added = at(row);
+  auto& added = *std::construct_at(&at(row));
   added.id = item.id;
   added.file = packed(item.identity);
   added.published = added.last_note = mark;

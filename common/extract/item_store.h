@@ -10,13 +10,16 @@
 #include <map>
 #include <memory>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "common/extract/item_state.h"
+#include "common/os/idle_memory.h"
 
 namespace roamstead::extract {
 
-// Not thread-safe by itself; const access is. Takes no more memory than twice the records it was given.
+// All of it can be put away while nobody asks. Not thread-safe by itself; const access is. Takes no more
+// memory than twice the records it was given.
 class ItemStore {
  public:
   using Row = std::uint32_t;  // in the order of publication
@@ -24,6 +27,10 @@ class ItemStore {
   using Mark = std::uint32_t;  // an instant in the store's growth
 
   ItemStore();
+
+  // Nothing but take_out() in between.
+  void put_away() noexcept;
+  void take_out();
 
   std::size_t size() const { return row_count_; }
   Mark now() const { return next_note_; }
@@ -68,7 +75,8 @@ class ItemStore {
   // Rows by a hash that they know themselves: open addressing.
   class Table {
    public:
-    Table() : slots_(kFirstSlots, kNone) {}
+    Table() { grow_to(kFirstSlots); }
+    os::IdleMemory& memory() { return memory_; }
     template <class Hash, class Same>
     Row find(std::uint32_t hash, const Hash& hash_of, const Same& same) const;
     template <class Hash>
@@ -80,16 +88,26 @@ class ItemStore {
 
    private:
     static constexpr std::size_t kFirstSlots = 64;
-    std::vector<Row> slots_;
+    os::IdleMemory grow_to(std::size_t slots);  // empty; what there was before
+    Row* slots() const { return reinterpret_cast<Row*>(memory_.data()); }
+
+    os::IdleMemory memory_;
+    std::size_t slot_count_ = 0;  // a power of two
     std::size_t used_ = 0;
   };
   class Note;
 
   static constexpr std::size_t kRowsAtOnce = 4096;
+  static_assert(std::is_trivially_copyable_v<Item>);
   static constexpr std::size_t kNoteBits = 20;  // of a note's place in its piece of the store
 
-  const Item& at(Row row) const { return rows_[row / kRowsAtOnce][row % kRowsAtOnce]; }
-  Item& at(Row row) { return rows_[row / kRowsAtOnce][row % kRowsAtOnce]; }
+  template <class Function>
+  void with_memory(Function&& function);  // of all that there is
+  Item& place(Row row) const {
+    return reinterpret_cast<Item*>(rows_[row / kRowsAtOnce].data())[row % kRowsAtOnce];
+  }
+  const Item& at(Row row) const { return place(row); }
+  Item& at(Row row) { return place(row); }
   const std::byte* note(Mark mark) const;
   Result<Mark> add_note(ByteView note);
   Result<void> add_note_to(Row row, const Note& note);
@@ -102,9 +120,9 @@ class ItemStore {
   void remember_record(Row row);
   std::uint32_t intern_security(const Bytes& security);
 
-  std::vector<std::unique_ptr<Item[]>> rows_;
+  std::vector<os::IdleMemory> rows_;
   std::size_t row_count_ = 0;
-  std::vector<std::unique_ptr<std::byte[]>> pieces_;
+  std::vector<os::IdleMemory> pieces_;
   std::size_t piece_bytes_ = 0;  // of the last one
   Mark next_note_ = 0;
   std::map<Bytes, std::uint32_t> security_numbers_;

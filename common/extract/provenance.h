@@ -107,6 +107,9 @@ class Provenance final : public ProvenanceView {
   std::size_t valid_bytes() const override { return valid_bytes_; }  // append there
 
   std::size_t item_count() const { return store_.size(); }
+  // While it is put away nothing but header() and take_out() may be called, which throws std::bad_alloc.
+  void put_away() noexcept { store_.put_away(); }
+  void take_out() { store_.take_out(); }
   ItemId last_id() const;  // 0: no items
   // Calls with every item, in the order of ids, withdrawn ones too, one after the other: each is put together
   // and forgotten again. Ends with the first error.

@@ -54,6 +54,24 @@ Result<std::unique_ptr<ProvenanceJournal>> ProvenanceJournal::open(os::FileSyste
   return std::unique_ptr<ProvenanceJournal>(new ProvenanceJournal(std::move(file), std::move(provenance)));
 }
 
+std::unique_lock<std::shared_mutex> ProvenanceJournal::change() const {
+  std::unique_lock lock(mutex_);
+  used_.store(true, std::memory_order_relaxed);
+  if (away_) provenance_.take_out();
+  away_ = false;
+  return lock;
+}
+
+void ProvenanceJournal::put_away_if_unused() {
+  constexpr unsigned kCalls = 10;
+  unused_calls_ = used_.exchange(false) ? 0 : unused_calls_ + 1;
+  if (unused_calls_ < kCalls) return;
+  std::unique_lock lock(mutex_);
+  if (away_ || used_) return;
+  provenance_.put_away();
+  away_ = true;
+}
+
 Result<void> ProvenanceJournal::append(const Bytes& record) {
   if (appended_bytes_ + record.size() > kMaxJournalBytes)
     return fail(ErrorCode::full,
@@ -67,25 +85,25 @@ Result<void> ProvenanceJournal::append(const Bytes& record) {
 Result<ItemId> ProvenanceJournal::append_published(const ItemIdentity& identity,
                                                    const profile::ProfilePath& base_path,
                                                    const profile::Entry& entry) {
-  std::unique_lock lock(mutex_);
+  const auto lock = change();
   const auto id = provenance_.last_id() + 1;
   RS_CHECK(append(encode_published(id, identity, base_path, entry)));
   return id;
 }
 
 Result<void> ProvenanceJournal::append_populated(ItemId id) {
-  std::unique_lock lock(mutex_);
+  const auto lock = change();
   return append(encode_populated(id));
 }
 
 Result<void> ProvenanceJournal::append_withdrawn(ItemId id) {
-  std::unique_lock lock(mutex_);
+  const auto lock = change();
   return append(encode_withdrawn(id));
 }
 
 Result<void> ProvenanceJournal::append_loaded(ItemId id, const std::string& stream, std::uint64_t first_block,
                                               const std::vector<BlockTag>& tags) {
-  std::unique_lock lock(mutex_);
+  const auto lock = change();
   for (std::size_t at = 0; at < tags.size(); at += kMaxTagsPerRecord) {
     const auto count = std::min(kMaxTagsPerRecord, tags.size() - at);
     const auto begin = tags.begin() + static_cast<std::ptrdiff_t>(at);
@@ -97,17 +115,17 @@ Result<void> ProvenanceJournal::append_loaded(ItemId id, const std::string& stre
 
 Result<void> ProvenanceJournal::append_base_limit(ItemId id, const std::string& stream,
                                                   std::uint64_t limit_bytes) {
-  std::unique_lock lock(mutex_);
+  const auto lock = change();
   return append(encode_base_limit(id, stream, limit_bytes));
 }
 
 Result<void> ProvenanceJournal::append_identity(ItemId id, const ItemIdentity& identity) {
-  std::unique_lock lock(mutex_);
+  const auto lock = change();
   return append(encode_identity(id, identity));
 }
 
 Result<void> ProvenanceJournal::append_dehydrated(ItemId id) {
-  std::unique_lock lock(mutex_);
+  const auto lock = change();
   return append(encode_dehydrated(id));
 }
 

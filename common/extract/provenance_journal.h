@@ -1,6 +1,7 @@
 // The provenance journal as the agent keeps it: a file it appends to, and the same replayed in memory.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -48,16 +49,30 @@ class ProvenanceJournal {
   template <class Function>
   auto inspect(Function&& function) const {
     std::shared_lock lock(mutex_);
+    used_.store(true, std::memory_order_relaxed);
+    while (away_) {
+      lock.unlock();
+      change();
+      lock.lock();
+    }
     return function(static_cast<const Provenance&>(provenance_));
   }
+  // To be called about every second, by one thread: what nobody has asked for in ten calls leaves the
+  // process's working set (common/os/idle_memory.h) until somebody does.
+  void put_away_if_unused();
+
   const JournalHeader& header() const { return provenance_.header(); }  // never changes
 
  private:
   ProvenanceJournal(std::unique_ptr<os::File> file, Provenance provenance);
   Result<void> append(const Bytes& record);  // mutex_ held exclusively
+  std::unique_lock<std::shared_mutex> change() const;
 
-  mutable std::shared_mutex mutex_;  // provenance_, pending_, appended_bytes_
-  Provenance provenance_;
+  mutable std::shared_mutex mutex_;  // provenance_, away_, pending_, appended_bytes_
+  mutable Provenance provenance_;    // put away and taken out behind const
+  mutable bool away_ = false;
+  mutable std::atomic<bool> used_{true};
+  unsigned unused_calls_ = 0;
   Bytes pending_;
   std::uint64_t appended_bytes_ = 0;
 

@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <thread>
+#include <vector>
 
 #include "tests/support/crash_file_system.h"
 #include "tests/support/seed.h"
@@ -47,6 +49,56 @@ TEST_CASE("what was flushed is there after opening again, and appending goes on"
   CHECK(again.find(1)->populated);
   CHECK(again.find(2)->withdrawn);
   CHECK(again.find_by_record(99)->id == 1);
+}
+
+TEST_CASE("what nobody asks for is put away, and is the same when somebody does") {
+  support::CrashFileSystem files;
+  auto journal = ProvenanceJournal::create(files, kPath, header()).value();
+  const auto left_alone = [&] {
+    for (int second = 0; second < 12; ++second) journal->put_away_if_unused();
+  };
+  constexpr std::uint64_t kItems = 20'000;  // enough for several pieces of the store
+  left_alone();
+  for (std::uint64_t record = 1; record <= kItems; ++record) {
+    if (record % 3000 == 0) left_alone();
+    CHECK(journal->append_published({record, 1, 5}, path("item " + std::to_string(record)), {}).value() ==
+          record);
+  }
+  left_alone();
+  const auto check = [&](std::uint64_t record) {
+    journal->inspect([&](const Provenance& provenance) {
+      const auto item = provenance.find_by_record(record);
+      REQUIRE(item);
+      CHECK(item->base_path.text() == "item " + std::to_string(record));
+      CHECK(provenance.find_by_base(item->base_path) == item);
+    });
+  };
+  // Several at once take it out once.
+  std::vector<std::thread> threads;
+  std::atomic<unsigned> found{0};
+  for (unsigned number = 0; number < 4; ++number)
+    threads.emplace_back([&, number] {
+      for (std::uint64_t record = 1 + number; record <= kItems; record += 4)
+        found +=
+            journal->inspect([&](const Provenance& p) { return p.find_by_record(record)->id == record; });
+    });
+  for (auto& thread : threads) thread.join();
+  CHECK(found == kItems);
+  left_alone();
+  CHECK(journal->append_withdrawn(7));
+  left_alone();
+  CHECK(journal->append_loaded(8, "", 0, {1, 2}));
+  left_alone();
+  check(8);
+  check(kItems);
+  journal->inspect([](const Provenance& p) {
+    CHECK(p.find_by_record(7) == nullptr);
+    CHECK(p.find(8)->streams.at("").tags.size() == 2);
+  });
+  left_alone();
+  CHECK(journal->flush());
+  auto again = Provenance::parse(os::read_file(files, kPath, kMaxJournalBytes).value()).value();
+  CHECK(again.item_count() == kItems);
 }
 
 // A file system with room for the headers of journals, and for more once there is space again.

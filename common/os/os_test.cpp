@@ -1,8 +1,10 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "common/os/file.h"
+#include "common/os/idle_memory.h"
 #include "tests/support/crash_file_system.h"
 #include "tests/support/must.h"
 #include "tests/support/platform.h"
@@ -195,5 +197,32 @@ TEST_CASE("a durable write is the old or the new content whatever the crash poin
     else
       CHECK((text == "old" || text == "new content"));
     if (finished) break;
+  }
+}
+
+TEST_CASE("memory that was put away holds what it held") {
+  for (const std::size_t bytes : {std::size_t{0}, std::size_t{100}, std::size_t{1} << 20}) {
+    CAPTURE(bytes);
+    os::IdleMemory memory(bytes);
+    CHECK(memory.size() == bytes);
+    CHECK(std::all_of(memory.data(), memory.data() + bytes,
+                      [](std::byte each) { return each == std::byte{0}; }));
+    for (std::size_t at = 0; at < bytes; ++at) memory.data()[at] = static_cast<std::byte>(at * 7);
+    memory.put_away();
+    memory.put_away();
+    os::IdleMemory moved(std::move(memory));
+    moved.take_out();
+    moved.take_out();
+    const auto holds = [&](const os::IdleMemory& in) {
+      for (std::size_t at = 0; at < bytes; ++at)
+        if (in.data()[at] != static_cast<std::byte>(at * 7)) return false;
+      return in.size() == bytes;
+    };
+    CHECK(holds(moved));
+    moved.put_away();
+    os::IdleMemory other(50);
+    other = std::move(moved);
+    other.take_out();
+    CHECK(holds(other));
   }
 }
