@@ -414,7 +414,12 @@ TEST_CASE("what lies in a folder whose time of creation a program changed stays 
   bool tells_sequence = true;
   SUBCASE("on a volume that tells one file from the next with its number") {}
   SUBCASE("on one that does not, as ntfs-3g") { tells_sequence = false; }
+  unsigned times = 1;
+  SUBCASE("once between two snapshots") {}
+  SUBCASE("several times") { times = 3; }
   extract::TestTree base;
+  base.make_directory("old").entry.metadata.created_100ns = extract::kFirstTime;
+  base.make_file("old/file", Bytes(9000, std::byte{7})).entry.metadata.created_100ns = extract::kFirstTime;
   base.settle();
   extract::TestDesktop desktop;
   extract::TestAgent agent(desktop, base);
@@ -432,13 +437,19 @@ TEST_CASE("what lies in a folder whose time of creation a program changed stays 
   agent.write("made/inner/file", "", 0, Bytes(9000, std::byte{5}));
   agent.write("made/file", "", 0, Bytes(9000, std::byte{5}));
   CHECK(cut().find("put made/inner/file") != std::string::npos);
-  profile::Metadata other;
-  other.created_100ns = extract::kFirstTime;
-  other.written_100ns = extract::kFirstTime;
-  agent.set_metadata("made", other);
-  cut();
+  agent.populate("old");
   CHECK(cut() == "");
-  for (const auto* file : {"made/inner/file", "made/file"}) {
+  for (const auto* folder : {"made", "old"}) {
+    for (unsigned time = 0; time < times; ++time) {
+      profile::Metadata other;
+      other.created_100ns = other.written_100ns = extract::kFirstTime + (time + 1) * 10'000'000;
+      agent.set_metadata(folder, other);
+    }
+    const auto changed = cut();
+    CHECK(changed.find("file") == std::string::npos);
+    CHECK(cut() == "");
+  }
+  for (const auto* file : {"made/inner/file", "made/file", "old/file"}) {
     agent.remove(file);
     CHECK(cut().find(std::string("delete ") + file) != std::string::npos);
   }

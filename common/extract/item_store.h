@@ -97,7 +97,7 @@ class ItemStore {
   };
   class Note;
 
-  static constexpr std::size_t kRowsAtOnce = 4096;
+  static constexpr std::size_t kRowsAtOnce = 16'384;
   static_assert(std::is_trivially_copyable_v<Item>);
   static constexpr std::size_t kNoteBits = 20;  // of a note's place in its piece of the store
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <doctest/doctest.h>
+#include <atomic>
 
 #include <map>
 #include <random>
@@ -41,7 +42,7 @@ struct BatchMaker {
   MapContent content;
 
   BatchMaker() {
-    static std::uint64_t next = 0;
+    static std::atomic<std::uint64_t> next{0};  // tests commit on several threads
     batch.incarnation.bytes[0] = std::byte{1};
     batch.ordinal = ++next;
   }

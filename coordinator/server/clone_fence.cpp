@@ -32,7 +32,7 @@ Result<std::optional<SessionInfo>> session_taken_over(const Invocation& call, co
 }
 
 // The session whose provenance journal lies on the disk; zero: none.
-Result<Guid> session_on(const compose::WindowsDisk& windows) {
+Result<Guid> session_on(const compose::WindowsDisk& windows, const std::string& profile_root) {
   constexpr std::uint64_t kEnoughForHeader = 1 << 20;
   const auto& volume = windows.volume();
   const auto found = volume.lookup(extract::Request().provenance_path);
@@ -43,8 +43,11 @@ Result<Guid> session_on(const compose::WindowsDisk& windows) {
     if (!stream.name.empty()) continue;
     Bytes beginning(static_cast<std::size_t>(std::min(stream.size_bytes, kEnoughForHeader)));
     RS_CHECK(volume.read(stream, 0, beginning));
-    RS_TRY(const auto journal, extract::Provenance::parse(beginning));
-    return journal.header().session;
+    const auto journal = extract::Provenance::parse(beginning);
+    // One that was only just begun: nothing it may speak of counts yet.
+    if (!journal && journal.error().code == ErrorCode::corrupt && !volume.lookup(profile_root)) return Guid();
+    if (!journal) return fail(journal.error());
+    return journal->header().session;
   }
   return Guid();
 }
@@ -83,6 +86,19 @@ Result<void> wait_for_log_out(const Invocation& call, const std::string& desktop
 
 }  // namespace
 
+Result<std::set<std::string>> desktops_to_fence(const Invocation& call) {
+  RS_TRY(const auto rows, call.context.store.sessions(false));  // oldest first
+  std::set<std::string> desktops;
+  for (const auto& row : rows)
+    if (row.state == SessionState::closed)
+      desktops.erase(row.desktop);
+    else
+      desktops.insert(row.desktop);
+  for (const auto& row : rows)
+    if (row.state == SessionState::active) desktops.insert(row.desktop);
+  return desktops;
+}
+
 Result<Fenced> fence_clone(const Invocation& call, const compose::PoolSpec& spec,
                            const compose::CloneRow& clone) {
   const auto given = call.request.find("discard_unsent");
@@ -119,12 +135,13 @@ Result<Fenced> fence_clone(const Invocation& call, const compose::PoolSpec& spec
   if (call.context.disconnect) call.context.disconnect(desktop);
   const auto disk = compose::current_top(files, compose::paths_of(spec, desktop).active);
   std::uint32_t partition = 0;
-  if ((!sessions.empty() || taken_over) && !discard) {
+  RS_TRY(const bool there, files.exists(disk));  // or it was deleted, and what that should do is done again
+  if ((!sessions.empty() || (taken_over && there)) && !discard) {
     const auto unread = "what desktop '" + desktop + "' has not sent cannot be read" + discard_hint();
     RS_TRY_CTX(const auto windows, unread, compose::WindowsDisk::open(files, disk));
     partition = windows->place().partition;
     if (taken_over) {
-      RS_TRY_CTX(const auto on_disk, unread, session_on(*windows));
+      RS_TRY_CTX(const auto on_disk, unread, session_on(*windows, taken_over->row.profile_root));
       if (on_disk == taken_over->row.id) sessions.push_back(*taken_over);
     }
   }

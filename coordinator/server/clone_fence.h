@@ -2,6 +2,9 @@
 // sessions had not sent is in the repository.
 #pragma once
 
+#include <set>
+#include <string>
+
 #include "coordinator/compose/pool_job.h"
 #include "coordinator/server/command_table.h"
 #include "coordinator/server/host_snapshots.h"
@@ -24,6 +27,10 @@ struct Fenced {
 // nothing was changed, but that its machine may be off.
 Result<Fenced> fence_clone(const Invocation& call, const compose::PoolSpec& spec,
                            const compose::CloneRow& clone);
+
+// Those that have a session open, or had one last that did not end by a log-out: the others have nothing to
+// save.
+Result<std::set<std::string>> desktops_to_fence(const Invocation& call);
 
 // What a session's desktop did not send, read from its disk and kept beside the head; ends the session.
 // Nothing is written to the disk (session_commands.cpp).

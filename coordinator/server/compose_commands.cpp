@@ -332,9 +332,7 @@ Result<json> delete_pool(const Invocation& call) {
   RS_TRY(const auto job, store->jobs().begin(name, "pool delete"));
   RS_TRY(const auto spec, spec_of(*store, name));
   RS_TRY(const auto clones, store->clones(name));
-  RS_TRY(const auto sessions, call.context.sessions.sessions(true));
-  std::set<std::string> in_use;
-  for (const auto& session : sessions) in_use.insert(session.row.desktop);
+  RS_TRY(const auto in_use, desktops_to_fence(call));
   std::vector<Fenced> fences;  // held until the pool is gone
   for (const auto& clone : clones)
     if (in_use.contains(clone.name) || call.context.sessions.is_connected(clone.name)) {

@@ -142,7 +142,6 @@ Result<wire::FrozenReply> HostSnapshots::quiet(const std::string& desktop,
   snapshot->incarnation = request.incarnation;
   snapshot->layer = std::move(*frozen);
   snapshot->ordinal = session.last_ordinal + 1;
-  snapshot->below = session.current ? session.below : request.below;
   snapshot->ended = request.ended;
   snapshot->provenance_path = request.provenance_path;
   entry.snapshot = snapshot;
@@ -271,7 +270,7 @@ Result<SnapshotState> HostSnapshots::extract_and_commit(const Job& job) {
   request.frozen_path = snapshot.layer.path;
   RS_TRY(const auto cut_from, sessions_.snapshots(job.session));
   RS_TRY_CTX(request.below_id, "extracting from " + snapshot.layer.path,
-             saved_layer(snapshot.layer.path, cut_from, snapshot.below));
+             saved_layer(snapshot.layer.path, cut_from));
   request.ended = snapshot.ended;
   request.provenance_path = snapshot.provenance_path;
   RS_TRY(request.partition, job.machine->partition(snapshot.layer.path));
@@ -322,15 +321,13 @@ void HostSnapshots::tidy(const Job& job) {
       if (entry.row.desktop == desktop && entry.snapshot) keep.insert(entry.snapshot->layer.id);
   }
   keep.merge(sessions_.last_snapshots(desktop));
-  if (job.snapshot) {
-    keep.insert(job.snapshot->layer.id);
-    const auto cut_from = sessions_.snapshots(job.session);
-    const auto saved =
-        cut_from ? saved_layer(job.snapshot->layer.path, *cut_from, {}) : fail(cut_from.error());
-    if (!saved)
-      return log_info("layers of desktop '{}' are not merged: {}", desktop, saved.error().to_string());
-    keep.insert(*saved);
-  }
+  if (job.snapshot) keep.insert(job.snapshot->layer.id);
+  const auto top = compose::current_top(os::real_file_system(), job.machine->disk());
+  const auto cut_from = sessions_.snapshots(job.session);
+  const auto saved = cut_from ? saved_layer(top, *cut_from) : fail(cut_from.error());
+  if (!saved)
+    return log_info("layers of desktop '{}' are not merged: {}", desktop, saved.error().to_string());
+  keep.insert(*saved);
   const auto layers = job.machine->tidy(keep);
   if (!layers)
     return log_info("layers of desktop '{}' are not merged: {}", desktop, layers.error().to_string());

@@ -51,7 +51,6 @@ class HostSnapshots final : public SnapshotPort {
     Guid token, incarnation;
     HostMachine::Frozen layer;
     std::uint64_t ordinal = 0;
-    Guid below;
     bool ended = false, confirmed = false;
     std::string provenance_path;
     wire::SnapshotState state;

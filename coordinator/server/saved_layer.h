@@ -9,9 +9,9 @@
 
 namespace roamstead::server {
 
-// The topmost layer of the disk that is among those batches were cut from; `otherwise` if none is. Mostly it
-// is the last batch's. Of a machine that was set back the disk may have an earlier one, or one of another
-// line.
-Result<Guid> saved_layer(const std::string& disk, const std::set<Guid>& cut_from, const Guid& otherwise);
+// The topmost layer of the disk that is among those batches were cut from: what the next one is compared
+// with. Mostly it is the last batch's; of a machine that was set back the disk may have an earlier one, or
+// one of another line. Zero: it has none, and the next batch holds everything since the session began.
+Result<Guid> saved_layer(const std::string& disk, const std::set<Guid>& cut_from);
 
 }  // namespace roamstead::server

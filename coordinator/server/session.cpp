@@ -55,13 +55,13 @@ std::set<Guid> Session::snapshots() const {
 }
 
 std::uint64_t Session::version_of(const Guid& snapshot) const {
-  if (snapshot.is_zero()) return tip();
+  if (snapshot.is_zero()) return row.version;
   for (auto each = incarnations.rbegin(); each != incarnations.rend(); ++each) {
     for (const auto& [ordinal, committed] : each->by_ordinal)
       if (committed.snapshot == snapshot) return committed.version;
     if (each->row.noted_snapshot == snapshot) return each->at(each->row.noted_ordinal).version;
   }
-  return tip();
+  return row.version;
 }
 
 Result<std::shared_ptr<Session>> restore_session(const SessionRow& row, const StateStore& store,

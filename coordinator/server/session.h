@@ -91,8 +91,8 @@ struct Session {
   // All layers that a batch is known to be cut from: of those that made no version, the last of each
   // incarnation.
   std::set<Guid> snapshots() const;
-  // What the session's content had become with the batch that was cut from that layer; zero, and any layer
-  // that none was cut from: the tip.
+  // What the session's content had become with the batch that was cut from that layer, which is one of
+  // snapshots(); zero: what it began with.
   std::uint64_t version_of(const Guid& snapshot) const;
 };
 

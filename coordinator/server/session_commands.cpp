@@ -13,13 +13,13 @@ Result<json> save_from_disk(const Invocation& call, const SessionInfo& session, 
                             std::uint32_t partition) {
   extract::Request wanted;
   wanted.frozen_path = disk;
-  RS_TRY(const auto cut_from, call.context.sessions.snapshots(session.row.id));
-  RS_TRY_CTX(wanted.below_id, "extracting " + disk, saved_layer(disk, cut_from, session.last_snapshot));
   wanted.quiesced = false;
   wanted.ended = true;
   wanted.partition = partition;
   std::unique_ptr<HostSnapshots::Shut> alone;
   if (call.context.snapshots != nullptr) alone = call.context.snapshots->shut(session.row.desktop);
+  RS_TRY(const auto cut_from, call.context.sessions.snapshots(session.row.id));
+  RS_TRY_CTX(wanted.below_id, "extracting " + disk, saved_layer(disk, cut_from));
   if (call.progress) call.progress({"reading " + disk, 0, 0});
   RS_TRY_CTX(auto extraction, "extracting " + disk, call.context.extractors.find(disk)->extract(wanted));
   if (!extraction->journal() || extraction->journal()->session != session.row.id)

@@ -3,6 +3,8 @@
 #include <map>
 
 #include "common/base/event.h"
+#include "common/base/sha256.h"
+#include "common/wire/batch_stream.h"
 #include "coordinator/audit/audit_log.h"
 #include "coordinator/server/session_table.h"
 
@@ -119,8 +121,12 @@ Result<wire::CommitReply> SessionTable::commit_locked(Session& session, const pr
   return commit_to(session, batch, content, announced, rescued);
 }
 
-Result<Guid> SessionTable::add_line(Session& session, std::uint64_t base_version) {
-  const IncarnationRow row{Guid::random(), 0, base_version, 0, {}};
+Result<Guid> SessionTable::add_line(Session& session, std::uint64_t base_version, const Guid& name) {
+  // One that was made for a batch which then could not be committed.
+  for (const auto& each : session.incarnations)
+    if (each.row.sequence == 0 && each.row.base_version == base_version && each.last_ordinal() == 0)
+      return each.row.incarnation;
+  const IncarnationRow row{name, 0, base_version, 0, {}};
   RS_CHECK(store_.add_incarnation(session.row.id, row));
   session.incarnations.insert(session.incarnations.begin(), Incarnation{row, {}, {}});
   return row.incarnation;
@@ -315,6 +321,21 @@ Result<std::shared_ptr<Session>> SessionTable::by_id(const Guid& id) {
   return remember(*row);
 }
 
+namespace {
+
+Result<Guid> name_of_found(profile::Batch batch) {
+  batch.taken_100ns = 0;
+  RS_TRY(const auto encoded, wire::encode_batch(batch));
+  Bytes text = to_bytes(as_bytes("found: "));
+  text.insert(text.end(), encoded.begin(), encoded.end());
+  const auto digest = sha256(text);
+  Guid name;
+  std::copy_n(digest.begin(), name.bytes.size(), name.bytes.begin());
+  return name;
+}
+
+}  // namespace
+
 Result<std::set<Guid>> SessionTable::snapshots(const Guid& id) {
   RS_TRY(auto session, by_id(id));
   std::lock_guard lock(session->commit_mutex);
@@ -330,13 +351,20 @@ Result<std::optional<wire::CommitReply>> SessionTable::bury(const Guid& id, cons
   // Saved before the session ends: one that has ended is not looked at again.
   if (!batch.records.empty()) {
     // A line of its own: a desktop that comes back all the same gives the next number to another batch, and
-    // the layer that was read, which it goes on writing to, says nothing of what that batch holds.
-    RS_TRY(batch.incarnation, add_line(*session, session->version_of(below)));
+    // the layer that was read, which it goes on writing to, says nothing of what that batch holds. Named
+    // after what was found, so that a disk which is read again is not saved twice.
+    batch.incarnation = {};
     batch.ordinal = 1;
-    batch.snapshot = {};
     batch.quiesced = false;
     batch.final = true;
-    RS_TRY(saved, commit_to(*session, batch, content, nullptr, true));
+    RS_TRY(const auto found, name_of_found(batch));
+    batch.snapshot = {};
+    if (const auto* known = session->find(found); known != nullptr && known->last_ordinal() != 0) {
+      saved = reply_of(1, known->at(1));
+    } else {
+      RS_TRY(batch.incarnation, add_line(*session, session->version_of(below), found));
+      RS_TRY(saved, commit_to(*session, batch, content, nullptr, true));
+    }
   }
   log_info("session {} of '{}': the disk of desktop '{}' was extracted on the host, {} records",
            id.to_string(), session->row.profile_name, session->row.desktop, batch.records.size());

@@ -23,7 +23,6 @@ Result<SessionTable::HostSession> SessionTable::host_session(const std::string& 
     std::lock_guard guard(mutex_);
     told.row = session->row;
   }
-  told.below = session->last_snapshot();
   if (const auto* known = session->find(incarnation)) {
     told.current = told.row.state == SessionState::active && known == &session->incarnations.back();
     told.last_ordinal = known->last_ordinal();
@@ -41,21 +40,21 @@ Result<wire::CommitReply> SessionTable::commit_from_host(const Guid& id, const G
     return fail(ErrorCode::stale, "session " + id.to_string() + " was resumed since the snapshot was made");
   const auto* line = session->find(batch.incarnation);
   const auto base = session->version_of(below);
-  if (below.is_zero() || line == nullptr || base == line->tip())
-    return commit_locked(*session, batch, content);
+  if (line != nullptr && base == line->tip()) return commit_locked(*session, batch, content);
   for (const auto& each : session->incarnations)
-    if (each.row.sequence == 0 && each.snapshot == below) {
+    if (each.row.sequence == 0 && !below.is_zero() && each.snapshot == below) {
       batch.incarnation = each.row.incarnation;
       batch.ordinal = each.last_ordinal() + 1;
       return commit_to(*session, batch, content, nullptr, false);
     }
+  RS_TRY(batch.incarnation, add_line(*session, base, Guid::random()));
+  batch.ordinal = 1;
+  RS_TRY(auto reply, commit_to(*session, batch, content, nullptr, false));
   log_event(Event::machine_reverted,
             "session {}: the disk of desktop '{}' is that of an earlier state (a reverted machine?): what "
             "changes in it becomes a fork of version {}",
             id.to_string(), session->row.desktop, base);
-  RS_TRY(batch.incarnation, add_line(*session, base));
-  batch.ordinal = 1;
-  return commit_to(*session, batch, content, nullptr, false);
+  return reply;
 }
 
 Result<wire::CommitReply> SessionTable::committed(const Guid& id, const Guid& incarnation,

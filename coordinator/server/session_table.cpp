@@ -56,7 +56,8 @@ Result<std::unique_ptr<SessionTable>> SessionTable::create(StateStore& store,
 
 Result<std::shared_ptr<Session>> SessionTable::remember(const SessionRow& row) {
   RS_TRY_CTX(auto session, "session " + row.id.to_string(), restore_session(row, store_, repository_));
-  session->lease_until = options_.now() + lease_.load();
+  session->lease_until = options_.now();
+  if (row.state == SessionState::active) session->lease_until += lease_.load();
   std::lock_guard guard(mutex_);
   auto [it, added] = by_digest_.emplace(row.secret_digest, session);
   if (added) digests_[row.id] = row.secret_digest;

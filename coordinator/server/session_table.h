@@ -137,7 +137,6 @@ class SessionTable {
     bool current = false;            // the incarnation is the last of an active session
     std::uint64_t last_ordinal = 0;  // of the incarnation
     Guid last_cut;                   // its last batch's layer; zero: none
-    Guid below;                      // what the session as a whole was cut from last
   };
   // For the session's own desktop; renews its lease. ErrorCode::busy while a batch is committed.
   Result<HostSession> host_session(const std::string& desktop, const Guid& secret, const Guid& incarnation);
@@ -159,9 +158,10 @@ class SessionTable {
   // All layers that a batch of the session is known to be cut from.
   Result<std::set<Guid>> snapshots(const Guid& session);
   // Saves what was extracted of the disk of a session whose desktop is dead: as a fork, since nobody prepared
-  // that snapshot, of what the session had become with `below`, the layer that the batch before was cut from
-  // (zero: what it is now). Then ends the session; after an error it goes on. Without records no version is
-  // made. Only the records and held-back files of the batch count.
+  // that snapshot, of what the session had become with `below`, the layer that it was compared with (zero: of
+  // what it began with). Then ends the session; after an error it goes on. Without records no version is
+  // made, nor where the same was found before. Only the records and held-back files of the batch count, and
+  // its snapshot in so far as the same of another one is something else.
   Result<std::optional<wire::CommitReply>> bury(const Guid& session, const Guid& below, profile::Batch batch,
                                                 profile::ContentSource& content);
 
@@ -243,8 +243,9 @@ class SessionTable {
                                           profile::ContentSource& content,
                                           const wire::BatchBegin* announced = nullptr, bool rescued = false);
   Result<Incarnation*> line_of(Session& session, Incarnation& named, const profile::Batch& batch);
-  // For batches that no desktop numbered: named at random, and never the current incarnation.
-  Result<Guid> add_line(Session& session, std::uint64_t base_version);
+  // For batches that no desktop numbered: never the current incarnation. One that is there and unused may
+  // have another name.
+  Result<Guid> add_line(Session& session, std::uint64_t base_version, const Guid& name);
   Result<wire::CommitReply> commit_to(Session& session, const profile::Batch& batch,
                                       profile::ContentSource& content, const wire::BatchBegin* announced,
                                       bool rescued);

@@ -376,6 +376,19 @@ TEST_CASE(
     CHECK(reply.forked);
     CHECK(reply.version != buried->version);
   }
+  SUBCASE("the same disk read again is the same version, another one is not") {
+    const auto first = f.table->bury(a.session, below, found.batch, found).value();
+    REQUIRE(first);
+    CHECK(f.table->bury(a.session, below, found.batch, found).value()->version == first->version);
+    auto later = found;
+    later.batch.snapshot = Guid::random();
+    CHECK(f.table->bury(a.session, below, later.batch, later).value()->version != first->version);
+  }
+  SUBCASE("compared with what the session began with, it is a fork of that") {
+    const auto reply = f.table->bury(a.session, {}, found.batch, found).value();
+    REQUIRE(reply);
+    CHECK(f.repository.versions(f.alice.id).value().back().parent == 1);
+  }
   CHECK(f.head() == 2);
 }
 

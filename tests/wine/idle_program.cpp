@@ -10,8 +10,7 @@
 
 int main(int count, char** words) {
   if (count != 3) return 2;
-  constexpr std::array kLibraries = {"advapi32", "bcrypt", "ole32",   "shell32",
-                                     "user32",   "ws2_32", "wtsapi32"};
+  constexpr std::array kLibraries = {"advapi32", "ws2_32", "wtsapi32"};
   for (const char* library : kLibraries)
     if (::LoadLibraryA(library) == nullptr) return 1;
   const auto milliseconds = static_cast<DWORD>(std::atoi(words[2])) * 1000;
