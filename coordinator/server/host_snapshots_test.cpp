@@ -268,6 +268,36 @@ TEST_CASE("a machine that is set back while its session goes on is saved beside 
   CHECK(site.versions() == 6);
 }
 
+TEST_CASE(
+    "a machine that is set back to before its first snapshot is saved beside what its session began with") {
+  if (!support::available("mkntfs")) return;
+  HostSite site(section(false));
+  const auto disks = std::filesystem::path(site.active).parent_path();
+  const auto kept = std::filesystem::path(site.folder / "kept");
+  std::filesystem::copy(disks, kept, std::filesystem::copy_options::recursive);
+  CHECK(site.save().kind == SnapshotState::Kind::saved);
+  site.write("later", "is gone.");
+  const auto later = site.save();
+  REQUIRE_MESSAGE(later.kind == SnapshotState::Kind::saved, later.message);
+
+  std::filesystem::remove_all(disks);
+  std::filesystem::copy(kept, disks, std::filesystem::copy_options::recursive);
+  SUBCASE("while the session goes on") {}
+  SUBCASE("when it had ended") { must(site.link->close(site.session.session_secret)); }
+  site.write("one", "kept too");
+  const auto one = site.save();
+  REQUIRE_MESSAGE(one.kind == SnapshotState::Kind::saved, one.message);
+  CHECK(one.forked);
+  CHECK(site.saved_file(one.version, "unsaved.txt") == "not sent");
+  CHECK(site.saved_file(one.version, "one") == "kept too");
+  CHECK_FALSE(site.has_file(one.version, "later"));
+  site.write("two", "and this");
+  const auto two = site.save();
+  CHECK(two.records == 1);
+  CHECK(site.saved_file(two.version, "one") == "kept too");
+  CHECK(site.has_file(later.version, "later"));
+}
+
 TEST_CASE("a desktop whose disk is not known here, or whose machine nobody can freeze, is told so") {
   if (!support::available("mkntfs")) return;
   {
