@@ -334,7 +334,9 @@ TEST_CASE("a scan of the folders that changed finds what one of everything finds
   SUBCASE("where scans end in their middle") { options.break_off = true; }
   options.tells_sequence = random() % 2 == 0;
   int narrowed = 0;
-  for (int session = 0; session < 3; ++session) narrowed += run_session(random, options);
+  // one of many sessions may by chance have no scan of that kind
+  for (int session = 0; session < 3 || (narrowed == 0 && session < 30); ++session)
+    narrowed += run_session(random, options);
   CHECK(narrowed != 0);
 }
 
@@ -445,8 +447,13 @@ TEST_CASE("what lies in a folder whose time of creation a program changed stays 
       other.created_100ns = other.written_100ns = extract::kFirstTime + (time + 1) * 10'000'000;
       agent.set_metadata(folder, other);
     }
+    // Without sequence numbers it may pass for another folder: what lies in it
+    // then moves there, and no content is sent again.
     const auto changed = cut();
-    CHECK(changed.find("file") == std::string::npos);
+    INFO(changed);
+    for (const auto* lost : {"delete made/", "delete old/", "put made/", "put old/"})
+      CHECK(changed.find(lost) == std::string::npos);
+    if (tells_sequence) CHECK(changed.find("file") == std::string::npos);
     CHECK(cut() == "");
   }
   for (const auto* file : {"made/inner/file", "made/file", "old/file"}) {
