@@ -221,8 +221,12 @@ void TestAgent::write(const std::string& path, const std::string& stream, std::u
 void TestAgent::truncate(const std::string& path, const std::string& stream, std::uint64_t size_bytes) {
   populate_above(path);
   if (size_bytes % kTagBlockBytes != 0) load(path, stream, size_bytes, 1);
-  DirectPrograms::truncate(path, stream, size_bytes);
   auto* item = find(path);
+  // Without its tag, zeros written to the block that is cut would look like one that was never loaded.
+  if (size_bytes % kTagBlockBytes != 0 && item != nullptr && item->streams.count(stream) != 0 &&
+      item->streams.at(stream).pending.count(size_bytes / kTagBlockBytes) != 0)
+    flush_tags();
+  DirectPrograms::truncate(path, stream, size_bytes);
   if (item == nullptr || item->streams.count(stream) == 0) return;
   auto& state = item->streams.at(stream);
   if (size_bytes >= state.base_limit) return;
