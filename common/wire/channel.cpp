@@ -3,6 +3,8 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
+#include <algorithm>
+
 #include <asio/buffer.hpp>
 #include <asio/read.hpp>
 #include <asio/redirect_error.hpp>
@@ -11,8 +13,6 @@
 
 namespace roamstead::wire {
 namespace {
-
-constexpr std::chrono::milliseconds kWatchInterval{250};
 
 bool is_certificate_refusal(const asio::error_code& error) {
   if (error.category() != asio::error::get_ssl_category()) return false;
@@ -58,8 +58,7 @@ Error Channel::closed_because(const asio::error_code& error) const {
 
 asio::awaitable<Result<void>> Channel::handshake(asio::ssl::stream_base::handshake_type role) {
   auto self = shared_from_this();
-  read_deadline_ = Clock::now() + timeouts_.handshake;
-  watch();
+  expect_by(read_deadline_, Clock::now() + timeouts_.handshake);
   asio::error_code error;
   co_await stream_.async_handshake(role, asio::redirect_error(asio::use_awaitable, error));
   count_bytes();
@@ -76,11 +75,12 @@ asio::awaitable<Result<Frame>> Channel::read(std::size_t limit) {
   auto self = shared_from_this();
   std::array<std::byte, kFrameHeaderBytes> header;
   asio::error_code error;
-  read_deadline_ = timeouts_.idle.count() != 0 ? Clock::now() + timeouts_.idle : Clock::time_point::max();
+  expect_by(read_deadline_,
+            timeouts_.idle.count() != 0 ? Clock::now() + timeouts_.idle : Clock::time_point::max());
   auto first = co_await stream_.async_read_some(asio::buffer(header.data(), header.size()),
                                                 asio::redirect_error(asio::use_awaitable, error));
   if (error) co_return fail(closed_because(error));
-  read_deadline_ = Clock::now() + timeouts_.stall;
+  expect_by(read_deadline_, Clock::now() + timeouts_.stall);
   if (first < header.size()) {
     co_await asio::async_read(stream_, asio::buffer(header.data() + first, header.size() - first),
                               asio::redirect_error(asio::use_awaitable, error));
@@ -119,7 +119,7 @@ void Channel::write_next() {
   // Asked before each part: megabytes may take a slow link long, as long as they move.
   auto next_part = [this](const asio::error_code& error, std::size_t) -> std::size_t {
     constexpr std::size_t kMostAtOnce = 64u << 10;
-    write_deadline_ = Clock::now() + timeouts_.stall;
+    expect_by(write_deadline_, Clock::now() + timeouts_.stall);
     return error ? 0 : kMostAtOnce;
   };
   asio::async_write(stream_, asio::buffer(leaving_.data(), leaving_.size()), next_part,
@@ -159,21 +159,30 @@ void Channel::close_when_sent() {
     close_when_sent_ = true;
 }
 
+// Deadlines are put off with every frame and seldom come: the timer stays where it is, and looks again when
+// it fires. A connection on which nothing is due wakes nobody.
+void Channel::expect_by(Clock::time_point& deadline, Clock::time_point at) {
+  deadline = at;
+  if (at < watching_until_) watch(at);
+}
+
 // The executor keeps the waiting handler; the channel itself is held weakly, so that it can go when nobody
 // uses it.
-void Channel::watch() {
+void Channel::watch(Clock::time_point until) {
   if (closed_) return;
-  watchdog_.expires_after(kWatchInterval);
+  watching_until_ = until;
+  watchdog_.expires_at(until);
   watchdog_.async_wait([weak = weak_from_this()](const asio::error_code& error) {
     auto self = weak.lock();
     if (error || !self) return;
-    auto now = Clock::now();
-    if (now >= self->read_deadline_ || now >= self->write_deadline_) {
+    self->watching_until_ = Clock::time_point::max();
+    const auto next = std::min(self->read_deadline_, self->write_deadline_);
+    if (Clock::now() >= next) {
       self->timed_out_ = true;
       self->close();
-      return;
+    } else if (next != Clock::time_point::max()) {
+      self->watch(next);
     }
-    self->watch();
   });
 }
 

@@ -57,7 +57,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
 
  private:
   void write_next();
-  void watch();
+  void expect_by(Clock::time_point& deadline, Clock::time_point at);
+  void watch(Clock::time_point until);
   void count_bytes();
   Error closed_because(const asio::error_code& error) const;
 
@@ -65,7 +66,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
   Timeouts timeouts_;
   std::string remote_;
   asio::steady_timer watchdog_;
-  asio::steady_timer sent_;  // a condition: cancelled to wake drained()
+  Clock::time_point watching_until_ = Clock::time_point::max();  // where watchdog_ is set to
+  asio::steady_timer sent_;                                      // a condition: cancelled to wake drained()
   Clock::time_point read_deadline_ = Clock::time_point::max();
   Clock::time_point write_deadline_ = Clock::time_point::max();
   Bytes queue_;
