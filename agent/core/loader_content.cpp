@@ -161,8 +161,8 @@ Result<void> Loader::store(Item& item, VolumeHandle& stream, ByteRange range, By
     present.resize(count);
   }
   for (std::uint64_t at = 0; at < range.length;) {
-    // One write for as many blocks as may be written together. Only what is written gets a tag: a tag over
-    // zeros would make them content.
+    // One write for as many blocks as may be written together. What is left alone gets its tag too: it tells
+    // the base's bytes from a program's, and without one zeros written there would pass for not loaded.
     std::map<std::uint64_t, BlockTag> tags;
     std::uint64_t end = at;
     while (end < range.length) {
@@ -170,8 +170,8 @@ Result<void> Loader::store(Item& item, VolumeHandle& stream, ByteRange range, By
       auto there = end < present.size()
                        ? ByteView(present).subspan(end, std::min<std::uint64_t>(length, present.size() - end))
                        : ByteView();
-      if (!all_zero(there)) break;
       tags[(range.offset + end) / kTagBlockBytes] = extract::block_tag(data.subspan(end, length));
+      if (!all_zero(there)) break;
       end += length;
     }
     if (end > at) RS_CHECK(stream.write(range.offset + at, data.subspan(at, end - at)));

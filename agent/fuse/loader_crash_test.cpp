@@ -323,6 +323,26 @@ TEST_CASE("a stream that was shrunk just before the agent died gets nothing of t
   CHECK(limit == 0);
 }
 
+TEST_CASE("zeros written over what an agent loaded before it died are no block that was never loaded") {
+  Machine machine;
+  {
+    Process first(machine);
+    REQUIRE(first.populate(machine, kRoot));
+    auto handle = must(machine.volume->open(path_in_profile("a"), ""));
+    must(first.loader.load(*handle, {0, 1}));  // died before the tag was recorded
+  }
+  Process second(machine);
+  auto handle = must(machine.volume->open(path_in_profile("a"), ""));
+  CHECK(second.loader.write(*handle, 0, Bytes(1)));
+  CHECK(read_all(*handle) == std::string(1, '\0'));
+  const auto recorded = must(ProvenanceJournal::open(machine.volume->files(), machine.journal_path));
+  const auto tags = recorded->inspect([](const extract::Provenance& provenance) {
+    return provenance.find_by_base(profile::ProfilePath::parse("a").value())->streams.at("").tags;
+  });
+  REQUIRE(tags.count(0) == 1);
+  CHECK(tags.at(0) == extract::block_tag(as_bytes("a")));
+}
+
 // The volume is full for the next `refusals` writes.
 class FullHandle final : public VolumeHandle {
  public:

@@ -233,6 +233,48 @@ TEST_CASE("loading everything and changing nothing is no record at all") {
   }
 }
 
+TEST_CASE("what was sent since its tags were not recorded yet, and is dehydrated then, stays what it was") {
+  if (!support::can_format_ntfs()) return;
+  TestTree base;
+  base.make_file("doc", Bytes(2 * kTagBlockBytes + 100, std::byte{7}));
+  TestDesktop desktop;
+  TestAgent agent(desktop, base);
+  const auto extract = [&](const Guid& below) {
+    auto frozen = desktop.freeze();
+    Request request;
+    request.frozen_path = frozen.frozen_path;
+    request.below_id = below;
+    return std::pair(frozen.frozen_id, desktop.extract(request));
+  };
+  agent.load("doc", "", 0, 1 << 20);
+  auto [first, sent] = extract({});
+  TestTree tree = base;
+  tree.apply(sent->batch(), sent->content());
+  CHECK(difference(base, tree) == "");
+  sent.reset();
+  agent.dehydrate("doc");
+  auto [second, nothing] = extract(first);
+  CHECK(describe(nothing->batch()) == "");
+  CHECK(nothing->batch().held_back.empty());
+}
+
+TEST_CASE("zeros written after a crash over what was loaded before it are no block that was never loaded") {
+  if (!support::can_format_ntfs()) return;
+  TestTree base;
+  base.make_file("doc", Bytes(2 * kTagBlockBytes + 100, std::byte{7}));
+  TestDesktop desktop;
+  TestAgent agent(desktop, base);
+  agent.load("doc", "", 0, 1 << 20);
+  agent.restart();
+  agent.write("doc", "", kTagBlockBytes, Bytes(kTagBlockBytes));
+  Request request;
+  request.frozen_path = desktop.freeze().frozen_path;
+  const auto extraction = desktop.extract(request);
+  TestTree tree = base;
+  tree.apply(extraction->batch(), extraction->content());
+  CHECK(all_zero(ByteView(tree.at("doc").streams.at("")).subspan(kTagBlockBytes, kTagBlockBytes)));
+}
+
 TEST_CASE("of a file written anew only the pages travel that are not what the journal says the base has") {
   if (!support::can_format_ntfs()) return;
   TestTree base;

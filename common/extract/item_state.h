@@ -46,6 +46,8 @@ struct ItemState {
   struct StreamState {
     std::uint64_t base_limit = 0;                      // bytes from here on are not the base's
     std::unordered_map<std::uint64_t, BlockTag> tags;  // block index -> tag of the loaded bytes
+    // The same of blocks that may have gone again since (encode_dehydrated): what the base has there.
+    std::unordered_map<std::uint64_t, BlockTag> tags_before;
   };
   std::map<std::string, StreamState> streams;  // "" is the unnamed one
 };

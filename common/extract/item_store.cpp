@@ -356,10 +356,13 @@ ItemState ItemStore::state(Row row, Mark mark) const {
         state.previous_identity = state.identity;
         state.identity = read_identity(reader);
         break;
-      case NoteKind::dehydrated:
+      case NoteKind::dehydrated: {
         state.placeholder = true;
-        state.streams[""].tags.clear();
+        auto& stream = state.streams[""];
+        for (const auto& [block, tag] : stream.tags) stream.tags_before.insert_or_assign(block, tag);
+        stream.tags.clear();
         break;
+      }
     }
   }
   return state;

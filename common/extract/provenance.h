@@ -190,7 +190,8 @@ Bytes encode_base_limit(ItemId id, const std::string& stream, std::uint64_t limi
 // time is let through, and where the sequence number becomes known later.
 Bytes encode_identity(ItemId id, const ItemIdentity& identity);
 // From now on Windows asks for the bytes of the item's unnamed stream (Cloud Files): what was said of loaded
-// blocks before counts no more. Recorded and flushed before the bytes go.
+// blocks before tells only what the base has (StreamState::tags_before). Recorded and flushed before the
+// bytes go.
 Bytes encode_dehydrated(ItemId id);
 
 }  // namespace roamstead::extract

@@ -123,6 +123,13 @@ class BlockComparison {
         saved_tag != nullptr && now.size() >= before_size && *saved_tag == block_tag(now.first(before_size));
     const bool edge = before_.saved != nullptr && before_.saved->edge_is_base && before_base < before_size;
     const auto saved_base = saved_tag == nullptr || edge ? before_base : 0;
+    // Sent as content since its tag was not recorded yet, and gone again since.
+    const auto* base_tag = find_base_tag(block);
+    const bool was_base =
+        base_tag != nullptr &&
+        (before_.kind == StreamBefore::Kind::saved ? saved_tag != nullptr && *saved_tag == *base_tag
+                                                   : before_base != 0 && before.size() >= before_base &&
+                                                         *base_tag == block_tag(before.first(before_base)));
 
     std::array<std::size_t, 5> cuts = {0, now_base, before_base, before_size, now.size()};
     std::sort(cuts.begin(), cuts.end());
@@ -137,12 +144,20 @@ class BlockComparison {
         if (now_class == Class::not_loaded && before_.kind == StreamBefore::Kind::none && !missing_at_)
           missing_at_ = at + begin;
       } else if (before_.kind == StreamBefore::Kind::saved && begin >= saved_base) {
-        travels = saved_tag != nullptr ? !equals_saved : !all_zero(part);
+        travels = saved_tag != nullptr ? !equals_saved && !(now_class == Class::not_loaded && was_base)
+                                       : !all_zero(part);
       } else {
         const auto before_class =
             before_.kind == StreamBefore::Kind::volume && begin >= before_base ? Class::content : before_low;
         const auto old = before.size() >= end ? before.subspan(begin, end - begin) : ByteView();
-        travels = differs(now_class, before_class, part, old, begin < before_base && equals_base);
+        const bool is_of_base = begin < before_base;
+        travels =
+            differs(now_class, before_class, part, old, is_of_base && equals_base, is_of_base && was_base);
+      }
+      // Zeros that stand for bytes which are not here are nobody's content.
+      if (travels && now_class == Class::not_loaded && now_.dehydrated) {
+        travels = false;
+        if (!missing_at_) missing_at_ = at + begin;
       }
       if (travels) writes_.add({at + begin, end - begin});
     }
@@ -159,12 +174,19 @@ class BlockComparison {
   // Whether the block's part that is the base's in the tree before has, by its tag, the bytes that are there
   // now.
   bool same_as_base(std::uint64_t block, ByteView now, std::size_t before_base) const {
-    if (before_.base_tags == nullptr || before_base == 0 || now.size() < before_base) return false;
-    auto tag = before_.base_tags->tags.find(block);
-    return tag != before_.base_tags->tags.end() && tag->second == block_tag(now.first(before_base));
+    if (before_base == 0 || now.size() < before_base) return false;
+    const auto* tag = find_base_tag(block);
+    return tag != nullptr && *tag == block_tag(now.first(before_base));
+  }
+  const BlockTag* find_base_tag(std::uint64_t block) const {
+    if (before_.base_tags == nullptr) return nullptr;
+    for (const auto* tags : {&before_.base_tags->tags, &before_.base_tags->tags_before})
+      if (const auto tag = tags->find(block); tag != tags->end()) return &tag->second;
+    return nullptr;
   }
 
-  bool differs(Class now_class, Class before_class, ByteView now, ByteView before, bool equals_base) const {
+  bool differs(Class now_class, Class before_class, ByteView now, ByteView before, bool equals_base,
+               bool was_base) const {
     if (before_.kind == StreamBefore::Kind::unknown) return now_class != Class::not_loaded;
     const bool before_known = before_.kind == StreamBefore::Kind::volume &&
                               before_class != Class::not_loaded && before.size() == now.size();
@@ -172,7 +194,7 @@ class BlockComparison {
     if (equal) return false;
     if (now_class == Class::content) return !(equals_base && before_class != Class::content);
     // The base's bytes now. So had the tree before, unless a program had written there.
-    return before_.kind == StreamBefore::Kind::volume && before_class == Class::content;
+    return before_.kind == StreamBefore::Kind::volume && before_class == Class::content && !was_base;
   }
 
   const StreamSide& now_;

@@ -75,6 +75,10 @@ TestAgent::Item* TestAgent::find(const std::string& path) {
   return item == items_.end() ? nullptr : &item->second;
 }
 
+void TestAgent::note_change(const std::string& path) {
+  if (const auto* item = find(path)) changed_.insert(item->id);
+}
+
 void TestAgent::populate_above(const std::string& path) {
   if (path.empty()) return;
   populate_above(parent_of(path));
@@ -138,10 +142,10 @@ void TestAgent::load(const std::string& path, const std::string& stream, std::ui
     if (!state.loaded.insert(block).second) continue;
     const auto at = block * kTagBlockBytes;
     const auto count = std::min<std::uint64_t>(kTagBlockBytes, state.base_limit - at);
-    if (item->recovered && !all_zero(volume.read(on_volume(path), at, count, stream))) continue;
     const auto bytes = ByteView(base_.at(item->base_path).streams.at(stream)).subspan(at, count);
-    volume.write(on_volume(path), at, bytes, stream);
     state.pending[block] = block_tag(bytes);
+    if (item->recovered && !all_zero(volume.read(on_volume(path), at, count, stream))) continue;
+    volume.write(on_volume(path), at, bytes, stream);
   }
 }
 
@@ -155,15 +159,13 @@ void TestAgent::dehydrate(const std::string& path) {
   const auto name = on_volume(path);
   if (node.entry.kind != profile::EntryKind::file) return;
   const auto& base = node.streams.at("");
-  if (state.base_limit != base.size() || volume.size(name) != base.size()) return;
+  if (changed_.count(item->id) != 0 || base.empty() || volume.size(name) != base.size()) return;
   const auto there = volume.read(name, 0, base.size());
   for (std::uint64_t block = 0; block * kTagBlockBytes < base.size(); ++block) {
-    const auto at = block * kTagBlockBytes;
-    const auto count = std::min<std::uint64_t>(kTagBlockBytes, base.size() - at);
-    const auto is = ByteView(there).subspan(at, count);
-    const bool same = std::equal(is.begin(), is.end(), base.begin() + static_cast<std::ptrdiff_t>(at));
-    if (state.loaded.count(block) != 0 ? !same : !all_zero(is)) return;
+    if (state.loaded.count(block) == 0) return;
   }
+  if (there != base) return;
+  flush_tags();
   journal(encode_dehydrated(item->id));
   flush_journal();
   state.loaded.clear();
@@ -215,6 +217,7 @@ void TestAgent::write(const std::string& path, const std::string& stream, std::u
     at += count;
   }
   DirectPrograms::write(path, stream, offset, data);
+  note_change(path);
   if (!there) items_.erase(desktop_.volume().find(on_volume(path))->record);  // a record used again
 }
 
@@ -227,6 +230,7 @@ void TestAgent::truncate(const std::string& path, const std::string& stream, std
       item->streams.at(stream).pending.count(size_bytes / kTagBlockBytes) != 0)
     flush_tags();
   DirectPrograms::truncate(path, stream, size_bytes);
+  note_change(path);
   if (item == nullptr || item->streams.count(stream) == 0) return;
   auto& state = item->streams.at(stream);
   if (size_bytes >= state.base_limit) return;

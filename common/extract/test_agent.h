@@ -69,7 +69,7 @@ class TestAgent final : public DirectPrograms {
   void populate(const std::string& path);  // one directory, after those above it
   void load(const std::string& path, const std::string& stream, std::uint64_t offset, std::uint64_t length);
   // Makes a file that is loaded a placeholder whose bytes are gone, as the Cloud Files filter leaves it: with
-  // its reparse point, all zero. Nothing where bytes of it are not the base's, or there is no such item.
+  // its reparse point, all zero. Nothing where not all of it is loaded, or a program has changed it ever.
   void dehydrate(const std::string& path);
   void flush_tags();
   // Everything that was not flushed is forgotten; the journal is replayed.
@@ -92,6 +92,7 @@ class TestAgent final : public DirectPrograms {
   };
 
   Item* find(const std::string& path);
+  void note_change(const std::string& path);
   void populate_above(const std::string& path);
   void journal(const Bytes& record) { unflushed_.insert(unflushed_.end(), record.begin(), record.end()); }
   void flush_journal();
@@ -102,6 +103,7 @@ class TestAgent final : public DirectPrograms {
   TestTree base_;
   std::map<std::uint64_t, Item> items_;           // by MFT record
   std::map<std::string, std::uint64_t> by_base_;  // base path -> MFT record
+  std::set<ItemId> changed_;                      // by programs; Windows keeps that on the volume
   ItemId next_id_ = 1;
   std::uint64_t journal_bytes_ = 0;  // on the volume
   Bytes unflushed_;

@@ -283,6 +283,24 @@ TestTree read_tree(const ntfs::Volume& volume, const std::string& root) {
   return tree;
 }
 
+namespace {
+// Of streams that both have: where the first and the last byte is that is not the same.
+std::string different_bytes(const TestNode& expected, const TestNode& actual) {
+  std::string lines;
+  for (const auto& [name, bytes] : expected.streams) {
+    const auto other = actual.streams.find(name);
+    if (other == actual.streams.end()) continue;
+    const auto size = std::min(bytes.size(), other->second.size());
+    std::size_t first = 0, end = size;
+    while (first < size && bytes[first] == other->second[first]) ++first;
+    while (end > first && bytes[end - 1] == other->second[end - 1]) --end;
+    if (first < end)
+      lines += fmt::format("  '{}' differs in {} to {} of {}\n", name, first, end, bytes.size());
+  }
+  return lines;
+}
+}  // namespace
+
 std::string difference(TestTree& expected, TestTree& actual) {
   const auto a = expected.describe(), b = actual.describe();
   std::string lines;
@@ -291,7 +309,8 @@ std::string difference(TestTree& expected, TestTree& actual) {
     if (other == b.end())
       lines += "missing: " + path + "\n";
     else if (other->second != text)
-      lines += "differs: " + path + "\n  expected " + text + "\n  actual   " + other->second + "\n";
+      lines += "differs: " + path + "\n  expected " + text + "\n  actual   " + other->second + "\n" +
+               different_bytes(expected.at(path), actual.at(path));
   }
   for (const auto& [path, text] : b)
     if (a.count(path) == 0) lines += "too many: " + path + "\n";
