@@ -126,7 +126,7 @@ class BlockComparison {
     // Sent as content since its tag was not recorded yet, and gone again since.
     const auto* base_tag = find_base_tag(block);
     const bool was_base =
-        base_tag != nullptr &&
+        now_low == Class::not_loaded && base_tag != nullptr &&
         (before_.kind == StreamBefore::Kind::saved ? saved_tag != nullptr && *saved_tag == *base_tag
                                                    : before_base != 0 && before.size() >= before_base &&
                                                          *base_tag == block_tag(before.first(before_base)));
