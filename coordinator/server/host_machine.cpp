@@ -1,6 +1,7 @@
 #include "coordinator/server/host_machine.h"
 
-#include "common/base/log.h"
+#include <algorithm>
+
 #include "coordinator/compose/windows_volume.h"
 
 namespace roamstead::server {
@@ -80,10 +81,13 @@ Result<std::uint32_t> HostMachine::partition(const std::string& frozen) {
 
 // What remains of a pair has path and id of the upper one: no layer to keep may be the lower one, and none
 // whose path others know.
-Result<std::size_t> HostMachine::tidy(const std::set<Guid>& keep) {
+Result<std::size_t> HostMachine::tidy(std::set<Guid> keep, const std::set<Guid>& cut_from) {
   std::lock_guard lock(mutex_);
   for (;;) {
     RS_TRY(const auto layers, compose::layers_of_clone(files(), active_));
+    const auto saved = std::find_if(layers.begin(), layers.end(),
+                                    [&](const auto& layer) { return cut_from.contains(layer.id); });
+    if (saved != layers.end()) keep.insert(saved->id);
     if (layers.empty()) return std::size_t{0};
     const auto frozen = layers.size() - 1;
     frozen_ = frozen;

@@ -32,9 +32,10 @@ class HostMachine {
   Result<Frozen> freeze();
   // Of Windows, in a frozen layer.
   Result<std::uint32_t> partition(const std::string& frozen);
-  // Merges frozen layers until as few as possible are left; those named stay visible by their ids. Returns
-  // how many there are then. Where nobody can merge they only become more.
-  Result<std::size_t> tidy(const std::set<Guid>& keep);
+  // Merges frozen layers until as few as possible are left; those to keep, and the topmost that a batch was
+  // cut from (saved_layer: the disk itself cannot be opened, it is in use), stay visible by their ids.
+  // Returns how many there are then. Where nobody can merge they only become more.
+  Result<std::size_t> tidy(std::set<Guid> keep, const std::set<Guid>& cut_from);
 
  private:
   HostMachine(compose::PoolSpec spec, compose::CloneRow clone)

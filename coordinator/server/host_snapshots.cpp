@@ -322,13 +322,8 @@ void HostSnapshots::tidy(const Job& job) {
   }
   keep.merge(sessions_.last_snapshots(desktop));
   if (job.snapshot) keep.insert(job.snapshot->layer.id);
-  const auto top = compose::current_top(os::real_file_system(), job.machine->disk());
   const auto cut_from = sessions_.snapshots(job.session);
-  const auto saved = cut_from ? saved_layer(top, *cut_from) : fail(cut_from.error());
-  if (!saved)
-    return log_info("layers of desktop '{}' are not merged: {}", desktop, saved.error().to_string());
-  keep.insert(*saved);
-  const auto layers = job.machine->tidy(keep);
+  const auto layers = cut_from ? job.machine->tidy(keep, *cut_from) : fail(cut_from.error());
   if (!layers)
     return log_info("layers of desktop '{}' are not merged: {}", desktop, layers.error().to_string());
   std::lock_guard lock(mutex_);
