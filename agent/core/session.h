@@ -143,7 +143,8 @@ class Session {
   // Takes a snapshot; with `committed`, returns when its batch (and all before) is durable at the
   // coordinator.
   Result<SnapshotResult> snapshot(bool committed, std::chrono::milliseconds patience);
-  Result<SessionStatus> status();
+  Result<SessionStatus> status();  // reads the disk's layers
+  std::uint64_t snapshots_taken() const { return snapshots_taken_; }
   // After interception has ended: last snapshot, send everything, close. On failure the session stays open,
   // to be tried again or resumed.
   Result<LogoutReport> logout(std::chrono::milliseconds patience);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "agent/win/intercept/injection.h"
 #include "common/base/log.h"
@@ -119,10 +120,8 @@ void ProfileInterception::watch(Session& session, const std::shared_ptr<Intercep
       }
     }
     interception->set_read_only(session.loader().gate().refuses_programs());
-    if (const auto status = session.status(); status && status->snapshots != snapshots) {
-      snapshots = status->snapshots;
+    if (const auto taken = session.snapshots_taken(); std::exchange(snapshots, taken) != taken)
       interception->forget_writers();
-    }
   }
 }
 
