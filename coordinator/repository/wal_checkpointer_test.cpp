@@ -34,8 +34,8 @@ TEST_CASE("what is in the log reaches the database without any commit doing it")
   Database database;
   const auto before = database.bytes();
   {
-    WalCheckpointer checkpointer(database.handle, database.path, {4, 1'000'000});
-    database.commit(3);
+    WalCheckpointer checkpointer(database.handle, database.path, {40, 1'000'000});
+    database.commit(3);  // a dozen pages
     CHECK(database.bytes() == before);
     database.commit(200);
     for (int waits = 0; database.bytes() == before && waits < 1000; ++waits)
