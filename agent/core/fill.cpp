@@ -49,7 +49,7 @@ void Fill::run() {
       if (!flushed) note_error(flushed.error());
       whole = flushed.has_value();
     }
-    bool more = false;
+    bool more = false, complete = false;
     {
       std::lock_guard lock(mutex_);
       if (whole && level == progress_.level) {
@@ -57,9 +57,13 @@ void Fill::run() {
         progress_.last_error.clear();
         changed_.notify_all();
       }
-      more = !progress_.complete && whole;  // the level was raised meanwhile
+      complete = progress_.complete;
+      more = !complete && whole;  // the level was raised meanwhile
     }
-    if (!more) worker_.sleep(std::chrono::milliseconds(1000));
+    if (complete)
+      worker_.wait();
+    else if (!more)
+      worker_.sleep(std::chrono::milliseconds(1000));
   }
 }
 

@@ -54,7 +54,7 @@ void Sender::run() {
       pause = std::min(pause * 2, kLongestPause);
     } else {
       pause = std::chrono::milliseconds(100);
-      if (!*sent) worker_.sleep(std::chrono::milliseconds(1000));
+      if (!*sent) worker_.wait();  // the log is empty; what is put into it is offered
     }
   }
 }

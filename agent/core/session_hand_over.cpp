@@ -21,7 +21,6 @@ void Session::hear(const wire::Push& push) {
 }
 
 void Session::answer_pushes() {
-  constexpr auto kPause = std::chrono::milliseconds(1000);
   while (!answerer_.stopping()) {
     std::optional<wire::Push> next;
     {
@@ -32,7 +31,7 @@ void Session::answer_pushes() {
       }
     }
     if (!next) {
-      answerer_.sleep(kPause);
+      answerer_.wait();
       continue;
     }
     bool ours = next->session == facts_.session;

@@ -31,7 +31,7 @@ void Settler::run() {
       if (!waiting_.empty()) next = waiting_.front();
     }
     if (!next) {
-      worker_.sleep(std::chrono::milliseconds(1000));
+      worker_.wait();
       continue;
     }
     if (!give_way()) return;

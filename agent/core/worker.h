@@ -43,7 +43,15 @@ class Worker {
     std::lock_guard lock(mutex_);
     return stopping_;
   }
-  // Sleeps until the bell, the end or the time is over; false when the thread shall end.
+  // Sleeps until the bell or the end: for whoever is told of all there is to do; false when the thread shall
+  // end. A bell rung before is heard.
+  bool wait() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return rung_ || stopping_; });
+    rung_ = false;
+    return !stopping_;
+  }
+  // The same, or until the time is over.
   bool sleep(std::chrono::milliseconds time) {
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, time, [&] { return rung_ || stopping_; });
